@@ -1,0 +1,135 @@
+"""One-file checkpoints: a JSON header line, then the arrays of any pytree.
+
+The header carries the length and the SHA-256 of what follows, so a truncated or damaged file is
+told from a sound one, and a `kind` and free fields that say what the file is.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import equinox as eqx
+
+__all__ = ["atomic", "load", "read_header", "save"]
+
+_FORMAT = "jaxchem-checkpoint-1"
+Tree = TypeVar("Tree")
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name if the block ends without an error.
+
+    A reader, or a run that is killed, sees the old file or the new one, never a part.
+
+    Raises:
+        ValueError: the folder cannot be written to.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+    except OSError as error:
+        raise ValueError(
+            f"cannot write {path}: {error.strerror or error}. Choose a folder that you may write "
+            "to, as with hydra.run.dir=FOLDER on the command line."
+        ) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save(path: str | Path, tree: Any, **header: Any) -> None:
+    """Writes the arrays of a pytree and a JSON-able header, atomically.
+
+    Args:
+        path: the file.
+        tree: any pytree; only its arrays are stored.
+        **header: what `read_header` shall give back.
+
+    Raises:
+        ValueError: the folder cannot be written to.
+    """
+    buffer = io.BytesIO()
+    eqx.tree_serialise_leaves(buffer, tree)
+    payload = buffer.getvalue()
+    line = json.dumps(
+        {
+            **header,
+            "format": _FORMAT,
+            "length": len(payload),
+            "sha256": hashlib.sha256(payload).hexdigest(),
+        }
+    )
+    with atomic(path) as temporary:
+        temporary.write_bytes(line.encode() + b"\n" + payload)
+
+
+def _read(path: str | Path) -> tuple[dict[str, Any], bytes]:
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"no checkpoint at {path}: {error.strerror or error}.") from error
+    line, _, payload = content.partition(b"\n")
+    try:
+        header = json.loads(line)
+        known = header.get("format") == _FORMAT
+    except (ValueError, AttributeError):
+        known = False
+    if not known:
+        raise ValueError(f"{path} is not a jaxchem checkpoint; it has no {_FORMAT!r} header.")
+    if len(payload) != header["length"]:
+        raise ValueError(
+            f"checkpoint {path} is truncated: {len(payload)} of {header['length']} bytes. Delete "
+            "it to start this stage again, or take an older copy."
+        )
+    if hashlib.sha256(payload).hexdigest() != header["sha256"]:
+        raise ValueError(
+            f"checkpoint {path} is damaged: its content does not match its checksum. Delete it "
+            "to start this stage again, or take an older copy."
+        )
+    return header, payload
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """The header of a checkpoint; `ValueError` if it is missing, foreign or damaged."""
+    return _read(path)[0]
+
+
+def load(path: str | Path, like: Tree, **expected: Any) -> Tree:
+    """Reads a checkpoint into the shape of `like`.
+
+    Args:
+        path: the file.
+        like: a pytree of the same structure, shapes and dtypes as the one that was saved.
+        **expected: header fields that must have these values.
+
+    Raises:
+        ValueError: the file is missing, foreign, truncated or damaged, or was saved from another
+            kind of thing or another configuration than `like`.
+    """
+    header, payload = _read(path)
+    for name, value in expected.items():
+        if header.get(name) != value:
+            raise ValueError(
+                f"checkpoint {path} was made with another {name}: it has {header.get(name)!r}, "
+                f"this run {value!r}. Use the same configuration, or delete it to start again."
+            )
+    try:
+        return eqx.tree_deserialise_leaves(io.BytesIO(payload), like)
+    except Exception as error:
+        raise ValueError(f"checkpoint {path} holds something else than expected: {error}") from error

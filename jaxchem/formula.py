@@ -1,0 +1,52 @@
+"""Chemical formulae: element and charge counts from a species name."""
+
+import re
+
+__all__ = ["CHARGE", "ELEMENTS", "parse_formula"]
+
+CHARGE = "charge"
+
+ELEMENTS = frozenset(
+    """
+    H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br
+    Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho
+    Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U
+    """.split()
+)
+_ELECTRON = frozenset({"e", "e-", "E", "E-", "electron"})
+_ATOM = re.compile(r"([A-Z][a-z]?)(\d*)")
+_CHARGE = re.compile(r"(\++|-+)$")
+
+
+def parse_formula(formula: str, elements: frozenset[str] = ELEMENTS) -> dict[str, int] | None:
+    """Counts the elements and the charge of a formula such as ``CH3+``, ``C10H16`` or ``e-``.
+
+    Args:
+        formula: element symbols (case matters: ``Co`` is cobalt, ``CO`` carbon monoxide), each
+            with an optional count, then an optional charge of one or more ``+`` or ``-``.
+        elements: the symbols that count as elements; a two-letter symbol is preferred.
+
+    Returns:
+        Symbol -> count, with the net charge under ``"charge"``, zero counts left out; ``None``
+        where the text is no formula over these elements.
+    """
+    if formula in _ELECTRON:
+        return {CHARGE: -1}
+    counts: dict[str, int] = {}
+    body = formula
+    if match := _CHARGE.search(formula):
+        sign = 1 if match[0][0] == "+" else -1
+        counts[CHARGE] = sign * len(match[0])
+        body = formula[: match.start()]
+    position = 0
+    while position < len(body):
+        match = _ATOM.match(body, position)
+        if match is None:
+            return None
+        symbol, digits = match.groups()
+        if symbol not in elements:
+            return None
+        count = int(digits) if digits else 1
+        counts[symbol] = counts.get(symbol, 0) + count
+        position = match.end()
+    return counts if body else None

@@ -1,0 +1,80 @@
+"""Mass-action kernels: flux, tendency, analytic Jacobian. Pure, and safe under jit, vmap, grad.
+
+Every function takes the state last, so a batch is `jax.vmap` over it and a parameter study
+`jax.vmap` over `k`.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from .network import Network
+
+__all__ = ["flux", "jacobian", "tendency"]
+
+
+def _factors(
+    network: Network, y: Float[Array, " S"]
+) -> tuple[list[Float[Array, " R"]], Float[Array, " R"] | None]:
+    """The concentration in each reactant slot of each reaction, and the pool that multiplies it."""
+    structure = network.structure
+    one = jnp.ones(1, y.dtype)
+    padded = jnp.concatenate([y, one])
+    slots = [padded[column] for column in structure.reactants.T]
+    if not len(structure.pools):
+        return slots, None
+    totals = jnp.asarray(structure.pools, y.dtype) @ y
+    return slots, jnp.concatenate([totals, one])[structure.pool_of]
+
+
+def _product(start: Float[Array, " R"], factors: list[Float[Array, " R"]]) -> Float[Array, " R"]:
+    for factor in factors:
+        start = start * factor
+    return start
+
+
+def flux(
+    network: Network, k: Float[Array, " R"], y: Float[Array, " S"]
+) -> Float[Array, " R"]:
+    """Rate of each reaction: k_j times its reactants' concentrations, and its pool's if it has one.
+
+    Args:
+        network: the reactions.
+        k: rate coefficients, in the network's units.
+        y: concentrations, in the network's units.
+
+    Returns:
+        Events per volume and time.
+    """
+    slots, pool = _factors(network, y)
+    rates = _product(jnp.asarray(k, y.dtype), slots)
+    return rates if pool is None else rates * pool
+
+
+def tendency(
+    network: Network, k: Float[Array, " R"], y: Float[Array, " S"]
+) -> Float[Array, " S"]:
+    """dy/dt: the net change of every species, concentration per time (arguments as for `flux`)."""
+    stoichiometry = jnp.asarray(network.stoichiometry, y.dtype)
+    return jnp.matmul(stoichiometry, flux(network, k, y), precision=lax.Precision.HIGHEST)
+
+
+def jacobian(
+    network: Network, k: Float[Array, " R"], y: Float[Array, " S"]
+) -> Float[Array, "S S"]:
+    """d(tendency)/dy, written out from the reactant lists, pool terms included.
+
+    Entry [i, j] is the derivative of species i's tendency by species j's concentration;
+    `network.pattern()` tells which entries can differ from zero.
+    """
+    slots, pool = _factors(network, y)
+    k = jnp.asarray(k, y.dtype)
+    multiplied = k if pool is None else k * pool
+    partials = [
+        _product(multiplied, slots[:i] + slots[i + 1 :]) for i in range(len(slots))
+    ]
+    partials.append(_product(k, slots))  # by the pool itself
+    rows, columns, coefficients, which = network.structure.jacobian_terms
+    terms = jnp.asarray(coefficients, y.dtype) * jnp.concatenate(partials)[which]
+    size = y.shape[0]
+    return jnp.zeros((size, size), y.dtype).at[rows, columns].add(terms)

@@ -1,0 +1,87 @@
+"""Models that stand where a solve stood, and their files."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import checkpoint
+from ..parse import table
+from ..solvers import Integrator
+from .crnn import CRNN as CRNN
+from .neural_ode import NeuralODE as NeuralODE
+
+__all__ = ["CRNN", "NeuralODE", "load_model", "save"]
+
+
+def _integrator_settings(integrator: Integrator) -> dict[str, Any]:
+    values = {f.name: getattr(integrator, f.name) for f in dataclasses.fields(integrator)}
+    return {
+        n: np.asarray(v).tolist() if eqx.is_array_like(v) else v for n, v in values.items()
+    }
+
+
+def _describe(model: Any) -> dict[str, Any]:
+    """What is needed, besides the arrays, to build a model of the same shape."""
+    settings = {"integrator": _integrator_settings(model.integrator)}
+    if isinstance(model, CRNN):
+        return {"family": "crnn", "network": table.dumps(model.network), **settings}
+    if isinstance(model, NeuralODE):
+        mlp = model.mlp
+        return {
+            "family": "neural_ode",
+            "size": mlp.in_size,
+            "width": mlp.width_size,
+            "depth": mlp.depth,
+            "activation": _activation_name(mlp.activation),
+            **settings,
+        }
+    raise ValueError(f"cannot save a {type(model).__name__}; known: CRNN, NeuralODE.")
+
+
+def _activation_name(activation: Any) -> str:
+    for name in dir(jax.nn):
+        if getattr(jax.nn, name) == activation:
+            return name
+    return getattr(activation, "__name__", "gelu")
+
+
+def _rebuild(header: dict[str, Any]) -> Any:
+    integrator = Integrator(**header["integrator"])
+    if header["family"] == "crnn":
+        network = table.loads(header["network"])
+        return CRNN(network, jnp.zeros(len(network.equations)), integrator=integrator)
+    if header["family"] == "neural_ode":
+        shape = {name: header[name] for name in ("size", "width", "depth", "activation")}
+        return NeuralODE(**shape, integrator=integrator, key=jax.random.key(0))
+    raise ValueError(f"unknown model family {header['family']!r}; saved by a newer jaxchem?")
+
+
+def save(path: str | Path, model: Any, **header: Any) -> None:
+    """Saves a model as one file that `load_model` reads back without any other information.
+
+    Args:
+        path: the file, by custom with the suffix ``.eqx``.
+        model: a model of `jaxchem.models`.
+        **header: JSON-able fields to keep with it.
+
+    Raises:
+        ValueError: a model that is none of jaxchem's, or a folder that cannot be written to.
+    """
+    checkpoint.save(path, model, **header, **_describe(model), kind="model")
+
+
+def load_model(path: str | Path) -> Any:
+    """Loads a model that `save` wrote.
+
+    Raises:
+        ValueError: the file is missing, truncated, damaged, or no model of jaxchem's.
+    """
+    header = checkpoint.read_header(path)
+    if header.get("kind") != "model":
+        raise ValueError(f"{path} is a {header.get('kind')!r} checkpoint, not a saved model.")
+    return checkpoint.load(path, _rebuild(header), kind="model")

@@ -1,0 +1,84 @@
+"""A black-box neural ODE: concentrations to tendencies by a scaled multilayer perceptron."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..scale import span
+from ..solvers import Integrator
+
+__all__ = ["NeuralODE"]
+
+
+class NeuralODE(eqx.Module):
+    """dy/dt = MLP((y - low) / scale) * slope: the ScaleMLP of SPIN-ODE (arXiv:2505.05625).
+
+    Attributes:
+        mlp: the perceptron, species to species.
+        low: [S] smallest concentration of each species in the training data.
+        scale: [S] its range there.
+        slope: [S] the range over the time span of the data: a typical tendency.
+        integrator: how the model is integrated when it is called.
+    """
+
+    mlp: eqx.nn.MLP
+    low: Float[np.ndarray, " S"]
+    scale: Float[np.ndarray, " S"]
+    slope: Float[np.ndarray, " S"]
+    integrator: Integrator
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        width: int = 128,
+        depth: int = 2,
+        activation: str = "gelu",
+        integrator: Integrator | None = None,
+        key: PRNGKeyArray,
+    ):
+        """A model of `size` species with unit scales.
+
+        Args:
+            size: number of species.
+            width: of each hidden layer.
+            depth: number of hidden layers.
+            activation: a function of `jax.nn` by name.
+            integrator: how it is integrated.
+            key: seeds the weights.
+
+        Raises:
+            ValueError: `jax.nn` has no such activation.
+        """
+        function = getattr(jax.nn, activation, None)
+        if not callable(function):
+            raise ValueError(f"unknown activation {activation!r}; name one of jax.nn, as 'gelu'.")
+        self.mlp = eqx.nn.MLP(size, size, width, depth, activation=function, key=key)
+        self.low = np.zeros(size)
+        self.scale = np.ones(size)
+        self.slope = np.ones(size)
+        self.integrator = Integrator() if integrator is None else integrator
+
+    def scaled_to(
+        self, ts: Float[Array, " T"], states: Float[Array, "case T S"]
+    ) -> "NeuralODE":
+        """The same weights with the scales of these trajectories."""
+        low, scale = (np.asarray(a) for a in span(states))
+        slope = scale / float(ts[-1] - ts[0])
+        return eqx.tree_at(lambda m: (m.low, m.scale, m.slope), self, (low, scale, slope))
+
+    def field(self, t: Any, y: Float[Array, " S"], args: Any = None) -> Float[Array, " S"]:
+        """The modelled tendency dy/dt."""
+        del t, args
+        return self.mlp((y - self.low) / self.scale) * jnp.asarray(self.slope)
+
+    def __call__(
+        self, y0: Float[Array, " S"], conditions: Any, ts: Float[Array, " T"], *, t0: Any = 0.0
+    ) -> Float[Array, "T S"]:
+        """Concentrations at `ts` from `y0` at `t0`; `conditions` have no effect."""
+        del conditions
+        return self.integrator(self.field, y0, ts, t0=t0, throw=False).ys

@@ -1,0 +1,290 @@
+"""jaxchem's own network format: one text file a network, one line a reaction.
+
+A file has ``key = value`` lines at the top and then sections::
+
+    name = toy
+    title = what it describes
+    units = molecule cm-3, s          # concentration, time
+    balanced = C N                    # optional: elements that reactions conserve; default all
+
+    [species]                         # one a line, in the order of the state vector
+    OH                                # composition read from the name
+    ALD = C2H4O                       # composition declared
+    M = none                          # declared to have no composition
+    fragdummy = ?                     # composition unknown
+
+    [pools]                           # optional: sums of species that multiply rates
+    RO2 = CH3O2 + C2H5O2
+
+    [sources]                         # what the rates cite
+    IUPAC = Atkinson et al. (2006), Atmos. Chem. Phys. 6, 3625.
+
+    [reactions]                       # equation ; rate ; source (a key, then free text)
+    ALD + OH -> CH3CO3 ; arrhenius(4.7e-12, -345) ; IUPAC
+    CH3O2 -> 0.6 CH3O + 0.4 HCHO ; 0.5 * 3.5e-13 * RO2 ; IUPAC, table 2
+
+``#`` starts a comment. A rate is a product of numbers, at most one rate law and at most one
+pool; `jaxchem.rates.LAWS` lists the laws and the order of their arguments. A number alone is a
+constant coefficient. Either side of an equation may be empty.
+"""
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..formula import CHARGE, ELEMENTS, parse_formula
+from ..network import Network, Reaction, Units
+from ..rates import LAWS
+
+__all__ = ["dumps", "loads", "looks_like"]
+
+_KEYS = ("name", "title", "units", "balanced")
+_SECTIONS = ("species", "pools", "sources", "reactions")
+_TERM = re.compile(r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)?\s*(\S+)")
+_CALL = re.compile(r"(\w+)\s*\((.*)\)")
+
+
+def looks_like(text: str) -> bool:
+    """Whether this is a table: it has ``[species]`` and ``[reactions]`` on lines of their own."""
+    return all(re.search(rf"^\s*\[{s}\]", text, re.MULTILINE) for s in ("species", "reactions"))
+
+
+class _Reader:
+    """The lines of one file, and errors that say where they stand."""
+
+    def __init__(self, text: str, filename: str):
+        self.filename = filename
+        self.text = text
+        self.line = 0
+
+    def fail(self, message: str) -> ValueError:
+        return ValueError(f"{self.where}: {message}")
+
+    @property
+    def where(self) -> str:
+        return f"{self.filename}, line {self.line}"
+
+    def lines(self) -> Iterator[tuple[str | None, str]]:
+        """(section, line) of every line that says something; `None` above the first section."""
+        section = None
+        for self.line, raw in enumerate(self.text.splitlines(), start=1):
+            content = raw.split("#", 1)[0].strip()
+            if not content:
+                continue
+            if content.startswith("["):
+                section = content.strip("[]").strip()
+                if section not in _SECTIONS or not content.endswith("]"):
+                    raise self.fail(
+                        f"{content!r} is no section; write one of "
+                        + ", ".join(f"[{s}]" for s in _SECTIONS)
+                    )
+                continue
+            yield section, content
+
+    def pair(self, content: str, what: str) -> tuple[str, str]:
+        key, equals, value = content.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise self.fail(f"{content!r}: {what}")
+        return key.strip(), value.strip()
+
+
+def loads(text: str, filename: str = "<text>") -> Network:
+    """Reads a network in jaxchem's own format.
+
+    Args:
+        text: the content of the file.
+        filename: for error messages.
+
+    Raises:
+        ValueError: a line that cannot be read, with file, line and what to write instead.
+    """
+    reader = _Reader(text, filename)
+    header: dict[str, str] = {}
+    species: dict[str, tuple[str, str | None]] = {}  # name -> (where, declared formula)
+    pools: dict[str, list[str]] = {}
+    references: dict[str, str] = {}
+    reactions: list[Reaction] = []
+    for section, content in reader.lines():
+        if section is None:
+            key, value = reader.pair(content, f"write 'key = value', key one of {_KEYS}")
+            if key not in _KEYS:
+                raise reader.fail(f"unknown key {key!r}; known: {', '.join(_KEYS)}")
+            header[key] = value
+        elif section == "species":
+            name, equals, formula = (part.strip() for part in content.partition("="))
+            if len(name.split()) != 1 or (equals and not formula):
+                raise reader.fail(f"{content!r}: write 'NAME', 'NAME = FORMULA', 'NAME = none' or 'NAME = ?'")
+            if name in species:
+                raise reader.fail(f"species {name!r} is already at {species[name][0]}; drop one.")
+            species[name] = (reader.where, formula or None)
+        elif section == "pools":
+            name, members = reader.pair(content, "write 'POOL = SPECIES + SPECIES'")
+            pools[name] = members.replace("+ ", " ").split()
+        elif section == "sources":
+            key, value = reader.pair(content, "write 'KEY = full reference'")
+            references[key] = value
+        else:
+            reactions.append(_reaction(reader, content, references))
+    for key in ("name", "units"):
+        if key not in header:
+            raise ValueError(f"{filename}: no '{key} = ...' line above the first section; add it.")
+    concentration, comma, time = header["units"].partition(",")
+    if not comma:
+        raise ValueError(f"{filename}: units must read 'concentration, time', as 'ppm, min'.")
+    balanced = header["balanced"].split() if "balanced" in header else None
+    symbols = ELEMENTS | frozenset(balanced or ()) - {CHARGE}
+    return Network.build(
+        name=header["name"],
+        title=header.get("title", ""),
+        species={n: _composition(n, f, w, symbols) for n, (w, f) in species.items()},
+        reactions=reactions,
+        units=Units(concentration.strip(), time.strip()),
+        pools=pools,
+        balanced=balanced,
+        references=references,
+    )
+
+
+def _composition(
+    name: str, declared: str | None, where: str, symbols: frozenset[str]
+) -> dict[str, int] | None:
+    if declared == "?":
+        return None
+    if declared == "none":
+        return {}
+    counts = parse_formula(declared or name, symbols)
+    if counts is None and declared:
+        raise ValueError(f"{where}: {declared!r} is no formula; write one such as C2H4O, or '?'.")
+    return counts
+
+
+def _reaction(reader: _Reader, content: str, references: dict[str, str]) -> Reaction:
+    parts = [part.strip() for part in content.split(";", 2)]
+    if len(parts) != 3 or not parts[2]:
+        raise reader.fail(
+            f"{content!r}: write 'REACTANTS -> PRODUCTS ; RATE ; SOURCE' (every rate has a source)"
+        )
+    equation, rate, source = parts
+    if source.split(",")[0].strip() not in references:
+        raise reader.fail(
+            f"source {source.split(',')[0]!r} is not declared; add it under [sources], above."
+        )
+    sides = equation.split("->")
+    if len(sides) != 2 or "<" in equation:
+        raise reader.fail(f"{equation!r}: write one '->' (a reverse reaction has its own line)")
+    reactants = _terms(reader, sides[0])
+    for name, count in reactants.items():
+        if count != int(count) or count < 1:
+            raise reader.fail(
+                f"{count:g} {name} reacts: mass action needs whole molecules on the left; "
+                "put fractional yields on the right."
+            )
+    law, parameters, pool = _rate(reader, rate)
+    return Reaction(
+        reactants={n: int(c) for n, c in reactants.items()},
+        products=_terms(reader, sides[1]),
+        law=law,
+        parameters=parameters,
+        source=source,
+        pool=pool,
+        where=reader.where,
+    )
+
+
+def _terms(reader: _Reader, side: str) -> dict[str, float]:
+    terms: dict[str, float] = {}
+    if not side.strip():
+        return terms
+    for term in re.split(r"\s\+\s", side.strip()):
+        match = _TERM.fullmatch(term.strip())
+        if match is None:
+            raise reader.fail(f"{term!r}: write 'NAME' or 'NUMBER NAME', joined by ' + '")
+        name = match[2]
+        terms[name] = terms.get(name, 0.0) + float(match[1] or 1)
+    return terms
+
+
+def _number(reader: _Reader, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise reader.fail(f"{text!r} is no number") from None
+    if not np.isfinite(value):
+        raise reader.fail(f"{text!r} is not finite")
+    return value
+
+
+def _rate(reader: _Reader, rate: str) -> tuple[str, tuple[float, ...], str | None]:
+    """A product of numbers, at most one law and at most one pool."""
+    factor, law, pool = 1.0, None, None
+    parameters: tuple[float, ...] = ()
+    for text in (part.strip() for part in rate.split("*")):
+        call = _CALL.fullmatch(text)
+        if call:
+            if law is not None:
+                raise reader.fail(f"{rate!r} has two rate laws; a rate has one at most")
+            law = call[1]
+            if law not in LAWS:
+                raise reader.fail(f"unknown rate law {law!r}; known: {', '.join(LAWS)}")
+            names = LAWS[law].parameters()
+            arguments = [a.strip() for a in call[2].split(",") if a.strip()]
+            if len(arguments) != len(names):
+                raise reader.fail(f"{text!r}: {law} takes ({', '.join(names)})")
+            parameters = tuple(_number(reader, a) for a in arguments)
+        elif re.fullmatch(r"[A-Za-z_]\w*", text):
+            if pool is not None:
+                raise reader.fail(f"{rate!r} names two pools; a rate has one at most")
+            pool = text
+        else:
+            factor *= _number(reader, text)
+    if law is None:
+        return "constant", (factor,), pool
+    return law, (factor * parameters[0], *parameters[1:]), pool
+
+
+def dumps(network: Network) -> str:
+    """Writes a network in jaxchem's own format; `loads` gives the same network back."""
+    structure = network.structure
+    formula = {n: _formula(network, i) for i, n in enumerate(network.species)}
+    rates: dict[int, str] = {}
+    for law in network.laws:
+        columns = [np.asarray(getattr(law, p)) for p in law.parameters()]
+        for j, values in zip(law.reactions, zip(*columns, strict=True), strict=True):
+            text = ", ".join(repr(float(v)) for v in values)
+            rates[j] = text if law.name == "constant" else f"{law.name}({text})"
+            if structure.pool_of[j] < len(network.pool_names):
+                rates[j] += f" * {network.pool_names[structure.pool_of[j]]}"
+    sections: dict[str, list[str]] = {
+        "species": [f"{n} = {formula[n]}" for n in network.species],
+        "pools": [
+            f"{n} = {' + '.join(s for s, m in zip(network.species, row, strict=True) if m)}"
+            for n, row in zip(network.pool_names, structure.pools, strict=True)
+        ],
+        "sources": [f"{k} = {v}" for k, v in network.references],
+        "reactions": [
+            f"{e} ; {rates[j]} ; {s}"
+            for j, (e, s) in enumerate(zip(network.equations, network.sources, strict=True))
+        ],
+    }
+    lines = [f"name = {network.name}"]
+    lines += [f"title = {network.title}"] if network.title else []
+    lines.append(f"units = {network.units.concentration}, {network.units.time}")
+    lines += [f"balanced = {' '.join(network.balanced)}"] if network.balanced else []
+    for section, content in sections.items():
+        if content:
+            lines += ["", f"[{section}]", *content]
+    return "\n".join(lines) + "\n"
+
+
+def _formula(network: Network, i: int) -> str:
+    if network.species[i] in network.undeclared:
+        return "?"
+    counts = dict(zip(network.elements, network.composition[:, i].astype(int), strict=True))
+    charge = counts.pop(CHARGE, 0)
+    text = "".join(f"{e}{c if c > 1 else ''}" for e, c in counts.items() if c)
+    if not text:
+        return {0: "none", -1: "e-"}.get(charge, "none")
+    return text + ("+" * charge if charge > 0 else "-" * -charge)
+
+

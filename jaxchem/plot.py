@@ -1,0 +1,105 @@
+"""Five figures, each `(dataset, ax) -> ax`, from the datasets that a run writes."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+__all__ = ["conservation", "errors", "history", "rates", "trajectories"]
+
+
+def _time_axis(dataset: xr.Dataset, ax: Any) -> np.ndarray:
+    """Labels the time axis, logarithmic where the times are spaced so."""
+    ts = dataset["time"].values
+    positive = ts[ts > 0]
+    if len(positive) > 2 and positive[-1] > 1e3 * positive[0]:
+        ax.set_xscale("log")
+    ax.set_xlabel(f"time [{dataset['time'].attrs.get('units', '')}]")
+    return ts
+
+
+def trajectories(dataset: xr.Dataset, ax: Any, *, case: int = 0, species: int = 8) -> Any:
+    """Predicted concentrations (lines) over the true ones (points), scaled to their maxima.
+
+    Args:
+        dataset: with `concentration` and, for the points, `truth`.
+        ax: matplotlib axes.
+        case: which trajectory.
+        species: so many species, those that vary most.
+    """
+    ts = _time_axis(dataset, ax)
+    predicted = dataset["concentration"].values[case]
+    truth = dataset["truth"].values[case] if "truth" in dataset else predicted
+    top = np.max(np.abs(truth), axis=0)
+    top[top == 0] = 1.0
+    variation = np.ptp(truth, axis=0) / top
+    size = np.log10(top)
+    for i in np.lexsort((-size, -np.round(variation, 1)))[:species]:
+        (line,) = ax.plot(ts, predicted[:, i] / top[i], label=str(dataset["species"].values[i]))
+        if "truth" in dataset:
+            ax.plot(ts, truth[:, i] / top[i], ".", ms=4, color=line.get_color())
+    ax.set_ylabel("concentration / maximum (points: observed)")
+    ax.legend(fontsize="small", ncols=2)
+    return ax
+
+
+def rates(dataset: xr.Dataset, ax: Any) -> Any:
+    """Estimated over true rate coefficient of each reaction, with two standard deviations.
+
+    Without `k_true` the estimates themselves are shown.
+    """
+    k = dataset["k"].values
+    position = np.arange(len(k))
+    reference = dataset["k_true"].values if "k_true" in dataset else np.ones_like(k)
+    ratio = k / reference
+    spread = dataset["deviation"].values if "deviation" in dataset else np.zeros_like(k)
+    low, high = ratio * np.exp(-2 * spread), ratio * np.exp(2 * spread)
+    ax.errorbar(position, ratio, yerr=[ratio - low, high - ratio], fmt="o", ms=4, capsize=2)
+    if "k_true" in dataset:
+        ax.axhline(1.0, lw=0.8, color="k")
+        ax.set_ylabel("k estimated / k true")
+    else:
+        ax.set_ylabel("k estimated")
+    ax.set_yscale("log")
+    names = [str(name) for name in dataset["reaction"].values]
+    ax.set_xticks(position, names, rotation=90, fontsize=max(4, 9 - len(k) // 12))
+    return ax
+
+
+def history(dataset: xr.Dataset, ax: Any) -> Any:
+    """Loss by step; a loss that goes below zero (a logarithm) is drawn on a linear axis."""
+    loss = dataset["loss"].values
+    ax.plot(np.arange(1, len(loss) + 1), loss, marker="." if len(loss) < 60 else None)
+    if np.all(loss[np.isfinite(loss)] > 0):
+        ax.set_yscale("log")
+    ax.set_xlabel("step")
+    ax.set_ylabel("loss")
+    return ax
+
+
+def conservation(dataset: xr.Dataset, ax: Any) -> Any:
+    """Largest relative change of each conserved total over the cases, by time."""
+    ts = _time_axis(dataset, ax)
+    drift = np.max(np.abs(dataset["drift"].values), axis=0)
+    for i, element in enumerate(dataset["element"].values):
+        ax.plot(ts, np.maximum(drift[:, i], 1e-18), label=str(element))
+    ax.set_yscale("log")
+    ax.set_ylabel("relative drift")
+    if drift.shape[1]:
+        ax.legend(fontsize="small")
+    return ax
+
+
+def errors(dataset: xr.Dataset, ax: Any) -> Any:
+    """Median and largest error of the prediction by time, relative to each species' maximum."""
+    ts = _time_axis(dataset, ax)
+    truth = dataset["truth"].values
+    top = np.max(np.abs(truth), axis=(0, 1))
+    error = np.abs(dataset["concentration"].values - truth) / np.where(top == 0, 1, top)
+    flat = np.moveaxis(error, 1, 0).reshape(len(ts), -1)
+    ax.plot(ts, np.maximum(np.max(flat, axis=1), 1e-18), label="largest")
+    ax.plot(ts, np.maximum(np.median(flat, axis=1), 1e-18), label="median")
+    ax.set_yscale("log")
+    ax.set_ylabel("|predicted - observed| / maximum")
+    ax.legend(fontsize="small")
+    return ax

@@ -1,0 +1,321 @@
+"""The command line: `python -m jaxchem.run +experiment=NAME`. The only module that knows Hydra."""
+
+import hashlib
+import json
+import logging
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+log = logging.getLogger("jaxchem")
+
+_HERE = Path(__file__).resolve().parent
+# the wheel carries conf/ inside the package; a checkout has it beside the package
+_CONF = next((p for p in (_HERE / "conf", _HERE.parent / "conf") if p.is_dir()), _HERE / "conf")
+
+
+@hydra.main(version_base="1.3", config_path=str(_CONF), config_name="config")
+def _job(cfg: DictConfig) -> float | None:
+    try:
+        return run(cfg, Path(HydraConfig.get().runtime.output_dir))
+    except ValueError as error:
+        log.error("%s", error)
+        log.debug("", exc_info=True)
+        raise SystemExit(1) from None
+
+
+def main() -> None:
+    """Runs the experiment that the command line composes; `resume=FOLDER` goes on with one."""
+    try:
+        sys.argv[1:] = _expand_resume(sys.argv[1:])
+        _job()
+    except (OSError, ValueError) as error:
+        sys.exit(f"jaxchem: {error}")
+
+
+def _expand_resume(arguments: list[str]) -> list[str]:
+    """Replaces `resume=FOLDER` by the overrides of the run in that folder, and the folder itself.
+
+    Overrides that stand beside it come last and so win.
+    """
+    folders = [a.partition("=")[2] for a in arguments if a.partition("=")[0] == "resume"]
+    if not folders:
+        return arguments
+    folder = Path(folders[-1]).expanduser().resolve()
+    record = folder / ".hydra" / "overrides.yaml"
+    if not record.is_file():
+        raise ValueError(
+            f"resume={folder}: no run there (it has no .hydra/overrides.yaml); give the folder "
+            "that a run wrote, such as outputs/spin_ode/2026-01-31_12-00-00."
+        )
+    if {"-m", "--multirun"} & set(arguments):
+        raise ValueError("resume goes on with one run: give the folder of one job, without -m.")
+    kept = [str(item) for item in OmegaConf.load(record)]
+    given = [a for a in arguments if a.partition("=")[0] != "resume" and a not in kept]
+    settings = OmegaConf.load(folder / ".hydra" / "hydra.yaml")
+    for source in settings.hydra.runtime.config_sources:
+        if source.provider == "command-line" and "--config-dir" not in given:
+            given += ["--config-dir", source.path]
+    return [*kept, *given, f"hydra.run.dir={json.dumps(str(folder))}"]
+
+
+def run(cfg: DictConfig, folder: Path) -> float | None:
+    """Runs the stages of a composed configuration and writes the run folder.
+
+    Args:
+        cfg: as `conf/config.yaml` composes it.
+        folder: where everything is written; what is already there from the same configuration
+            is taken up again.
+
+    Returns:
+        The metric that `cfg.metric` names, for sweepers; `None` if the run does not have it.
+
+    Raises:
+        ValueError: bad input or configuration, with what to change.
+    """
+    import jax
+
+    if cfg.precision not in ("float64", "float32"):
+        raise ValueError(f"precision={cfg.precision!r} is unknown; write float64 or float32.")
+    jax.config.update("jax_enable_x64", cfg.precision == "float64")
+    _log_versions(folder)
+    started = time.monotonic()
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    progress = HydraConfig.initialized() and HydraConfig.get().mode.name == "RUN"
+    problem, dataset, data = _prepare(cfg, plain, folder, progress)
+    metrics, model, deviation = _run_stages(cfg, plain, folder, problem, data, dataset, progress)
+    _conclude(folder, problem, dataset, model, metrics, deviation)
+    log.info("done in %.0f s: %s", time.monotonic() - started, folder)
+    for name in ("err_k", "k_err", "err_y", "drift"):
+        if name in metrics:
+            log.info("%s = %.3e", name, metrics[name])
+    return metrics.get(cfg.metric)
+
+
+def _log_versions(folder: Path) -> None:
+    import jax
+
+    packages = ("jaxchem", "jax", "equinox", "diffrax", "optimistix", "optax", "numpy")
+    log.info("%s", ", ".join(f"{p} {metadata.version(p)}" for p in packages))
+    try:
+        revision = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=_HERE,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        revision = ""
+    log.info(
+        "python %s, %s, x64 %s%s",
+        platform.python_version(),
+        jax.devices()[0],
+        jax.config.jax_enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
+        f", revision {revision}" if revision else "",
+    )
+    log.info("output: %s", folder)
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
+    """The problem, the labelled trajectories and what is observed of them."""
+    import numpy as np
+
+    from .dataset import generate, observe, read, sample, times, write
+    from .stages import Problem
+
+    network = hydra.utils.instantiate(cfg.network)
+    conditions = hydra.utils.instantiate(cfg.conditions) or {}
+    rates = network.rates(**conditions)
+    k_true = None if callable(rates) else np.asarray(rates)
+    known = np.zeros(len(network.equations), dtype=bool)
+    for j in cfg.known:
+        if not 0 <= j < len(known):
+            raise ValueError(
+                f"known={list(cfg.known)}: network {network.name!r} has reactions 0 to "
+                f"{len(known) - 1}."
+            )
+        known[j] = True
+    problem = Problem(network, hydra.utils.instantiate(cfg.solver), k_true, known)
+    settings = plain["data"]
+    path = folder / "data.nc"
+    mark = _digest(plain["network"], plain["conditions"], settings, cfg.seed)
+    if path.exists() and (kept := read(path, network)).attrs.get("fingerprint") == mark:
+        log.info("data: taken up from %s", path)
+        dataset = kept
+    elif settings["path"]:
+        file = Path(hydra.utils.to_absolute_path(settings["path"]))
+        dataset = read(file, network, time_scale=settings["time_scale"])
+    else:
+        y0 = sample(
+            network,
+            settings["initial"],
+            cases=settings["cases"],
+            spread=settings["spread"],
+            seed=cfg.seed,
+        )
+        dataset = generate(
+            network,
+            rates,
+            y0,
+            times(**settings["times"]),
+            t0=settings["t0"],
+            conditions=conditions,
+            progress=progress,
+            **settings["truth"],
+        )
+    dataset.attrs["fingerprint"] = mark
+    dataset.attrs["configuration"] = OmegaConf.to_yaml(cfg, resolve=True)
+    write(dataset, path)
+    data = observe(dataset, network, seed=cfg.seed, **settings["observe"])
+    log.info(
+        "%s: %d species, %d reactions (%d given); %d cases, %d of %d times observed",
+        network.name,
+        len(network.species),
+        len(network.equations),
+        known.sum(),
+        len(data.y0),
+        len(data.ts),
+        dataset.sizes["time"],
+    )
+    return problem, dataset, data
+
+
+def _run_stages(
+    cfg: DictConfig,
+    plain: dict,
+    folder: Path,
+    problem: Any,
+    data: Any,
+    dataset: Any,
+    progress: bool,
+) -> tuple[dict[str, float], Any, Any]:
+    """Runs the stages in order, each from the model of the one before."""
+    import jax
+
+    from . import checkpoint, models
+    from .dataset import label_history, write
+    from .stages import Resume, evaluate
+
+    ts, truth = dataset["time"].values, dataset["concentration"].values
+    y0, t0 = dataset["initial"].values, float(dataset.attrs["t0"])
+    base = _digest({n: v for n, v in plain.items() if n not in ("stages", "name", "metric")})
+    model, deviation, metrics = None, None, {}
+    for position, name in enumerate(cfg.stages.order):
+        if name == "order" or name not in cfg.stages:
+            defined = ", ".join(str(n) for n in cfg.stages if n != "order")
+            raise ValueError(f"stages.order names {name!r}; defined stages: {defined}.")
+        # what a stage does depends on its settings and on the stages before it
+        base = _digest(base, name, plain["stages"][name])
+        done = folder / name / "model.eqx"
+        if done.exists() and checkpoint.read_header(done).get("fingerprint") == base:
+            header = checkpoint.read_header(done)
+            model, deviation, found = models.load_model(done), header["deviation"], header["metrics"]
+            log.info("stage %s: taken up from %s", name, done)
+        else:
+            begin = time.monotonic()
+            log.info("stage %s", name)
+            result = hydra.utils.instantiate(cfg.stages[name])(
+                problem,
+                model,
+                data,
+                jax.random.fold_in(jax.random.key(cfg.seed), position),
+                resume=Resume(folder / name / "last.eqx", base),
+                label=name,
+                progress=progress,
+            )
+            model = result.model
+            deviation = None if result.deviation is None else result.deviation.tolist()
+            scores, _ = evaluate(problem, model, ts, truth, y0, t0)
+            found = {**scores, **result.metrics}
+            write(label_history(result.history), folder / name / "history.nc")
+            models.save(done, model, fingerprint=base, metrics=found, deviation=deviation)
+            log.info("stage %s: %.0f s; %s", name, time.monotonic() - begin, _summary(found))
+        metrics.update({f"{name}/{key}": value for key, value in found.items()})
+        if position == len(cfg.stages.order) - 1:
+            metrics = {**found, **metrics}
+    if model is None:
+        raise ValueError("stages.order is empty; name at least one stage.")
+    return metrics, model, deviation
+
+
+def _summary(metrics: dict[str, float]) -> str:
+    names = ("err_k", "k_err", "max_err_k", "err_y", "err_dy", "identified", "failed")
+    return ", ".join(f"{n} {metrics[n]:.3g}" for n in names if n in metrics)
+
+
+def _conclude(
+    folder: Path, problem: Any, dataset: Any, model: Any, metrics: dict, deviation: Any
+) -> None:
+    """Writes predictions, metrics and figures."""
+    from .checkpoint import atomic
+    from .dataset import label_estimate, write
+    from .models import CRNN
+    from .stages import evaluate
+
+    t0 = float(dataset.attrs["t0"])
+    _, prediction = evaluate(
+        problem,
+        model,
+        dataset["time"].values,
+        dataset["concentration"].values,
+        dataset["initial"].values,
+        t0,
+    )
+    estimated = isinstance(model, CRNN)
+    labelled = label_estimate(
+        dataset,
+        problem.network,
+        prediction,
+        k=model.k if estimated else None,
+        k_true=problem.k_true if estimated else None,
+        deviation=deviation if estimated else None,
+    )
+    write(labelled, folder / "predictions.nc")
+    with atomic(folder / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+    _draw(folder, labelled)
+
+
+def _draw(folder: Path, labelled: Any) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    from . import plot
+    from .checkpoint import atomic
+    from .dataset import read_history
+
+    def figure(name: str, draw: Any, dataset: Any, size: tuple[float, float] = (7, 4.5)) -> None:
+        canvas, ax = pyplot.subplots(figsize=size, layout="constrained")
+        draw(dataset, ax)
+        with atomic(folder / "figures" / f"{name}.png") as temporary:
+            canvas.savefig(temporary, format="png", dpi=150)
+        pyplot.close(canvas)
+
+    figure("trajectories", plot.trajectories, labelled)
+    figure("errors", plot.errors, labelled)
+    if labelled.sizes.get("element"):
+        figure("conservation", plot.conservation, labelled)
+    if "k" in labelled:
+        figure("rates", plot.rates, labelled, (max(6, 0.22 * labelled.sizes["reaction"]), 6))
+    for path in sorted(folder.glob("*/history.nc")):
+        figure(f"loss_{path.parent.name}", plot.history, read_history(path))
+
+
+if __name__ == "__main__":
+    main()

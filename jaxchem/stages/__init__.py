@@ -1,0 +1,12 @@
+"""What a run does: each stage is `(problem, model, data, key, ...) -> Result`."""
+
+from .base import Problem as Problem
+from .base import Result as Result
+from .base import Resume as Resume
+from .base import new_crnn as new_crnn
+from .base import new_neural_ode as new_neural_ode
+from .derivative import derivative as derivative
+from .evaluate import evaluate as evaluate
+from .infer import infer as infer
+from .regress import regress as regress
+from .trajectory import trajectory as trajectory

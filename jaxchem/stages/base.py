@@ -1,0 +1,189 @@
+"""What every stage is given and gives back, and the models that a stage can start from."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from ..dataset import Observations
+from ..metrics import log_rate_mae, log_rate_mse
+from ..models import CRNN, NeuralODE
+from ..network import Network
+from ..solvers import Integrator
+
+__all__ = ["Problem", "Result", "Resume", "new_crnn", "new_neural_ode", "rate_metrics", "windows"]
+
+
+class Problem(NamedTuple):
+    """An inverse problem: a network whose rate coefficients are to be found from data.
+
+    Attributes:
+        network: the reactions.
+        integrator: how predictions are integrated.
+        k_true: [R] the coefficients behind the data, where they are known; for error measures,
+            for the coefficients under `known`, and for starts that perturb them.
+        known: [R] True where the coefficient is given.
+    """
+
+    network: Network
+    integrator: Integrator
+    k_true: Float[np.ndarray, " R"] | None
+    known: Bool[np.ndarray, " R"]
+
+
+class Resume(NamedTuple):
+    """Where a stage keeps its progress, and what tells its work from another configuration's."""
+
+    path: Path
+    fingerprint: str
+
+
+class Result(NamedTuple):
+    """What a stage gives back.
+
+    Attributes:
+        model: for the next stage.
+        history: name -> values by step.
+        metrics: name -> number.
+        deviation: [R] posterior standard deviation of ln k, where the stage knows it.
+    """
+
+    model: Any
+    history: dict[str, np.ndarray]
+    metrics: dict[str, float]
+    deviation: np.ndarray | None = None
+
+
+def windows(
+    data: Observations, length: int | None, stride: int | None
+) -> tuple[Float[Array, "W L"], Float[Array, "W L S"]]:
+    """Cuts trajectories into windows that each begin at an observed state.
+
+    Args:
+        data: observations of every species.
+        length: points a window; `None` takes whole trajectories.
+        stride: points from the start of one window to the next; `None` takes `length`.
+
+    Returns:
+        Times and states of the windows, case by case.
+
+    Raises:
+        ValueError: not every species is observed, or a window is longer than a trajectory.
+    """
+    states = data.states
+    cases, points, _ = states.shape
+    length = points if length is None else length
+    stride = length if stride is None else stride
+    if not 2 <= length <= points or stride < 1:
+        raise ValueError(
+            f"windows of {length} points every {stride} do not fit trajectories of {points} "
+            "points; lower the stage's window."
+        )
+    starts = np.arange(0, points - length + 1, stride)
+    index = starts[:, None] + np.arange(length)
+    ts = jnp.tile(data.ts[index], (cases, 1))
+    return ts, states[:, index].reshape(cases * len(starts), length, -1)
+
+
+def new_neural_ode(
+    problem: Problem,
+    data: Observations,
+    key: PRNGKeyArray,
+    *,
+    width: int = 128,
+    depth: int = 2,
+    activation: str = "gelu",
+) -> NeuralODE:
+    """A neural ODE with random weights and the scales of the observed trajectories."""
+    model = NeuralODE(
+        len(problem.network.species),
+        width=width,
+        depth=depth,
+        activation=activation,
+        integrator=problem.integrator,
+        key=key,
+    )
+    return model.scaled_to(data.ts, data.states)
+
+
+def new_crnn(
+    problem: Problem, data: Observations, key: PRNGKeyArray, *, noise: float | None = None
+) -> CRNN:
+    """A CRNN with random coefficients.
+
+    Args:
+        problem: the network, and the coefficients that are known.
+        data: not used.
+        key: seeds the draw.
+        noise: start from k_true (1 + noise)^N(0, 1), as SPIN-ODE 1.1 does; `None` starts from
+            ln k ~ N(0, 1), as SPIN-ODE 1.0 does.
+
+    Raises:
+        ValueError: `noise` is given but the true coefficients are not known.
+    """
+    del data
+    if noise is None:
+        return CRNN.random(
+            problem.network,
+            k_known=problem.k_true,
+            known=problem.known,
+            integrator=problem.integrator,
+            key=key,
+        )
+    if problem.k_true is None:
+        raise ValueError("a start with noise perturbs the true coefficients, which are not known.")
+    log_k = jnp.log(jnp.asarray(problem.k_true))
+    change = jax.random.normal(key, log_k.shape) * jnp.log(1.0 + noise)
+    log_k = log_k + jnp.where(problem.known, 0.0, change)
+    return CRNN(problem.network, log_k, known=problem.known, integrator=problem.integrator)
+
+
+def integrate(
+    model: Any,
+    integrator: Integrator,
+    y0: Float[Array, "B S"],
+    ts: Float[Array, "B T"],
+    t0: Float[Array, " B"],
+) -> tuple[Float[Array, "B T S"], Bool[Array, " B"]]:
+    """States of a batch at its output times, and which members succeeded."""
+
+    def one(y0: Any, ts: Any, t0: Any) -> Any:
+        solution = integrator(
+            lambda t, y, model: model.field(t, y), y0, ts, model, t0=t0, throw=False
+        )
+        good = diffrax.is_successful(solution.result) & jnp.all(jnp.isfinite(solution.ys))
+        return solution.ys, good
+
+    return eqx.filter_vmap(one)(y0, ts, t0)
+
+
+def require(model: Any, kind: type, stage: str, advice: str) -> None:
+    """Refuses a stage's incoming model where it is of another kind."""
+    if not isinstance(model, kind):
+        got = "no model" if model is None else f"a {type(model).__name__}"
+        raise ValueError(f"stage {stage} starts from a {kind.__name__} but got {got}; {advice}")
+
+
+def rate_metrics(problem: Problem, model: Any) -> dict[str, float]:
+    """Errors of a CRNN's coefficients against the true ones, where both are there.
+
+    `err_k` and `k_err` are over all reactions, as SPIN-ODE 1.0 and 1.1 define them (a given
+    coefficient counts as no error); `err_k_estimated` is over those that were estimated.
+    """
+    if problem.k_true is None or not isinstance(model, CRNN):
+        return {}
+    k_true = jnp.asarray(problem.k_true)
+    estimated = jnp.asarray(~problem.known)
+    error = jnp.where(estimated, jnp.abs(jnp.log(model.k) - jnp.log(k_true)), 0.0)
+    return {
+        "err_k": float(log_rate_mae(model.k, k_true)),
+        "k_err": float(log_rate_mse(model.k, k_true)),
+        "err_k_estimated": float(log_rate_mae(model.k, k_true, estimated)),
+        "max_err_k": float(jnp.max(error)),
+        "within_10_percent": float(jnp.mean(error < np.log(1.1), where=estimated)),
+    }

@@ -1,0 +1,171 @@
+"""One training loop: any model, any loss, any optax optimiser, with resume.
+
+JAX arrays of floating point in a model are its parameters; NumPy arrays are constants.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from tqdm import tqdm
+
+from . import checkpoint
+
+__all__ = ["adam", "fit"]
+
+Model = TypeVar("Model")
+
+
+class _State(NamedTuple):
+    parameters: PyTree
+    optimizer: PyTree
+    step: Int[Array, ""]
+    loss: Float[Array, " steps"]
+    gradient_norm: Float[Array, " steps"]
+
+
+def adam(
+    learning_rate: float,
+    *,
+    patience: int | None = None,
+    factor: float = 0.1,
+    clip: float | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Adam (Kingma & Ba 2015), with the learning rate cut when the loss stalls.
+
+    Args:
+        learning_rate: initial.
+        patience: steps without a better loss before the rate is multiplied by `factor`; `None`
+            keeps it constant.
+        factor: of each cut.
+        clip: largest magnitude of any element of the gradient; `None` does not clip.
+    """
+    parts = [] if clip is None else [optax.clip(clip)]
+    parts.append(optax.adam(learning_rate))
+    if patience is not None:
+        parts.append(optax.contrib.reduce_on_plateau(factor=factor, patience=patience))
+    return optax.with_extra_args_support(optax.chain(*parts))
+
+
+def fit(
+    loss: Callable[[Any, Any, PRNGKeyArray], Float[Array, ""]],
+    model: Model,
+    data: PyTree,
+    *,
+    optimizer: optax.GradientTransformationExtraArgs,
+    steps: int,
+    key: PRNGKeyArray,
+    batch_size: int | None = None,
+    label: str = "fit",
+    path: Path | None = None,
+    fingerprint: str = "",
+    save_every: float = 20.0,
+    progress: bool = True,
+) -> tuple[Model, dict[str, np.ndarray]]:
+    """Minimises a loss over the parameters of a model.
+
+    Every step draws its batch and its key from `key` and the number of the step alone, so a run
+    that was killed and resumed takes the very steps of one that was not. A step whose loss or
+    gradient is not finite is refused and leaves the model as it was.
+
+    Args:
+        loss: `(model, batch, key) -> scalar`.
+        model: the initial model.
+        data: a pytree of arrays with a common leading axis of examples.
+        optimizer: an optax transformation; it is given the loss as `value`.
+        steps: how many steps to take.
+        key: seeds batches and whatever randomness the loss has.
+        batch_size: examples a step, drawn from a new permutation each epoch; `None` for all.
+        label: for the progress bar.
+        path: a checkpoint, written every `save_every` seconds, and resumed from if it exists.
+        fingerprint: tells this fit from another one; a checkpoint of another one is refused.
+        save_every: seconds between checkpoints.
+        progress: show a bar with the loss.
+
+    Returns:
+        The model after the last step, and `loss[steps]` and `gradient_norm[steps]`.
+
+    Raises:
+        ValueError: no examples, or a checkpoint that is damaged or of another fit.
+    """
+    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+    count = jax.tree.leaves(data)[0].shape[0]
+    if count == 0:
+        raise ValueError(f"{label}: there is nothing to fit; the data hold no example.")
+    size = count if batch_size is None else min(batch_size, count)
+    batches = -(-count // size)
+    optimizer = optax.with_extra_args_support(optimizer)
+    state = _State(
+        parameters,
+        optimizer.init(parameters),
+        jnp.zeros((), jnp.int32),
+        jnp.full(steps, jnp.nan),
+        jnp.full(steps, jnp.nan),
+    )
+    if path is not None and path.exists():
+        state = checkpoint.load(path, state, kind="fit", fingerprint=fingerprint)
+
+    def batch(data: PyTree, step: Int[Array, ""]) -> PyTree:
+        if size == count:
+            return data
+        order = jax.random.permutation(jax.random.fold_in(key, step // batches), count)
+        index = order[((step % batches) * size + jnp.arange(size)) % count]
+        return jax.tree.map(lambda a: a[index], data)
+
+    def objective(parameters: PyTree, examples: PyTree, key: PRNGKeyArray) -> Float[Array, ""]:
+        return loss(eqx.combine(parameters, static), examples, key)
+
+    def one(state: _State, data: PyTree) -> _State:
+        step_key = jax.random.fold_in(key, count + state.step)
+        value, gradient = jax.value_and_grad(objective)(
+            state.parameters, batch(data, state.step), step_key
+        )
+        norm = optax.global_norm(gradient)
+        updates, new = optimizer.update(gradient, state.optimizer, state.parameters, value=value)
+        moved = (optax.apply_updates(state.parameters, updates), new)
+        good = jnp.isfinite(value) & jnp.isfinite(norm)
+        kept = jax.tree.map(
+            lambda a, b: jnp.where(good, a, b), moved, (state.parameters, state.optimizer)
+        )
+        return _State(
+            *kept,
+            state.step + 1,
+            state.loss.at[state.step].set(value),
+            state.gradient_norm.at[state.step].set(norm),
+        )
+
+    @jax.jit
+    def advance(state: _State, data: PyTree, number: Int[Array, ""]) -> _State:
+        return jax.lax.fori_loop(0, number, lambda _, s: one(s, data), state)
+
+    def store() -> None:
+        if path is not None:
+            checkpoint.save(path, state, kind="fit", fingerprint=fingerprint)
+
+    done, burst, saved = int(state.step), 1, time.monotonic()
+    with tqdm(total=steps, initial=done, desc=label, disable=None if progress else True) as bar:
+        while done < steps:
+            begin = time.monotonic()
+            number = min(burst, steps - done)
+            state = jax.block_until_ready(advance(state, data, jnp.asarray(number)))
+            done += number
+            bar.update(number)
+            bar.set_postfix(loss=f"{float(state.loss[done - 1]):.3e}", refresh=False)
+            now = time.monotonic()
+            if now - begin < 0.5:  # few returns to Python, yet a bar that moves
+                burst = min(2 * burst, 4096)
+            elif now - begin > 2.0:
+                burst = max(burst // 2, 1)
+            if now - saved > save_every:
+                store()
+                saved = now
+    store()
+    history = {"loss": np.asarray(state.loss), "gradient_norm": np.asarray(state.gradient_norm)}
+    return eqx.combine(state.parameters, static), history

@@ -1,0 +1,447 @@
+import csv
+import math
+import warnings
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import CONDITIONS, INITIAL, SHIPPED, SIZES, Reference, shared, side
+
+import jaxchem
+from jaxchem.network import Network, Reaction, Units
+from jaxchem.parse import shipped, table
+from jaxchem.rates import CONDITIONS as KNOWN
+from jaxchem.rates import Conditions
+
+HEADER = "name = small\nunits = cm-3, s\n"
+LAWS = """
+[species]
+A = C
+B = C
+D = C
+[sources]
+S1 = Nobody (1900)
+[reactions]
+A -> B ; kooij(2e-9, -0.5, 30) ; S1
+B -> A ; cosmic_ray(700) ; S1
+A -> D ; 0.25 * arrhenius(3e-12, 400) ; S1
+B -> D ; 0.5 * 4 ; S1
+D -> A ; arrhenius(2, -100) ; S1
+"""
+
+
+def small(reactions: str, species: str = "A = C\nB = C", extra: str = "") -> Network:
+    text = f"{HEADER}{extra}[species]\n{species}\n[sources]\nS1 = Nobody (1900)\n[reactions]\n"
+    return table.loads(text + "\n".join(f"{line} ; S1" for line in reactions.split("\n")))
+
+
+def units(*names: str) -> dict[str, dict[str, int]]:
+    return {name: {"X": 1} for name in names}
+
+
+# What ships
+
+
+def test_shipped_names():
+    assert shipped() == tuple(sorted(SHIPPED))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_sizes_and_order(name):
+    """Sizes as published; species and equations in the order of the file."""
+    network, reference = jaxchem.load(name), Reference.read(name)
+    assert network.name == name
+    assert (len(network.species), len(network.equations)) == SIZES[name]
+    assert network.stoichiometry.shape == SIZES[name]
+    assert network.species == reference.species
+    for equation, line in zip(network.equations, reference.lines, strict=True):
+        left, right = equation.split("->")
+        merged = [
+            {n: sum(c for c, other in terms if other == n) for _, n in terms}
+            for terms in (line.reactants, line.products)
+        ]
+        assert [{n: c for c, n in side(left)}, {n: c for c, n in side(right)}] == merged
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_load_without_warning(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jaxchem.load(name, strict=True)
+
+
+@pytest.mark.parametrize(
+    "name, balanced",
+    [
+        ("robertson", {"X"}),
+        ("pollu", {"C", "N", "S"}),
+        ("aoxid", {"N", "T"}),
+        ("toy_autoxidation", {"N", "T"}),
+        ("osu29", {"C", "H", "O", "charge"}),
+    ],
+)
+def test_shipped_conserve_every_declared_element(name, balanced):
+    network = jaxchem.load(name)
+    assert set(network.balanced) == balanced and not network.undeclared
+    assert network.composition.shape == (len(network.elements), len(network.species))
+    rows = [network.elements.index(element) for element in network.balanced]
+    np.testing.assert_array_equal(network.conserved, network.composition[rows])
+    assert network.conserved.any(axis=1).all()
+    np.testing.assert_array_equal(network.conserved @ network.stoichiometry, 0.0)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_problems_are_sinks_alone(name):
+    problems = jaxchem.load(name).check()
+    assert all(problem.startswith("sink: ") for problem in problems)
+    products = {"robertson": 0, "pollu": 4, "osu29": 0}
+    assert len(problems) == products.get(name, len(problems))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_rates_cite_a_reference(name):
+    network = jaxchem.load(name)
+    keys = {key for key, text in network.references if len(text) > 40}
+    assert {source.split(",")[0] for source in network.sources} <= keys
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_stoichiometry_and_rates_against_own_reading(name):
+    network, reference = jaxchem.load(name), Reference.read(name)
+    expected = np.zeros(SIZES[name])
+    for j, line in enumerate(reference.lines):
+        for count, species in line.reactants:
+            expected[reference.species.index(species), j] -= count
+        for count, species in line.products:
+            expected[reference.species.index(species), j] += count
+    np.testing.assert_array_equal(network.stoichiometry, expected)
+    k = reference.k(**CONDITIONS[name])
+    np.testing.assert_allclose(network.rates(**CONDITIONS[name]), k, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "name, file",
+    [
+        ("robertson", "robertson"),
+        ("pollu", "pollu"),
+        ("aoxid", "aoxid_T270"),
+        ("toy_autoxidation", "toy_autoxidation_T288"),
+    ],
+)
+def test_shipped_against_published_table(name, file):
+    """Each row of the published table: who reacts, what forms, the rate and its pool."""
+    network = jaxchem.load(name)
+    with shared("data", "networks", f"{file}.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == len(network.equations)
+    k = network.rates(**CONDITIONS[name])
+    for j, row in enumerate(rows):
+        change, slots = np.zeros(len(network.species)), []
+        for count, species in side(row["reactants"]):
+            change[network.index(species)] -= count
+            slots += [network.index(species)] * int(count)
+        for count, species in side(row["products"]):
+            change[network.index(species)] += count
+        np.testing.assert_array_equal(network.stoichiometry[:, j], change)
+        reactants = network.structure.reactants[j]
+        assert sorted(reactants[reactants < len(network.species)]) == sorted(slots)
+        pooled = network.structure.pool_of[j] < len(network.pool_names)
+        assert pooled == (row["times_RO2"] == "1")
+        assert float(k[j]) == pytest.approx(float(row["k"]), rel=1e-13)
+
+
+def test_osu29_against_published_table():
+    """The file's 50 K column has ten digits; it may list the reactions in any order."""
+    network = jaxchem.load("osu29")
+    k = network.rates(**CONDITIONS["osu29"])
+    with shared("data", "osu29", "network.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    ours = {}
+    for j, equation in enumerate(network.equations):
+        left, right = (
+            tuple(sorted(n for c, n in side(half) for _ in range(int(c))))
+            for half in equation.split("->")
+        )
+        ours[left, right] = j
+    assert len(ours) == len(rows) == 224
+    for row in rows:
+        left = tuple(sorted(filter(None, (row["r1"], row["r2"]))))
+        right = tuple(sorted(filter(None, (row["p1"], row["p2"], row["p3"]))))
+        assert float(k[ours.pop((left, right))]) == pytest.approx(float(row["k_50K"]), rel=2e-9)
+    assert not ours
+
+
+# Names and states
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_index(name):
+    network = jaxchem.load(name)
+    assert [network.index(species) for species in network.species] == list(range(SIZES[name][0]))
+
+
+def test_unknown_species_names_the_nearest():
+    network = jaxchem.load("pollu")
+    with pytest.raises(ValueError, match=r"'HCH0' .*pollu.*did you mean 'HCHO'"):
+        network.index("HCH0")
+    with pytest.raises(ValueError, match=r"'N2O6'.*did you mean 'N2O5'"):
+        network.y0({"N2O6": 1.0})
+    with pytest.raises(ValueError, match=r"'###'.*known species: NO2, NO, O3P"):
+        network.index("###")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_y0(name):
+    network = jaxchem.load(name)
+    y0 = network.y0(INITIAL[name], default=1e-16)
+    assert y0.shape == (SIZES[name][0],) and y0.dtype == jnp.float64
+    for i, species in enumerate(network.species):
+        assert y0[i] == INITIAL[name].get(species, 1e-16)
+
+
+def test_y0_default_is_zero_and_integers_are_numbers():
+    np.testing.assert_array_equal(jaxchem.load("robertson").y0({"B": 2}), [0.0, 2.0, 0.0])
+
+
+def test_y0_is_differentiable():
+    network = jaxchem.load("robertson")
+    slope = jax.jacfwd(lambda a: network.y0({"A": a, "B": 2 * a}))(1.5)
+    np.testing.assert_array_equal(slope, [1.0, 2.0, 0.0])
+
+
+@pytest.mark.parametrize("make", [float, np.float64, jnp.asarray], ids=["float", "numpy", "jax"])
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_y0_refuses(value, make):
+    network = jaxchem.load("pollu")
+    with pytest.raises(ValueError, match=r"'O3'.*finite and not negative.*ppm"):
+        network.y0({"O3": make(value)})
+
+
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_y0_refuses_default(value):
+    with pytest.raises(ValueError, match="finite and not negative"):
+        jaxchem.load("pollu").y0({"O3": 1.0}, default=value)
+
+
+# Rates
+
+
+@given(st.floats(5.0, 3000.0), st.floats(1e-20, 1e-10))
+def test_laws_against_their_formulas(temperature, zeta):
+    """Every law, in a file that mixes their order."""
+    k = table.loads(HEADER + LAWS).rates(temperature=temperature, cosmic_ray_rate=zeta)
+    expected = [
+        2e-9 * math.pow(temperature / 300, -0.5) * math.exp(-30 / temperature),
+        700 * zeta,
+        0.25 * 3e-12 * math.exp(-400 / temperature),
+        2.0,
+        2 * math.exp(100 / temperature),
+    ]
+    assert k.dtype == jnp.float64
+    np.testing.assert_allclose(k, expected, rtol=1e-13)
+
+
+def test_rates_need_no_condition_where_no_law_does():
+    network = jaxchem.load("pollu")
+    assert network.needs == ()
+    np.testing.assert_array_equal(network.rates(), network.rates(temperature=250.0))
+
+
+def test_rates_take_plain_and_numpy_numbers():
+    network = table.loads(HEADER + LAWS)
+    expected = network.rates(temperature=50.0, cosmic_ray_rate=1e-16)
+    for make in (int, np.float64, jnp.float64):
+        k = network.rates(temperature=make(50), cosmic_ray_rate=1e-16)
+        np.testing.assert_array_equal(k, expected)
+
+
+def test_missing_condition_is_named_with_its_unit_and_law():
+    network = table.loads(HEADER + LAWS)
+    assert set(network.needs) == {"temperature", "cosmic_ray_rate"}
+    with pytest.raises(ValueError, match=r"small.*temperature \[K\] for .*kooij.*temperature="):
+        network.rates(cosmic_ray_rate=1e-16)
+    with pytest.raises(ValueError, match=r"cosmic_ray_rate \[s-1\] for cosmic_ray") as caught:
+        network.rates(temperature=10.0)
+    assert "temperature" not in str(caught.value)
+    with pytest.raises(ValueError, match="temperature"):
+        network.rates(temperature=None, cosmic_ray_rate=1e-16)
+
+
+def test_unknown_condition_names_the_nearest():
+    with pytest.raises(ValueError, match=r"'temprature'; did you mean 'temperature'\?") as caught:
+        jaxchem.load("osu29").rates(temprature=10.0, cosmic_ray_rate=1e-16)
+    assert all(name in str(caught.value) for name in KNOWN)
+
+
+def test_condition_as_function_of_time():
+    """A varying condition gives k(t, y), whose values are the rates under the values then."""
+    network = table.loads(HEADER + LAWS)
+    k = network.rates(temperature=lambda t: 100.0 + 2.0 * t, cosmic_ray_rate=1e-16)
+    assert callable(k)
+    for t in (0.0, 7.5):
+        for y in (jnp.zeros(3), jnp.ones(3)):
+            expected = network.rates(temperature=100.0 + 2.0 * t, cosmic_ray_rate=1e-16)
+            np.testing.assert_array_equal(k(t, y), expected)
+    np.testing.assert_array_equal(jax.jit(lambda t: k(t, None))(7.5), k(7.5, None))
+
+
+def test_conditions():
+    given_ = Conditions(temperature=10.0, density=None, pressure=lambda t: 2.0 * t)
+    assert "temperature" in given_ and "density" not in given_ and given_.varying
+    assert not given_.at(3.0).varying and given_.at(3.0)["pressure"] == 6.0
+
+
+def test_rates_under_vmap_and_grad():
+    network = table.loads(HEADER + LAWS)
+
+    def rates(temperature):
+        return network.rates(temperature=temperature, cosmic_ray_rate=1e-16)
+
+    temperatures = jnp.array([10.0, 50.0, 300.0])
+    batch = jax.jit(jax.vmap(rates))(temperatures)
+    for i, temperature in enumerate(temperatures):
+        np.testing.assert_allclose(batch[i], rates(temperature), rtol=1e-14)
+    slope = jax.jacfwd(rates)(50.0)
+    k = rates(50.0)
+    logarithmic = [-0.5 / 50 + 30 / 50**2, 0.0, 400 / 50**2, 0.0, -100 / 50**2]
+    np.testing.assert_allclose(slope, k * jnp.array(logarithmic), rtol=1e-13)
+
+
+def test_rates_keep_full_precision():
+    """Parameters stay float64, bit for bit what the file says."""
+    network = small("A -> B ; 0.1\nB -> A ; 1.2345678901234567e-10")
+    assert [float(v) for v in network.rates()] == [0.1, 1.2345678901234567e-10]
+
+
+# Checks
+
+
+def test_check_unbalanced_names_the_elements():
+    network = small("A -> B ; 1\nB -> A ; 1", "A = C2H4\nB = CH3+")
+    first, second = network.check()
+    assert first.startswith("unbalanced: reaction 0 'A -> B'")
+    assert all(part in first for part in ("C -1", "H -1", "charge +1"))
+    assert all(part in second for part in ("C +1", "H +1", "charge -1"))
+    assert list(network.unbalanced()) == [0, 1]
+
+
+def test_check_leaves_out_elements_that_the_mechanism_does_not_balance():
+    network = small("A -> B ; 1\nB -> A ; 1", "A = CH4\nB = CO", "balanced = C\n")
+    assert network.elements == ("C", "H", "O") and network.balanced == ("C",)
+    assert network.check() == []
+    assert len(small("A -> B ; 1\nB -> A ; 1", "A = CH4\nB = CO").check()) == 2
+
+
+def test_composition_keeps_elements_that_are_not_balanced():
+    network = jaxchem.load("pollu")
+    pan = network.composition[:, network.index("PAN")]
+    counts = dict(zip(network.elements, pan, strict=True))
+    assert counts == {"C": 2, "H": 3, "N": 1, "O": 5, "S": 0}
+
+
+def test_check_fractional_balance():
+    assert small("A -> 0.5 B ; 1\nB -> 2 A ; 1", "A = C\nB = C2").check() == []
+    assert small("A -> 0.4 B ; 1\nB -> 2 A ; 1", "A = C\nB = C2").unbalanced().keys() == {0}
+
+
+def test_check_duplicate():
+    network = small("2 A -> A + B ; 1\nB -> A ; 1\nA + A -> B + A ; 3")
+    (problem,) = network.check()
+    assert problem.startswith("duplicate: reactions 0 and 2 are both '2 A -> ")
+
+
+def test_check_pooled_reaction_is_no_duplicate():
+    network = small("A -> B ; 1\nB -> A ; 1\nA -> B ; 3 * P", extra="[pools]\nP = A + B\n")
+    assert network.check() == []
+
+
+def test_check_sink_and_unused():
+    network = small("A -> B ; 1", "A = C\nB = C\nD = C")
+    assert network.check() == [
+        "sink: no reaction consumes species 'B'.",
+        "unused: no reaction touches species 'D'.",
+    ]
+
+
+def test_check_undeclared():
+    """A species without composition is reported, and its reactions are not called unbalanced."""
+    network = small("A -> dummy ; 1\ndummy -> 2 A ; 1", "A = C\ndummy")
+    assert network.check() == ["undeclared: species 'dummy' has no known composition."]
+
+
+def test_strict_load_raises_and_default_warns(tmp_path):
+    path = tmp_path / "broken.txt"
+    body = "[species]\nA = C\nB = C2\n[sources]\nS = x\n[reactions]\n"
+    path.write_text(HEADER + body + "A -> B ; 1 ; S\n")
+    with pytest.raises(ValueError, match=r"broken\.txt.*unbalanced: reaction 0 'A -> B'.*C \+1"):
+        jaxchem.load(path, strict=True)
+    with pytest.warns(UserWarning, match=r"broken\.txt.*unbalanced") as caught:
+        network = jaxchem.load(str(path))
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert network.equations == ("A -> B",)
+
+
+def test_warning_of_many_unbalanced_reactions_is_short(tmp_path):
+    path = tmp_path / "broken.txt"
+    body = "[species]\nA = C\nB = C2\n[sources]\nS = x\n[reactions]\n"
+    path.write_text(HEADER + body + "A -> B ; 1 ; S\n" * 8)
+    with pytest.warns(UserWarning, match=r"and 3 more; see network\.check"):
+        jaxchem.load(path)
+
+
+# Building
+
+
+def reaction(reactants, products, law="constant", parameters=(1.0,), **rest) -> Reaction:
+    return Reaction(reactants, products, law, parameters, "nobody", **rest)
+
+
+@pytest.mark.parametrize(
+    "reactions, pools, words",
+    [
+        ([], None, "no reactions"),
+        ([reaction({"A": 1}, {"Bb": 1.0})], None, "'Bb'.*'A -> Bb'.*did you mean 'B'"),
+        ([reaction({"A": 1}, {"B": 1.0}, "arrenius")], None, "unknown rate law 'arrenius'"),
+        ([reaction({"A": 1}, {"B": 1.0}, pool="P")], None, "'P'.*none is declared"),
+        ([reaction({"A": 1}, {"B": 1.0}, pool="P")], {"Q": ["A"]}, r"'P'.*\(Q\)"),
+        ([reaction({"A": 1}, {"B": 1.0})], {"P": ["A", "Z"]}, "'Z' in pool 'P'"),
+    ],
+)
+def test_build_refuses(reactions, pools, words):
+    with pytest.raises(ValueError, match=words):
+        Network.build(
+            name="small",
+            species=units("A", "B"),
+            reactions=reactions,
+            units=Units("1", "s"),
+            pools=pools,
+        )
+
+
+def test_build_refuses_to_balance_an_absent_element():
+    with pytest.raises(ValueError, match="balances Zn, which no species has"):
+        small("A -> B ; 1", extra="balanced = C Zn\n")
+
+
+def test_structure_is_equal_by_content():
+    """Networks that differ in rates alone have one structure; another reaction is another."""
+    one, same = (small(f"A -> B ; {k}\nB -> A ; 1") for k in (2, 3))
+    other = small("A -> B ; 2\nB -> 2 A ; 1")
+    assert one.structure == same.structure and hash(one.structure) == hash(same.structure)
+    assert one.structure != other.structure
+    with pytest.raises(ValueError, match="read-only"):
+        one.stoichiometry[0, 0] = 5.0
+
+
+def test_network_is_a_pytree_of_its_rate_parameters():
+    network = table.loads(HEADER + LAWS)
+    leaves = jax.tree.leaves(network)
+    assert sum(leaf.size for leaf in leaves) == 3 + 1 + 2 * 2 + 1
+    doubled = eqx.tree_at(lambda n: n.laws[0].alpha, network, replace_fn=lambda a: 2 * a)
+    before = network.rates(temperature=50.0, cosmic_ray_rate=1e-16)
+    after = doubled.rates(temperature=50.0, cosmic_ray_rate=1e-16)
+    np.testing.assert_allclose(after, before * jnp.array([2.0, 1, 1, 1, 1]), rtol=1e-15)
