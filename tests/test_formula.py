@@ -38,8 +38,21 @@ def test_counts(text, counts):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "fragdummy", "T_RO2_O3", "h2o", "2H", "H2O(g)", "Xx", "+", "--", "C-H", "H+2", "H 2"]
-    + ["PAN", "H2.5", "H+-O", "(CH2)2", "e+", "-H"],
+    [
+        "",
+        "fragdummy",
+        "T_RO2_O3",
+        "h2o",
+        "2H",
+        "H2O(g)",
+        "Xx",
+        "+",
+        "--",
+        "H+2",
+        "H 2",
+        "PAN",
+        "H+-O",
+    ],
 )
 def test_what_is_no_formula_gives_none(text):
     assert parse_formula(text) is None

@@ -126,7 +126,7 @@ def test_shipped_pattern_is_tight(name):
     np.testing.assert_array_equal(network.pattern(), seen)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(examples(laws=False), st.integers(0, 10**6))
 def test_random_networks(example, seed):
     """Flux, tendency, Jacobian and pattern of networks of every kind, k other than the file's."""
