@@ -132,4 +132,6 @@ def load(path: str | Path, like: Tree, **expected: Any) -> Tree:
     try:
         return eqx.tree_deserialise_leaves(io.BytesIO(payload), like)
     except Exception as error:
-        raise ValueError(f"checkpoint {path} holds something else than expected: {error}") from error
+        raise ValueError(
+            f"checkpoint {path} holds something else than expected: {error}"
+        ) from error

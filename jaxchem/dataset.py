@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from .checkpoint import atomic
 from .formula import CHARGE
-from .metrics import conservation_drift
 from .kinetics import jacobian, tendency
+from .metrics import conservation_drift
 from .network import Network
 from .rates import CONDITIONS
 from .solvers.integrator import default_atol
@@ -276,7 +276,9 @@ def label_estimate(
     result.attrs["conditions"] = dataset.attrs["conditions"]
     result["truth"] = (("case", "time", "species"), truth, result["concentration"].attrs)
     drift = conservation_drift(
-        jnp.asarray(network.conserved), jnp.asarray(prediction), jnp.asarray(result["initial"].values)
+        jnp.asarray(network.conserved),
+        jnp.asarray(prediction),
+        jnp.asarray(result["initial"].values),
     )
     result["drift"] = (("case", "time", "element"), np.asarray(drift), {"units": "1"})
     result = result.assign_coords(element=np.asarray(network.balanced, dtype=object))
@@ -527,9 +529,7 @@ def observe(
     )
 
 
-def _operator(
-    network: Network, species: str | Sequence[str]
-) -> tuple[np.ndarray, tuple[str, ...]]:
+def _operator(network: Network, species: str | Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     size = len(network.species)
     if species == "all":
         return np.eye(size), network.species
@@ -548,7 +548,7 @@ def _operator(
 def _equal_masses(network: Network) -> dict[str, list[int]]:
     """Species by molecular mass; one of unknown mass is a group of its own."""
     groups: dict[str, list[int]] = {}
-    rows = {e: row for e, row in zip(network.elements, network.composition, strict=True)}
+    rows = dict(zip(network.elements, network.composition, strict=True))
     known = set(rows) - {CHARGE} <= set(_MASSES)
     for i, name in enumerate(network.species):
         mass = sum(_MASSES[e] * row[i] for e, row in rows.items() if e in _MASSES) if known else 0

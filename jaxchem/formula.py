@@ -47,6 +47,7 @@ def parse_formula(formula: str, elements: frozenset[str] = ELEMENTS) -> dict[str
         if symbol not in elements:
             return None
         count = int(digits) if digits else 1
-        counts[symbol] = counts.get(symbol, 0) + count
+        if count:
+            counts[symbol] = counts.get(symbol, 0) + count
         position = match.end()
     return counts if body else None

@@ -33,9 +33,7 @@ def _product(start: Float[Array, " R"], factors: list[Float[Array, " R"]]) -> Fl
     return start
 
 
-def flux(
-    network: Network, k: Float[Array, " R"], y: Float[Array, " S"]
-) -> Float[Array, " R"]:
+def flux(network: Network, k: Float[Array, " R"], y: Float[Array, " S"]) -> Float[Array, " R"]:
     """Rate of each reaction: k_j times its reactants' concentrations, and its pool's if it has one.
 
     Args:
@@ -51,17 +49,13 @@ def flux(
     return rates if pool is None else rates * pool
 
 
-def tendency(
-    network: Network, k: Float[Array, " R"], y: Float[Array, " S"]
-) -> Float[Array, " S"]:
+def tendency(network: Network, k: Float[Array, " R"], y: Float[Array, " S"]) -> Float[Array, " S"]:
     """dy/dt: the net change of every species, concentration per time (arguments as for `flux`)."""
     stoichiometry = jnp.asarray(network.stoichiometry, y.dtype)
     return jnp.matmul(stoichiometry, flux(network, k, y), precision=lax.Precision.HIGHEST)
 
 
-def jacobian(
-    network: Network, k: Float[Array, " R"], y: Float[Array, " S"]
-) -> Float[Array, "S S"]:
+def jacobian(network: Network, k: Float[Array, " R"], y: Float[Array, " S"]) -> Float[Array, "S S"]:
     """d(tendency)/dy, written out from the reactant lists, pool terms included.
 
     Entry [i, j] is the derivative of species i's tendency by species j's concentration;
@@ -70,9 +64,7 @@ def jacobian(
     slots, pool = _factors(network, y)
     k = jnp.asarray(k, y.dtype)
     multiplied = k if pool is None else k * pool
-    partials = [
-        _product(multiplied, slots[:i] + slots[i + 1 :]) for i in range(len(slots))
-    ]
+    partials = [_product(multiplied, slots[:i] + slots[i + 1 :]) for i in range(len(slots))]
     partials.append(_product(k, slots))  # by the pool itself
     rows, columns, coefficients, which = network.structure.jacobian_terms
     terms = jnp.asarray(coefficients, y.dtype) * jnp.concatenate(partials)[which]

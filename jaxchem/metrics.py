@@ -38,9 +38,7 @@ def dex_errors(
     prediction: Float[Array, " *n"], truth: Float[Array, " *n"], floor: float = 1e-30
 ) -> Float[Array, " *n"]:
     """|log10 prediction - log10 truth|, both held above `floor` (in their own unit)."""
-    return jnp.abs(
-        jnp.log10(jnp.maximum(prediction, floor)) - jnp.log10(jnp.maximum(truth, floor))
-    )
+    return jnp.abs(jnp.log10(jnp.maximum(prediction, floor)) - jnp.log10(jnp.maximum(truth, floor)))
 
 
 def conservation_drift(

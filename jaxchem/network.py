@@ -3,10 +3,11 @@
 import difflib
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -52,7 +53,12 @@ class Reaction(NamedTuple):
 
 
 def _side(terms: Mapping[str, float]) -> str:
-    return " + ".join(n if c == 1 else f"{c:g} {n}" for n, c in terms.items())
+    return " + ".join(n if c == 1 else f"{_exact(c)} {n}" for n, c in terms.items())
+
+
+def _exact(number: float) -> str:
+    """Digits that read back as the same number, without a needless point."""
+    return str(int(number)) if number == int(number) else repr(float(number))
 
 
 class Structure:
@@ -135,6 +141,7 @@ class RateFunction(eqx.Module):
     conditions: Conditions
 
     def __call__(self, t: Any, y: Any) -> Float[Array, " R"]:
+        """Coefficients at time `t`; the state is not used."""
         del y
         return self.network._evaluate(self.conditions.at(t))
 
@@ -211,12 +218,12 @@ class Network(eqx.Module):
         for pool, members in pools.items():
             for member in members:
                 if member not in index:
-                    raise ValueError(_unknown(member, names, f"pool {pool!r} of {name!r}"))
+                    raise ValueError(unknown_species(member, names, f"pool {pool!r} of {name!r}"))
         for reaction in reactions:
             where = f"reaction {reaction.equation!r} ({reaction.where or name})"
             for member in (*reaction.reactants, *reaction.products):
                 if member not in index:
-                    raise ValueError(_unknown(member, names, where))
+                    raise ValueError(unknown_species(member, names, where))
             if reaction.law not in LAWS:
                 raise ValueError(f"{where}: unknown rate law {reaction.law!r}: {', '.join(LAWS)}.")
             if reaction.pool is not None and reaction.pool not in pools:
@@ -292,7 +299,7 @@ class Network(eqx.Module):
     def index(self, name: str) -> int:
         """Position of a species in the state vector; `ValueError` with the nearest name."""
         if name not in self.species:
-            raise ValueError(_unknown(name, self.species, f"network {self.name!r}"))
+            raise ValueError(unknown_species(name, self.species, f"network {self.name!r}"))
         return self.species.index(name)
 
     def y0(self, values: Mapping[str, Any], default: float = 0.0) -> Float[Array, " S"]:
@@ -301,15 +308,18 @@ class Network(eqx.Module):
         Raises:
             ValueError: an unknown species, or a negative, NaN or infinite concentration.
         """
-        state = jnp.full(len(self.species), default, dtype=float)
-        for name, value in values.items():
-            i = self.index(name)
-            if isinstance(value, int | float) and not (np.isfinite(value) and value >= 0):
+        for name, value in {"every other species": default, **values}.items():
+            if isinstance(value, jax.core.Tracer):
+                continue
+            number = float(np.asarray(value))
+            if not (np.isfinite(number) and number >= 0):
                 raise ValueError(
-                    f"concentration of {name!r} is {value}; it must be finite and not negative "
+                    f"concentration of {name!r} is {number}; it must be finite and not negative "
                     f"({self.units.concentration})."
                 )
-            state = state.at[i].set(value)
+        state = jnp.full(len(self.species), default, dtype=float)
+        for name, value in values.items():
+            state = state.at[self.index(name)].set(jnp.asarray(value, state.dtype))
         return state
 
     @property
@@ -398,7 +408,9 @@ class Network(eqx.Module):
         return problems
 
 
-def _unknown(name: str, known: Sequence[str], where: str) -> str:
+def unknown_species(name: str, known: Iterable[str], where: str) -> str:
+    """The message about a species that is not there: its name, the place and the nearest one."""
+    known = list(known)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known species: {', '.join(known[:20])}"
     return f"unknown species {name!r} in {where}; {hint}"

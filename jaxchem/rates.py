@@ -105,6 +105,7 @@ class Constant(RateLaw):
     name: ClassVar[str] = "constant"
 
     def __call__(self, conditions: Conditions) -> Float[Array, " n"]:
+        """k of each reaction; see the class."""
         return jnp.asarray(self.amplitude)
 
 
@@ -117,6 +118,7 @@ class Arrhenius(RateLaw):
     needs: ClassVar[tuple[str, ...]] = ("temperature",)
 
     def __call__(self, conditions: Conditions) -> Float[Array, " n"]:
+        """k of each reaction; see the class."""
         return self.amplitude * jnp.exp(-self.theta / jnp.asarray(conditions["temperature"]))
 
 
@@ -133,6 +135,7 @@ class Kooij(RateLaw):
     needs: ClassVar[tuple[str, ...]] = ("temperature",)
 
     def __call__(self, conditions: Conditions) -> Float[Array, " n"]:
+        """k of each reaction; see the class."""
         temperature = jnp.asarray(conditions["temperature"])
         return self.alpha * (temperature / 300.0) ** self.beta * jnp.exp(-self.gamma / temperature)
 
@@ -145,9 +148,8 @@ class CosmicRay(RateLaw):
     needs: ClassVar[tuple[str, ...]] = ("cosmic_ray_rate",)
 
     def __call__(self, conditions: Conditions) -> Float[Array, " n"]:
+        """k of each reaction; see the class."""
         return self.alpha * jnp.asarray(conditions["cosmic_ray_rate"])
 
 
-LAWS: dict[str, type[RateLaw]] = {
-    law.name: law for law in (Constant, Arrhenius, Kooij, CosmicRay)
-}
+LAWS: dict[str, type[RateLaw]] = {law.name: law for law in (Constant, Arrhenius, Kooij, CosmicRay)}

@@ -223,7 +223,11 @@ def _run_stages(
         done = folder / name / "model.eqx"
         if done.exists() and checkpoint.read_header(done).get("fingerprint") == base:
             header = checkpoint.read_header(done)
-            model, deviation, found = models.load_model(done), header["deviation"], header["metrics"]
+            model, deviation, found = (
+                models.load_model(done),
+                header["deviation"],
+                header["metrics"],
+            )
             log.info("stage %s: taken up from %s", name, done)
         else:
             begin = time.monotonic()

@@ -20,9 +20,7 @@ __all__ = ["CRNN", "NeuralODE", "load_model", "save"]
 
 def _integrator_settings(integrator: Integrator) -> dict[str, Any]:
     values = {f.name: getattr(integrator, f.name) for f in dataclasses.fields(integrator)}
-    return {
-        n: np.asarray(v).tolist() if eqx.is_array_like(v) else v for n, v in values.items()
-    }
+    return {n: np.asarray(v).tolist() if eqx.is_array_like(v) else v for n, v in values.items()}
 
 
 def _describe(model: Any) -> dict[str, Any]:

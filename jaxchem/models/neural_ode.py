@@ -63,9 +63,7 @@ class NeuralODE(eqx.Module):
         self.slope = np.ones(size)
         self.integrator = Integrator() if integrator is None else integrator
 
-    def scaled_to(
-        self, ts: Float[Array, " T"], states: Float[Array, "case T S"]
-    ) -> "NeuralODE":
+    def scaled_to(self, ts: Float[Array, " T"], states: Float[Array, "case T S"]) -> "NeuralODE":
         """The same weights with the scales of these trajectories."""
         low, scale = (np.asarray(a) for a in span(states))
         slope = scale / float(ts[-1] - ts[0])

@@ -5,7 +5,7 @@ A file has ``key = value`` lines at the top and then sections::
     name = toy
     title = what it describes
     units = molecule cm-3, s          # concentration, time
-    balanced = C N                    # optional: elements that reactions conserve; default all
+    balanced = C N                    # optional: elements that reactions conserve, or none
 
     [species]                         # one a line, in the order of the state vector
     OH                                # composition read from the name
@@ -29,12 +29,12 @@ constant coefficient. Either side of an equation may be empty.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
 
 from ..formula import CHARGE, ELEMENTS, parse_formula
-from ..network import Network, Reaction, Units
+from ..network import Network, Reaction, Units, unknown_species
 from ..rates import LAWS
 
 __all__ = ["dumps", "loads", "looks_like"]
@@ -68,7 +68,8 @@ class _Reader:
     def lines(self) -> Iterator[tuple[str | None, str]]:
         """(section, line) of every line that says something; `None` above the first section."""
         section = None
-        for self.line, raw in enumerate(self.text.splitlines(), start=1):
+        for line, raw in enumerate(self.text.splitlines(), start=1):
+            self.line = line
             content = raw.split("#", 1)[0].strip()
             if not content:
                 continue
@@ -81,6 +82,10 @@ class _Reader:
                     )
                 continue
             yield section, content
+
+    def once(self, name: str, known: Container[str], what: str) -> None:
+        if name in known:
+            raise self.fail(f"{what} {name!r} is declared twice; drop one.")
 
     def pair(self, content: str, what: str) -> tuple[str, str]:
         key, equals, value = content.partition("=")
@@ -103,6 +108,7 @@ def loads(text: str, filename: str = "<text>") -> Network:
     header: dict[str, str] = {}
     species: dict[str, tuple[str, str | None]] = {}  # name -> (where, declared formula)
     pools: dict[str, list[str]] = {}
+    pool_where: dict[str, str] = {}
     references: dict[str, str] = {}
     reactions: list[Reaction] = []
     for section, content in reader.lines():
@@ -110,22 +116,33 @@ def loads(text: str, filename: str = "<text>") -> Network:
             key, value = reader.pair(content, f"write 'key = value', key one of {_KEYS}")
             if key not in _KEYS:
                 raise reader.fail(f"unknown key {key!r}; known: {', '.join(_KEYS)}")
+            reader.once(key, header, "key")
             header[key] = value
         elif section == "species":
             name, equals, formula = (part.strip() for part in content.partition("="))
             if len(name.split()) != 1 or (equals and not formula):
-                raise reader.fail(f"{content!r}: write 'NAME', 'NAME = FORMULA', 'NAME = none' or 'NAME = ?'")
-            if name in species:
-                raise reader.fail(f"species {name!r} is already at {species[name][0]}; drop one.")
+                raise reader.fail(
+                    f"{content!r}: write 'NAME', 'NAME = FORMULA', 'NAME = none' or 'NAME = ?'"
+                )
+            if name[0].isdigit():
+                raise reader.fail(f"{name!r}: a species name must not begin with a digit")
+            reader.once(name, species, "species")
             species[name] = (reader.where, formula or None)
         elif section == "pools":
-            name, members = reader.pair(content, "write 'POOL = SPECIES + SPECIES'")
-            pools[name] = members.replace("+ ", " ").split()
+            name, text = reader.pair(content, "write 'POOL = SPECIES + SPECIES'")
+            reader.once(name, pools, "pool")
+            pools[name] = [member.strip() for member in re.split(r"\s\+\s", text)]
+            pool_where[name] = reader.where
         elif section == "sources":
             key, value = reader.pair(content, "write 'KEY = full reference'")
+            reader.once(key, references, "source")
             references[key] = value
         else:
             reactions.append(_reaction(reader, content, references))
+    for name, members in pools.items():
+        for member in members:
+            if member not in species:
+                raise ValueError(unknown_species(member, species, pool_where[name]))
     for key in ("name", "units"):
         if key not in header:
             raise ValueError(f"{filename}: no '{key} = ...' line above the first section; add it.")
@@ -133,6 +150,8 @@ def loads(text: str, filename: str = "<text>") -> Network:
     if not comma:
         raise ValueError(f"{filename}: units must read 'concentration, time', as 'ppm, min'.")
     balanced = header["balanced"].split() if "balanced" in header else None
+    if balanced == ["none"]:
+        balanced = []
     symbols = ELEMENTS | frozenset(balanced or ()) - {CHARGE}
     return Network.build(
         name=header["name"],
@@ -228,7 +247,7 @@ def _rate(reader: _Reader, rate: str) -> tuple[str, tuple[float, ...], str | Non
             if law not in LAWS:
                 raise reader.fail(f"unknown rate law {law!r}; known: {', '.join(LAWS)}")
             names = LAWS[law].parameters()
-            arguments = [a.strip() for a in call[2].split(",") if a.strip()]
+            arguments = [a.strip() for a in call[2].split(",")]
             if len(arguments) != len(names):
                 raise reader.fail(f"{text!r}: {law} takes ({', '.join(names)})")
             parameters = tuple(_number(reader, a) for a in arguments)
@@ -239,8 +258,11 @@ def _rate(reader: _Reader, rate: str) -> tuple[str, tuple[float, ...], str | Non
         else:
             factor *= _number(reader, text)
     if law is None:
-        return "constant", (factor,), pool
-    return law, (factor * parameters[0], *parameters[1:]), pool
+        law, parameters = "constant", (1.0,)
+    amplitude = factor * parameters[0]
+    if not np.isfinite(amplitude):
+        raise reader.fail(f"{rate!r} is not finite")
+    return law, (amplitude, *parameters[1:]), pool
 
 
 def dumps(network: Network) -> str:
@@ -270,7 +292,7 @@ def dumps(network: Network) -> str:
     lines = [f"name = {network.name}"]
     lines += [f"title = {network.title}"] if network.title else []
     lines.append(f"units = {network.units.concentration}, {network.units.time}")
-    lines += [f"balanced = {' '.join(network.balanced)}"] if network.balanced else []
+    lines.append(f"balanced = {' '.join(network.balanced) or 'none'}")
     for section, content in sections.items():
         if content:
             lines += ["", f"[{section}]", *content]
@@ -286,5 +308,3 @@ def _formula(network: Network, i: int) -> str:
     if not text:
         return {0: "none", -1: "e-"}.get(charge, "none")
     return text + ("+" * charge if charge > 0 else "-" * -charge)
-
-

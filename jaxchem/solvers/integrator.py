@@ -57,7 +57,8 @@ class Integrator(eqx.Module):
         atol: absolute tolerance, one number or one a species [S], in the network's unit. An
             `atol` above the scale of a species gives that species up, one below round-off stalls
             the solve; `None` reads the scale off the initial state: a hundredth of the smallest
-            positive concentration, but between 1e-24 and 1e-16 of the largest.
+            positive concentration, but between 1e-24 and 1e-16 of the largest (of 1 where every
+            concentration is zero).
         dt0: first step; `None` lets the controller choose.
         max_steps: limit on the attempted steps, after which a member is reported as failed.
         adjoint: a key of `ADJOINTS`.
@@ -118,7 +119,7 @@ class Integrator(eqx.Module):
         Raises:
             ValueError: output times that do not increase or that begin before `t0`.
         """
-        y0 = jnp.asarray(y0)
+        y0 = _floating(y0)
         ts = jnp.asarray(ts, y0.dtype)
         _check_times(ts, t0)
         if y0.dtype == jnp.float32:
@@ -130,7 +131,11 @@ class Integrator(eqx.Module):
             atol = default_atol(jax.lax.stop_gradient(y0))
         else:
             atol = jnp.asarray(self.atol, dtype)
-        controller = diffrax.PIDController(rtol=rtol, atol=atol)
+        # a step this small means a tendency that is not a number: the member stops there instead
+        # of holding up its whole batch until max_steps
+        controller = diffrax.PIDController(
+            rtol=rtol, atol=atol, dtmin=1e-30 * (ts[-1] - t0), force_dtmin=False
+        )
         if self.output == "step":
             controller = diffrax.ClipStepSizeController(controller, step_ts=ts)
         root_finder = diffrax.with_stepsize_controller_tols(_ROOT_FINDERS[self.root_finder])()
@@ -150,9 +155,15 @@ class Integrator(eqx.Module):
         )
 
 
+def _floating(y0: Any) -> Float[Array, " S"]:
+    y0 = jnp.asarray(y0)
+    return y0 if jnp.issubdtype(y0.dtype, jnp.floating) else y0.astype(float)
+
+
 def default_atol(y0: Float[Array, " S"]) -> Float[Array, ""]:
     """The absolute tolerance that `atol=None` stands for (see `Integrator`)."""
     largest = jnp.max(jnp.abs(y0))
+    largest = jnp.where(largest > 0, largest, 1.0)
     smallest = jnp.min(jnp.where(y0 > 0, y0, largest))
     return jnp.clip(0.01 * smallest, 1e-24 * largest, 1e-16 * largest)
 
@@ -225,7 +236,7 @@ def solve(
             if name not in known:
                 raise ValueError(f"unknown setting {name!r} of solve; known: {', '.join(known)}.")
         integrator = Integrator(**{**known, **settings})
-    y0 = jnp.asarray(y0)
+    y0 = _floating(y0)
     size, count = network.stoichiometry.shape
     if y0.shape != (size,):
         raise ValueError(

@@ -55,8 +55,12 @@ def derivative_pairs(
     ts, states = windows(data, window, stride)
     if source == "samples":
         return states, _differences(ts, states)
-    require(model, NeuralODE, "derivative", "run a trajectory stage that fits one before it, "
-            "or set its source=samples")
+    require(
+        model,
+        NeuralODE,
+        "derivative",
+        "run a trajectory stage that fits one before it, or set its source=samples",
+    )
     if source == "mlp":
         return states, jax.vmap(jax.vmap(lambda y: model.field(0.0, y)))(states)
     count = refine * ts.shape[1]

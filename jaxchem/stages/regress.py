@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 from scipy.interpolate import Akima1DInterpolator, CubicSpline
 from scipy.optimize import nnls
 
@@ -41,8 +41,8 @@ def regress(
     t, or in ln t where the samples are spaced so) and k >= 0 follows by iteratively reweighted
     non-negative least squares. Each equation is weighted by the error that interpolation leaves
     in its gross flux, which the difference between two kinds of spline tells: intervals that
-    under-sample a transient count for little. This is the weak form of sparse identification (Messenger & Bortz 2021,
-    Multiscale Model. Simul. 19, 1474) with a known structure.
+    under-sample a transient count for little. This is the weak form of sparse identification
+    (Messenger & Bortz 2021, Multiscale Model. Simul. 19, 1474) with a known structure.
 
     Args:
         problem: the network, and the coefficients that are known.
@@ -86,7 +86,7 @@ def regress(
     active = np.flatnonzero(free)
     losses = []
     for _ in range(rounds):
-        rows = (weight.T[:, :, None] * stoichiometry[:, None, active] * phi[None, :, active])
+        rows = weight.T[:, :, None] * stoichiometry[:, None, active] * phi[None, :, active]
         matrix = rows.reshape(-1, len(active))
         right = (weight * target).T.reshape(-1)
         used = np.any(matrix != 0, axis=1)
@@ -100,9 +100,7 @@ def regress(
         through = ((doubt + least_error * phi) * k) @ np.abs(stoichiometry).T
         weight = 1.0 / (through + least_error * np.abs(change) + 1e-14 * size + _TINY)
     k = _lift(k, phi, stoichiometry, floor)
-    fitted = CRNN(
-        network, jnp.log(jnp.asarray(k)), known=known, integrator=problem.integrator
-    )
+    fitted = CRNN(network, jnp.log(jnp.asarray(k)), known=known, integrator=problem.integrator)
     return Result(fitted, {"loss": np.asarray(losses)}, rate_metrics(problem, fitted))
 
 
@@ -125,9 +123,7 @@ def _integrals(
     return smooth, np.abs(smooth - local)
 
 
-def _lift(
-    k: np.ndarray, phi: np.ndarray, stoichiometry: np.ndarray, floor: float
-) -> np.ndarray:
+def _lift(k: np.ndarray, phi: np.ndarray, stoichiometry: np.ndarray, floor: float) -> np.ndarray:
     """Gives coefficients that regression found to be zero a small positive value."""
     gross = np.sum(phi * k, axis=0)  # [R] total events
     through = np.abs(stoichiometry) @ gross  # [S]
