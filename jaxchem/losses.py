@@ -41,7 +41,7 @@ def log_mse(
 
 def _differences(y: Float[Array, "W T S"], order: int) -> Float[Array, "W T S"]:
     for _ in range(order):
-        y = jnp.gradient(y, axis=1)
+        y = jnp.asarray(jnp.gradient(y, axis=1))
     return y
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from .formula import CHARGE
@@ -309,7 +309,7 @@ class Network(eqx.Module):
             ValueError: an unknown species, or a negative, NaN or infinite concentration.
         """
         for name, value in {"every other species": default, **values}.items():
-            if isinstance(value, jax.core.Tracer):
+            if isinstance(value, Tracer):
                 continue
             number = float(np.asarray(value))
             if not (np.isfinite(number) and number >= 0):

@@ -119,7 +119,9 @@ class Arrhenius(RateLaw):
 
     def __call__(self, conditions: Conditions) -> Float[Array, " n"]:
         """k of each reaction; see the class."""
-        return self.amplitude * jnp.exp(-self.theta / jnp.asarray(conditions["temperature"]))
+        return jnp.asarray(self.amplitude) * jnp.exp(
+            -self.theta / jnp.asarray(conditions["temperature"])
+        )
 
 
 class Kooij(RateLaw):
@@ -137,7 +139,8 @@ class Kooij(RateLaw):
     def __call__(self, conditions: Conditions) -> Float[Array, " n"]:
         """k of each reaction; see the class."""
         temperature = jnp.asarray(conditions["temperature"])
-        return self.alpha * (temperature / 300.0) ** self.beta * jnp.exp(-self.gamma / temperature)
+        power = (temperature / 300.0) ** self.beta
+        return jnp.asarray(self.alpha) * power * jnp.exp(-self.gamma / temperature)
 
 
 class CosmicRay(RateLaw):
@@ -149,7 +152,7 @@ class CosmicRay(RateLaw):
 
     def __call__(self, conditions: Conditions) -> Float[Array, " n"]:
         """k of each reaction; see the class."""
-        return self.alpha * jnp.asarray(conditions["cosmic_ray_rate"])
+        return jnp.asarray(self.alpha) * jnp.asarray(conditions["cosmic_ray_rate"])
 
 
 LAWS: dict[str, type[RateLaw]] = {law.name: law for law in (Constant, Arrhenius, Kooij, CosmicRay)}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 log = logging.getLogger("jaxchem")
@@ -81,6 +83,9 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     Raises:
         ValueError: bad input or configuration, with what to change.
     """
+    # a solve that breaks down inside a gradient shall give NaN, a step that training refuses,
+    # instead of ending the run; equinox reads this when it is imported
+    os.environ.setdefault("EQX_ON_ERROR", "nan")
     import jax
 
     if cfg.precision not in ("float64", "float32"):
@@ -90,7 +95,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     started = time.monotonic()
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
-    progress = HydraConfig.initialized() and HydraConfig.get().mode.name == "RUN"
+    progress = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN
     problem, dataset, data = _prepare(cfg, plain, folder, progress)
     metrics, model, deviation = _run_stages(cfg, plain, folder, problem, data, dataset, progress)
     _conclude(folder, problem, dataset, model, metrics, deviation)
@@ -213,6 +218,7 @@ def _run_stages(
     ts, truth = dataset["time"].values, dataset["concentration"].values
     y0, t0 = dataset["initial"].values, float(dataset.attrs["t0"])
     base = _digest({n: v for n, v in plain.items() if n not in ("stages", "name", "metric")})
+    key = jax.random.key(cfg.seed)
     model, deviation, metrics = None, None, {}
     for position, name in enumerate(cfg.stages.order):
         if name == "order" or name not in cfg.stages:
@@ -236,7 +242,7 @@ def _run_stages(
                 problem,
                 model,
                 data,
-                jax.random.fold_in(jax.random.key(cfg.seed), position),
+                jax.random.fold_in(key, position) if position else key,
                 resume=Resume(folder / name / "last.eqx", base),
                 label=name,
                 progress=progress,

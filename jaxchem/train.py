@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from . import checkpoint
 
-__all__ = ["adam", "fit"]
+__all__ = ["adam", "fit", "trainable"]
 
 Model = TypeVar("Model")
 
@@ -29,6 +29,11 @@ class _State(NamedTuple):
     step: Int[Array, ""]
     loss: Float[Array, " steps"]
     gradient_norm: Float[Array, " steps"]
+
+
+def trainable(leaf: Any) -> bool:
+    """Whether a leaf is a parameter: a JAX array (not a NumPy one) of floating point."""
+    return isinstance(leaf, jax.Array) and eqx.is_inexact_array(leaf)
 
 
 def adam(
@@ -95,7 +100,7 @@ def fit(
     Raises:
         ValueError: no examples, or a checkpoint that is damaged or of another fit.
     """
-    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+    parameters, static = eqx.partition(model, trainable)
     count = jax.tree.leaves(data)[0].shape[0]
     if count == 0:
         raise ValueError(f"{label}: there is nothing to fit; the data hold no example.")
@@ -130,12 +135,12 @@ def fit(
         norm = optax.global_norm(gradient)
         updates, new = optimizer.update(gradient, state.optimizer, state.parameters, value=value)
         moved = (optax.apply_updates(state.parameters, updates), new)
+        stayed = (state.parameters, state.optimizer)
         good = jnp.isfinite(value) & jnp.isfinite(norm)
-        kept = jax.tree.map(
-            lambda a, b: jnp.where(good, a, b), moved, (state.parameters, state.optimizer)
-        )
+        parameters, inner = jax.tree.map(lambda a, b: jnp.where(good, a, b), moved, stayed)
         return _State(
-            *kept,
+            parameters,
+            inner,
             state.step + 1,
             state.loss.at[state.step].set(value),
             state.gradient_norm.at[state.step].set(norm),

@@ -79,4 +79,4 @@ class NeuralODE(eqx.Module):
     ) -> Float[Array, "T S"]:
         """Concentrations at `ts` from `y0` at `t0`; `conditions` have no effect."""
         del conditions
-        return self.integrator(self.field, y0, ts, t0=t0, throw=False).ys
+        return jnp.asarray(self.integrator(self.field, y0, ts, t0=t0, throw=False).ys)

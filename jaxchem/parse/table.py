@@ -237,7 +237,7 @@ def _number(reader: _Reader, text: str) -> float:
 def _rate(reader: _Reader, rate: str) -> tuple[str, tuple[float, ...], str | None]:
     """A product of numbers, at most one law and at most one pool."""
     factor, law, pool = 1.0, None, None
-    parameters: tuple[float, ...] = ()
+    parameters: tuple[float, ...] = (1.0,)
     for text in (part.strip() for part in rate.split("*")):
         call = _CALL.fullmatch(text)
         if call:
@@ -257,12 +257,10 @@ def _rate(reader: _Reader, rate: str) -> tuple[str, tuple[float, ...], str | Non
             pool = text
         else:
             factor *= _number(reader, text)
-    if law is None:
-        law, parameters = "constant", (1.0,)
     amplitude = factor * parameters[0]
     if not np.isfinite(amplitude):
         raise reader.fail(f"{rate!r} is not finite")
-    return law, (amplitude, *parameters[1:]), pool
+    return law or "constant", (amplitude, *parameters[1:]), pool
 
 
 def dumps(network: Network) -> str:

@@ -1,5 +1,6 @@
 """Stiff integration of one member; `jax.vmap` makes it a batch."""
 
+import dataclasses
 import functools
 import warnings
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ..kinetics import tendency
@@ -90,6 +92,16 @@ class Integrator(eqx.Module):
                 raise ValueError(
                     f"unknown {field} {getattr(self, field)!r}; known: {', '.join(known)}."
                 )
+
+    def replace(self, **settings: Any) -> "Integrator":
+        """The same integrator with other settings; `ValueError` names an unknown one."""
+        known = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for name in settings:
+            if name not in known:
+                raise ValueError(
+                    f"unknown setting {name!r} of an integrator; known: {', '.join(known)}."
+                )
+        return Integrator(**{**known, **settings})
 
     def __call__(
         self,
@@ -172,7 +184,7 @@ def _check_times(ts: Float[Array, " T"], t0: Any) -> None:
     """Refuses bad output times where their values are known, that is outside of jit."""
     if ts.ndim != 1 or ts.shape[0] == 0:
         raise ValueError(f"ts has shape {ts.shape}; give a vector of at least one output time.")
-    if isinstance(ts, jax.core.Tracer) or isinstance(t0, jax.core.Tracer):
+    if isinstance(ts, Tracer) or isinstance(t0, Tracer):
         return
     times = np.asarray(ts)
     if not np.all(np.isfinite(times)) or np.any(np.diff(times) <= 0):
@@ -183,9 +195,10 @@ def _check_times(ts: Float[Array, " T"], t0: Any) -> None:
         )
 
 
-def _network_field(t: Any, y: Float[Array, " S"], args: tuple[Network, Any]) -> Float[Array, " S"]:
+def _network_field(t: Any, y: Float[Array, " S"], args: Any) -> Float[Array, " S"]:
     network, k = args
-    return tendency(network, k(t, y) if callable(k) else k, y)
+    rates: Any = k(t, y) if callable(k) else k
+    return tendency(network, rates, y)
 
 
 def solve(
@@ -230,12 +243,7 @@ def solve(
         1.0
     """
     integrator = Integrator() if integrator is None else integrator
-    if settings:
-        known = {n: getattr(integrator, n) for n in Integrator.__dataclass_fields__}
-        for name in settings:
-            if name not in known:
-                raise ValueError(f"unknown setting {name!r} of solve; known: {', '.join(known)}.")
-        integrator = Integrator(**{**known, **settings})
+    integrator = integrator.replace(**settings)
     y0 = _floating(y0)
     size, count = network.stoichiometry.shape
     if y0.shape != (size,):
@@ -248,7 +256,7 @@ def solve(
             f"k has shape {jnp.shape(k)}, but network {network.name!r} has {count} reactions; "
             "make it with network.rates(...), and use jax.vmap for a batch."
         )
-    if not isinstance(y0, jax.core.Tracer):
+    if not isinstance(y0, Tracer):
         values = np.asarray(y0)
         bad = np.flatnonzero(~np.isfinite(values) | (values < 0))
         if len(bad):

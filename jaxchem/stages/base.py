@@ -1,7 +1,7 @@
 """What every stage is given and gives back, and the models that a stage can start from."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import diffrax
 import equinox as eqx
@@ -17,6 +17,8 @@ from ..network import Network
 from ..solvers import Integrator
 
 __all__ = ["Problem", "Result", "Resume", "new_crnn", "new_neural_ode", "rate_metrics", "windows"]
+
+Model = TypeVar("Model")
 
 
 class Problem(NamedTuple):
@@ -156,17 +158,18 @@ def integrate(
         solution = integrator(
             lambda t, y, model: model.field(t, y), y0, ts, model, t0=t0, throw=False
         )
-        good = diffrax.is_successful(solution.result) & jnp.all(jnp.isfinite(solution.ys))
-        return solution.ys, good
+        states = jnp.asarray(solution.ys)
+        return states, diffrax.is_successful(solution.result) & jnp.all(jnp.isfinite(states))
 
     return eqx.filter_vmap(one)(y0, ts, t0)
 
 
-def require(model: Any, kind: type, stage: str, advice: str) -> None:
-    """Refuses a stage's incoming model where it is of another kind."""
+def require(model: Any, kind: type[Model], stage: str, advice: str) -> Model:
+    """The stage's incoming model, refused where it is of another kind."""
     if not isinstance(model, kind):
         got = "no model" if model is None else f"a {type(model).__name__}"
         raise ValueError(f"stage {stage} starts from a {kind.__name__} but got {got}; {advice}")
+    return model
 
 
 def rate_metrics(problem: Problem, model: Any) -> dict[str, float]:

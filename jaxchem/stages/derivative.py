@@ -55,7 +55,7 @@ def derivative_pairs(
     ts, states = windows(data, window, stride)
     if source == "samples":
         return states, _differences(ts, states)
-    require(
+    model = require(
         model,
         NeuralODE,
         "derivative",

@@ -79,10 +79,9 @@ def infer(
         model = start(problem, data, key)
     if model is not None and not isinstance(model, CRNN):
         model = new_crnn(problem, data, key)
-    require(model, CRNN, label, "run regress or derivative before it, or give it a start.")
+    model = require(model, CRNN, label, "run regress or derivative before it, or give it a start.")
     how = problem.integrator if integrator is None else integrator
-    settings = {f: getattr(how, f) for f in Integrator.__dataclass_fields__}
-    forward = Integrator(**{**settings, "adjoint": "forward"})
+    forward = how.replace(adjoint="forward")
     free = np.flatnonzero(~problem.known)
     centre = model.log_k[free]
     index = np.arange(int(data.ts[0] <= data.t0), len(data.ts))
@@ -194,10 +193,9 @@ def _posterior(
     slope: Float[Array, "p n"], residual: Float[Array, " p"], prior: float
 ) -> tuple[Float[np.ndarray, " n"], float]:
     """Standard deviation of each ln k, and the root mean square of the data residuals."""
-    slope, residual = np.asarray(slope), np.asarray(residual)
     count = slope.shape[1]
-    data = slope[:-count]
-    noise = float(np.sqrt(np.mean(residual[:-count] ** 2)))
+    data = np.asarray(slope)[:-count]
+    noise = float(np.sqrt(np.mean(np.asarray(residual)[:-count] ** 2)))
     _, values, vectors = np.linalg.svd(data / max(noise, 1.0), full_matrices=True)
     padded = np.zeros(count)
     padded[: len(values)] = values

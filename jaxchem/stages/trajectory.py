@@ -9,6 +9,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .. import losses
@@ -42,6 +43,7 @@ def trajectory(
     clip: float | None = None,
     batch_size: int | None = 64,
     integrator: Integrator | None = None,
+    scaled_atol: float | None = None,
     resume: Resume | None = None,
     label: str = "trajectory",
     progress: bool = True,
@@ -70,6 +72,9 @@ def trajectory(
         clip: largest element of the gradient.
         batch_size: windows a step.
         integrator: instead of the problem's.
+        scaled_atol: absolute tolerance of each species, in its range over the data, instead of
+            the integrator's. A neural ODE wants it: one number for all species gives up those of
+            small concentration, and a purely relative one follows its noise near zero.
         resume: where to keep progress.
         label: for the progress bar.
         progress: show a bar.
@@ -91,6 +96,8 @@ def trajectory(
             "before it that makes one."
         )
     how = problem.integrator if integrator is None else integrator
+    if scaled_atol is not None:
+        how = how.replace(atol=scaled_atol * np.asarray(span(data.states)[1]))
     operator = data.operator
     if shooting:
         ts, observed = windows(data, window, stride)
