@@ -491,7 +491,9 @@ def test_unknown_choice(field):
 
 def test_unknown_setting():
     network = jaxchem.load("robertson")
-    with pytest.raises(ValueError, match=r"unknown setting 'tol' of an integrator; known: rtol, atol"):
+    with pytest.raises(
+        ValueError, match=r"unknown setting 'tol' of an integrator; known: rtol, atol"
+    ):
         jaxchem.solve(network, network.rates(), state("robertson"), [1.0], tol=1e-3)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import diffrax
@@ -46,6 +46,11 @@ def _warn_float32() -> None:
     )
 
 
+def _tolerance(atol: Any) -> Any:
+    """One number a species may come as any sequence, such as a list in YAML."""
+    return np.asarray(atol, dtype=float) if isinstance(atol, Sequence) else atol
+
+
 class Integrator(eqx.Module):
     """How a system is stepped: method, tolerances, limits and the way to differentiate.
 
@@ -73,7 +78,7 @@ class Integrator(eqx.Module):
     """
 
     rtol: Any = 1e-6
-    atol: Any = None
+    atol: Any = eqx.field(default=None, converter=_tolerance)
     dt0: Any = None
     method: str = eqx.field(static=True, default="kvaerno5")
     max_steps: int = eqx.field(static=True, default=100_000)

@@ -103,6 +103,7 @@ def derivative(
     plateau_factor: float = 0.1,
     batch_size: int | None = 64,
     resume: Resume | None = None,
+    save_every: float = 20.0,
     label: str = "derivative",
     progress: bool = True,
 ) -> Result:
@@ -126,6 +127,7 @@ def derivative(
         plateau_factor: of each cut.
         batch_size: windows a step.
         resume: where to keep progress.
+        save_every: seconds between checkpoints.
         label: for the progress bar.
         progress: show a bar.
 
@@ -166,6 +168,7 @@ def derivative(
         label=label,
         path=resume.path if resume else None,
         fingerprint=resume.fingerprint if resume else "",
+        save_every=save_every,
         progress=progress,
     )
     return Result(fitted, history, rate_metrics(problem, fitted))

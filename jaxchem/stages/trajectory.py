@@ -45,6 +45,7 @@ def trajectory(
     integrator: Integrator | None = None,
     scaled_atol: float | None = None,
     resume: Resume | None = None,
+    save_every: float = 20.0,
     label: str = "trajectory",
     progress: bool = True,
 ) -> Result:
@@ -76,6 +77,7 @@ def trajectory(
             the integrator's. A neural ODE wants it: one number for all species gives up those of
             small concentration, and a purely relative one follows its noise near zero.
         resume: where to keep progress.
+        save_every: seconds between checkpoints.
         label: for the progress bar.
         progress: show a bar.
 
@@ -137,6 +139,7 @@ def trajectory(
         label=label,
         path=resume.path if resume else None,
         fingerprint=resume.fingerprint if resume else "",
+        save_every=save_every,
         progress=progress,
     )
     return Result(model, history, rate_metrics(problem, model))

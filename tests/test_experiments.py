@@ -1,0 +1,192 @@
+"""The command line, from an installed wheel in a foreign folder."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from hydra import compose, initialize_config_dir
+
+import jaxchem
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+QUICK = ["stages.trajectory.steps=2", "stages.infer.iterations=2"]
+ROBERTSON = ["+experiment=spin_ode_robertson", "stages.trajectory.steps=2"]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """A folder that holds the installed wheel and nothing else."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, ROOT], check=True, cwd=folder)
+    (wheel,) = folder.glob("jaxchem-*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "site", wheel], check=True)
+    return folder / "site"
+
+
+def start(site, cwd, *arguments, **options):
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    command = [sys.executable, "-m", "jaxchem.run", *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def command(site, cwd, *arguments, status=0):
+    process = start(site, cwd, *arguments)
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == status, output[-3000:]
+    return output
+
+
+def composed(name):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", [f"+experiment={name}"])
+
+
+def two_steps(name):
+    """Overrides that make any experiment as short as it can be."""
+    cfg = composed(name)
+    short = [
+        f"stages.{stage}.{key}=2"
+        for stage in cfg.stages.order
+        for key in ("steps", "iterations", "rounds")
+        if key in cfg.stages[stage]
+    ]
+    points = max([cfg.stages[s].get("window") or 0 for s in cfg.stages.order]) + 1
+    return [*short, "data.cases=1", f"data.times.points={max(points, 8)}"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_two_steps_of_every_experiment(site, tmp_path, name):
+    command(site, tmp_path, f"+experiment={name}", *two_steps(name), "hydra.run.dir=out")
+    out = tmp_path / "out"
+    for stage in composed(name).stages.order:
+        assert (out / stage / "history.nc").stat().st_size
+        model = jaxchem.load_model(out / stage / "model.eqx")
+        assert hasattr(model, "field")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert {"err_k", "err_y", "drift", "failed"} <= set(metrics)
+    with xr.open_dataset(out / "predictions.nc", engine="h5netcdf") as predictions:
+        assert predictions["concentration"].shape == predictions["truth"].shape
+        assert np.all(predictions["k"].values > 0)
+    with xr.open_dataset(out / "data.nc", engine="h5netcdf") as data:
+        assert "Radau" in data.attrs["provenance"]
+        assert data["concentration"].attrs["units"]
+    figures = {path.stem for path in (out / "figures").glob("*.png")}
+    assert {"trajectories", "errors", "rates", "conservation"} <= figures
+    assert (
+        str(site)
+        in subprocess.run(
+            [sys.executable, "-c", "import jaxchem; print(jaxchem.__file__)"],
+            env={**os.environ, "PYTHONPATH": str(site)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+
+
+def killed(site, cwd, out, when, *arguments):
+    """Starts a run, and kills it as soon as `when` exists."""
+    process = start(site, cwd, *arguments, f"hydra.run.dir={out}")
+    deadline = time.monotonic() + 300
+    while not (cwd / out / when).exists():
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (cwd / out / "metrics.json").exists()
+
+
+def test_killed_runs_resume_to_the_same_metrics(site, tmp_path):
+    """SIGKILL in each of the three stages; the default experiment's stages on Robertson."""
+    arguments = [*ROBERTSON, "stages.trajectory.steps=6", "stages.trajectory.save_every=0"]
+    command(site, tmp_path, *arguments, "hydra.run.dir=whole")
+    whole = json.loads((tmp_path / "whole" / "metrics.json").read_text())
+    for out, when in (
+        ("first", "trajectory/last.eqx"),
+        ("second", "trajectory/model.eqx"),
+        ("third", "infer/last.eqx"),
+    ):
+        killed(site, tmp_path, out, when, *arguments)
+        command(site, tmp_path, f"resume={out}")
+        assert json.loads((tmp_path / out / "metrics.json").read_text()) == whole, when
+
+
+def test_resume_of_a_finished_run_repeats_nothing_and_damage_is_told(site, tmp_path):
+    command(site, tmp_path, *ROBERTSON, *QUICK, "hydra.run.dir=out")
+    output = command(site, tmp_path, "resume=out")
+    assert output.count("taken up from") == 4  # the data and three stages
+    model = tmp_path / "out" / "regress" / "model.eqx"
+    model.write_bytes(model.read_bytes()[:-10])
+    output = command(site, tmp_path, "resume=out", status=1)
+    assert "regress/model.eqx is truncated" in output
+
+
+def test_own_configuration_and_sweep(site, tmp_path):
+    own = tmp_path / "own" / "experiment"
+    own.mkdir(parents=True)
+    text = "# @package _global_\ndefaults:\n  - /experiment/spin_ode_robertson\nname: mine\n"
+    (own / "mine.yaml").write_text(text + "stages:\n  order: [regress]\n")
+    command(
+        site,
+        tmp_path,
+        "--config-dir",
+        "own",
+        "-m",
+        "+experiment=mine",
+        "seed=0,1",
+        "hydra.sweep.dir=sweep",
+    )
+    for job in ("0", "1"):
+        metrics = json.loads((tmp_path / "sweep" / job / "metrics.json").read_text())
+        assert metrics["err_k"] < 1e-3
+
+
+def test_bad_command_lines(site, tmp_path):
+    """Each says what is wrong and fails."""
+    output = command(site, tmp_path, *ROBERTSON, "stages.trajectory.stps=2", status=1)
+    assert "stps" in output
+    output = command(site, tmp_path, *ROBERTSON, "stages.order=[nonsense]", status=1)
+    assert "'nonsense'" in output
+    assert "trajectory, regress, infer" in output
+    output = command(site, tmp_path, "resume=nowhere", status=1)
+    assert "no run there" in output
+    (tmp_path / "file").touch()
+    output = command(site, tmp_path, *ROBERTSON, "hydra.run.dir=file/out", status=1)
+    assert "file/out" in output
+    output = command(site, tmp_path, *ROBERTSON, "+data.initial.D=1", status=1)
+    assert "unknown species 'D'" in output
+    (tmp_path / "bad.csv").write_text("time,A,B,D\n0,1,0,0\n1,0.9,0,0.1\n")
+    output = command(site, tmp_path, *ROBERTSON, "data.path=bad.csv", status=1)
+    assert "bad.csv: unknown species 'D'" in output
+
+
+def test_readme_example_runs():
+    """The library example of the README, in a process of its own."""
+    text = (ROOT / "README.md").read_text()
+    code = re.search(r"<!-- example -->\n```python\n(.*?)```", text, re.DOTALL)[1]
+    assert len(code.strip().splitlines()) <= 14
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    spread, equation = done.stdout.split(maxsplit=1)
+    assert 0 < float(spread) < 1
+    assert equation.strip() in jaxchem.load("pollu").equations
