@@ -13,7 +13,7 @@ def masked_mean(values: Float[Array, "W *n"], good: Bool[Array, " W"]) -> Float[
     """
     mask = good.reshape(-1, *(1,) * (values.ndim - 1))
     total = jnp.sum(jnp.where(mask, values, 0.0))
-    count = jnp.sum(good) * (values.size // values.shape[0])
+    count = jnp.sum(good, dtype=values.dtype) * (values.size // values.shape[0])
     return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.inf)
 
 

@@ -121,7 +121,7 @@ def fit(
         if size == count:
             return data
         order = jax.random.permutation(jax.random.fold_in(key, step // batches), count)
-        index = order[((step % batches) * size + jnp.arange(size)) % count]
+        index = order[((step % batches) * size + jnp.arange(size, dtype=jnp.int32)) % count]
         return jax.tree.map(lambda a: a[index], data)
 
     def objective(parameters: PyTree, examples: PyTree, key: PRNGKeyArray) -> Float[Array, ""]:
@@ -133,7 +133,10 @@ def fit(
             state.parameters, batch(data, state.step), step_key
         )
         norm = optax.global_norm(gradient)
-        updates, new = optimizer.update(gradient, state.optimizer, state.parameters, value=value)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes its own types
+            updates, new = optimizer.update(
+                gradient, state.optimizer, state.parameters, value=value
+            )
         moved = (optax.apply_updates(state.parameters, updates), new)
         stayed = (state.parameters, state.optimizer)
         good = jnp.isfinite(value) & jnp.isfinite(norm)

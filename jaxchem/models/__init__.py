@@ -25,20 +25,20 @@ def _integrator_settings(integrator: Integrator) -> dict[str, Any]:
 
 def _describe(model: Any) -> dict[str, Any]:
     """What is needed, besides the arrays, to build a model of the same shape."""
+    if not isinstance(model, CRNN | NeuralODE):
+        raise ValueError(f"cannot save a {type(model).__name__}; known: CRNN, NeuralODE.")
     settings = {"integrator": _integrator_settings(model.integrator)}
     if isinstance(model, CRNN):
         return {"family": "crnn", "network": table.dumps(model.network), **settings}
-    if isinstance(model, NeuralODE):
-        mlp = model.mlp
-        return {
-            "family": "neural_ode",
-            "size": mlp.in_size,
-            "width": mlp.width_size,
-            "depth": mlp.depth,
-            "activation": _activation_name(mlp.activation),
-            **settings,
-        }
-    raise ValueError(f"cannot save a {type(model).__name__}; known: CRNN, NeuralODE.")
+    mlp = model.mlp
+    return {
+        "family": "neural_ode",
+        "size": mlp.in_size,
+        "width": mlp.width_size,
+        "depth": mlp.depth,
+        "activation": _activation_name(mlp.activation),
+        **settings,
+    }
 
 
 def _activation_name(activation: Any) -> str:

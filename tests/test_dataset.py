@@ -1,0 +1,171 @@
+"""Labelled trajectories: files, sampling, observation."""
+
+import json
+
+import numpy as np
+import pytest
+
+import jaxchem
+from jaxchem.dataset import times
+
+CHAIN = """name = chain
+units = molecule cm-3, s
+[species]
+A = C
+B = C
+[sources]
+S = a source
+[reactions]
+A -> B ; 0.5 ; S
+"""
+
+
+@pytest.fixture
+def chain(tmp_path):
+    path = tmp_path / "chain.txt"
+    path.write_text(CHAIN)
+    return jaxchem.load(path)
+
+
+@pytest.fixture
+def truth(chain):
+    y0 = np.array([[1.0, 0.0], [2.0, 1.0]])
+    return jaxchem.generate(chain, chain.rates(), y0, np.linspace(0, 4, 9), progress=False)
+
+
+def test_generated_truth_is_exact_and_labelled(truth):
+    values = truth["concentration"].sel(species="A").values
+    np.testing.assert_allclose(
+        values, np.array([[1.0], [2.0]]) * np.exp(-0.5 * truth["time"].values), rtol=1e-9
+    )
+    assert truth["concentration"].attrs["units"] == "molecule cm-3"
+    assert truth["time"].attrs["units"] == "s"
+    assert "Radau" in truth.attrs["provenance"]
+
+
+def test_netcdf_round_trip(tmp_path, chain, truth):
+    jaxchem.write(truth, tmp_path / "data.nc")
+    again = jaxchem.read(tmp_path / "data.nc", chain)
+    np.testing.assert_array_equal(again["concentration"], truth["concentration"])
+    np.testing.assert_array_equal(again["initial"], truth["initial"])
+    assert again.attrs["provenance"] == truth.attrs["provenance"]
+    (tmp_path / "data.nc").write_bytes((tmp_path / "data.nc").read_bytes()[:500])
+    with pytest.raises(ValueError, match="not a readable NetCDF"):
+        jaxchem.read(tmp_path / "data.nc", chain)
+
+
+def test_conditions_are_written(chain):
+    data = jaxchem.to_dataset(
+        chain,
+        (np.arange(2.0), np.zeros((2, 2))),
+        conditions={"temperature": 300.0, "density": lambda t: t},
+    )
+    kept = json.loads(data.attrs["conditions"])
+    assert kept == {"temperature": 300.0, "density": "function of time"}
+    with pytest.raises(ValueError, match="want"):
+        jaxchem.to_dataset(chain, (np.arange(3.0), np.zeros((2, 2))))
+
+
+def test_csv_and_npz(tmp_path, chain):
+    (tmp_path / "data.csv").write_text("# time, B, A\n0, 0.5, 1\n0.001, 0.75, 0.75\n")
+    data = jaxchem.read(tmp_path / "data.csv", chain, time_scale=3600.0)
+    np.testing.assert_allclose(data["time"], [0, 3.6])
+    np.testing.assert_array_equal(data["concentration"][0], [[1, 0.5], [0.75, 0.75]])
+    np.savez(
+        tmp_path / "data.npz",
+        time_s=[0.0, 1.0],
+        species=["B"],
+        concentration=np.array([[0.0], [0.5]]),
+    )
+    data = jaxchem.read(tmp_path / "data.npz", chain)
+    np.testing.assert_array_equal(data["concentration"][0], [[0, 0], [0, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("t,A\n0,1\n1,1\n", "line 1: the header must read 'time'"),
+        ("time,A\n0,1\n1\n", "line 3: 1 values under 2"),
+        ("time,A\n0,1\n1,x\n", "line 3: 'x' in column 'A'"),
+        ("time,D\n0,1\n1,1\n", "unknown species 'D'"),
+        ("time,A\n0,1\n1,-2\n", "'A' in case 0 at time 1 is -2.0"),
+        ("time,A\n0,1\n1,nan\n", "is nan"),
+        ("time,A\n0,1\n1,inf\n", "is inf"),
+        ("time,A\n0,1\n0,1\n", "times must increase"),
+        ("time,A\n", "the header must read"),
+    ],
+)
+def test_bad_csv(tmp_path, chain, text, words):
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words) as caught:
+        jaxchem.read(path, chain)
+    assert "data.csv" in str(caught.value)
+
+
+def test_bad_files(tmp_path, chain):
+    with pytest.raises(ValueError, match="no data file"):
+        jaxchem.read(tmp_path / "none.nc", chain)
+    (tmp_path / "data.xls").touch()
+    with pytest.raises(ValueError, match=r"known: \.nc, \.csv, \.npz"):
+        jaxchem.read(tmp_path / "data.xls", chain)
+    np.savez(tmp_path / "data.npz", time=[0.0])
+    with pytest.raises(ValueError, match="no array 'species'"):
+        jaxchem.read(tmp_path / "data.npz", chain)
+
+
+def test_sample(chain):
+    states = jaxchem.sample(chain, {"A": 1.0}, cases=50, spread=0.1, seed=3)
+    np.testing.assert_array_equal(states[0], [1, 0])
+    assert np.all(np.abs(states[1:, 0] - 1) <= 0.1)
+    assert np.ptp(states[:, 0]) > 0.1
+    np.testing.assert_array_equal(
+        states, jaxchem.sample(chain, {"A": 1.0}, cases=50, spread=0.1, seed=3)
+    )
+    np.testing.assert_array_equal(jaxchem.sample(chain, {"B": [1, 2]}, cases=2)[:, 1], [1, 2])
+    with pytest.raises(ValueError, match="gives 1 values"):
+        jaxchem.sample(chain, {"B": [1]}, cases=2)
+    with pytest.raises(ValueError, match='write "NO"'):
+        jaxchem.sample(chain, {False: 1.0})
+
+
+def test_times():
+    np.testing.assert_allclose(times(start=0, stop=2, points=3), [0, 1, 2])
+    log = times(start=1, stop=100, points=3, spacing="log", zero=True)
+    np.testing.assert_allclose(log, [0, 1, 10, 100])
+    with pytest.raises(ValueError, match="cannot space"):
+        times(start=0, stop=1, points=3, spacing="log")
+    with pytest.raises(ValueError, match="unknown spacing"):
+        times(start=0, stop=1, points=3, spacing="square")
+
+
+def test_observe_thins_selects_and_adds_noise(chain, truth):
+    data = jaxchem.observe(truth, chain, points=3, species=["B"], cases=1)
+    np.testing.assert_array_equal(data.ts, [0, 2, 4])
+    np.testing.assert_allclose(data.values[0, :, 0], truth["concentration"].values[0, ::4, 1])
+    with pytest.raises(ValueError, match="need every species"):
+        data.states  # noqa: B018
+    noisy = jaxchem.observe(truth, chain, noise=0.1, repeats=500, seed=1)
+    ratio = np.log(np.asarray(noisy.values[:, :, 0]))
+    exact = np.log(np.repeat(truth["concentration"].values[:, :, 0], 500, axis=0))
+    assert abs(np.std(ratio - exact) / np.log(1.1) - 1) < 0.03
+    again = jaxchem.observe(truth, chain, noise=0.1, repeats=500, seed=1)
+    np.testing.assert_array_equal(noisy.values, again.values)
+    with pytest.raises(ValueError, match="cannot keep"):
+        jaxchem.observe(truth, chain, points=20)
+    with pytest.raises(ValueError, match="there are 2 cases"):
+        jaxchem.observe(truth, chain, cases=3)
+
+
+def test_sums_of_equal_mass():
+    """NO3 and nothing else of POLLU has 62.0 u; HCHO and NO share 30.0; CO2 and ALD 44.0."""
+    network = jaxchem.load("pollu")
+    values = np.arange(20.0)[None, None] * np.ones((1, 2, 1))
+    truth = jaxchem.to_dataset(network, (np.arange(2.0), values), y0=values[:, 0])
+    data = jaxchem.observe(truth, network, species="mass")
+    sums = dict(zip(data.labels, np.asarray(data.values)[0, 0], strict=True))
+    index = network.index
+    assert sums["m30.0"] == index("NO") + index("HCHO")
+    assert sums["m44.0"] == index("CO2") + index("ALD")
+    assert sums["m62.0"] == index("NO3")
+    assert sum(sums.values()) == sum(range(20))
