@@ -26,6 +26,9 @@ Model = TypeVar("Model")
 class _State(NamedTuple):
     parameters: PyTree
     optimizer: PyTree
+    before: tuple[PyTree, PyTree]  # parameters and optimizer that the last step started from
+    shrink: Float[Array, ""]  # factor on the next update
+    refused: Int[Array, ""]  # steps in a row
     step: Int[Array, ""]
     loss: Float[Array, " steps"]
     gradient_norm: Float[Array, " steps"]
@@ -78,7 +81,9 @@ def fit(
 
     Every step draws its batch and its key from `key` and the number of the step alone, so a run
     that was killed and resumed takes the very steps of one that was not. A step whose loss or
-    gradient is not finite is refused and leaves the model as it was.
+    gradient is not finite is refused and leaves the model as it was; when a whole epoch and one
+    more are refused in a row, the step that led there is taken back, to be tried again at half
+    its length.
 
     Args:
         loss: `(model, batch, key) -> scalar`.
@@ -107,9 +112,13 @@ def fit(
     size = count if batch_size is None else min(batch_size, count)
     batches = -(-count // size)
     optimizer = optax.with_extra_args_support(optimizer)
+    fresh = optimizer.init(parameters)
     state = _State(
         parameters,
-        optimizer.init(parameters),
+        fresh,
+        (parameters, fresh),
+        jnp.ones(()),
+        jnp.zeros((), jnp.int32),
         jnp.zeros((), jnp.int32),
         jnp.full(steps, jnp.nan),
         jnp.full(steps, jnp.nan),
@@ -137,13 +146,22 @@ def fit(
             updates, new = optimizer.update(
                 gradient, state.optimizer, state.parameters, value=value
             )
+        updates = jax.tree.map(lambda u: u * state.shrink.astype(u.dtype), updates)
         moved = (optax.apply_updates(state.parameters, updates), new)
-        stayed = (state.parameters, state.optimizer)
         good = jnp.isfinite(value) & jnp.isfinite(norm)
-        parameters, inner = jax.tree.map(lambda a, b: jnp.where(good, a, b), moved, stayed)
+        stuck = ~good & (state.refused >= batches)
+
+        def choose(a: Array, b: Array, c: Array) -> Array:
+            return jnp.where(good, a, jnp.where(stuck, b, c))
+
+        here = (state.parameters, state.optimizer)
+        parameters, inner = jax.tree.map(choose, moved, state.before, here)
         return _State(
             parameters,
             inner,
+            jax.tree.map(lambda a, b: jnp.where(good, a, b), here, state.before),
+            choose(jnp.minimum(2 * state.shrink, 1), state.shrink / 2, state.shrink),
+            jnp.where(good | stuck, 0, state.refused + 1),
             state.step + 1,
             state.loss.at[state.step].set(value),
             state.gradient_norm.at[state.step].set(norm),

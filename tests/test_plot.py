@@ -125,9 +125,9 @@ def test_history_of_one_step_is_visible(ax):
 
 def test_conservation(ax):
     dataset = estimate("pollu")
-    dataset["drift"].values[:] = 0.0
-    dataset["drift"].values[0, 3, 1] = -0.25
-    dataset["drift"].values[1, 3, 1] = 0.125
+    values = np.zeros(dataset["drift"].shape)
+    values[:, 3, 1] = [-0.25, 0.125]
+    dataset["drift"] = (("case", "time", "element"), values)
     assert plot.conservation(dataset, ax) is ax
     assert legend(ax) == ["C", "N", "S"]
     drift = np.array([line.get_ydata() for line in ax.lines])

@@ -1,0 +1,423 @@
+"""The composition of configurations, and runs within this process.
+
+What the command line does from a wheel, in processes of its own, is in test_experiments.py.
+"""
+
+import importlib
+import inspect
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import hydra
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+import jaxchem
+from jaxchem import checkpoint, run
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+GROUPS = [
+    (path.parent.name, path.stem)
+    for path in sorted(CONF.glob("*/*.yaml"))
+    if path.parent.name != "experiment" and path.stem != "base"
+]
+NEEDED = {  # what an option leaves to its user
+    ("network", "file"): ["network.name_or_path=robertson"],
+    ("data", "file"): ["data.path=measured.csv"],
+}
+SMALL = [
+    "+experiment=spin_ode_robertson",
+    "model.width=4",
+    "stages.trajectory.steps=2",
+    "stages.infer.iterations=3",
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def standard_promotion():
+    """optax's Adam divides by 1 - decay**count, which strict promotion refuses."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def nodes(config):
+    """Every mapping with a `_target_`, at any depth."""
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield config
+        for value in config.values():
+            yield from nodes(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from nodes(value)
+
+
+def resolve(path):
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def go(folder, *overrides):
+    """Runs the composed configuration in a folder."""
+    return run.run(composed(*overrides), folder)
+
+
+def numbers(folder):
+    """metrics.json, which must be JSON that any reader takes."""
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads((folder / "metrics.json").read_text(), parse_constant=refuse)
+
+
+# Composition
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_target_of_an_experiment_resolves_and_takes_its_settings(name):
+    cfg = composed(f"+experiment={name}")
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    found = list(nodes(plain))
+    assert len(found) >= 2 + len(cfg.stages.order)
+    for node in found:
+        settings = {n: v for n, v in node.items() if not n.startswith("_")}
+        parameters = inspect.signature(resolve(node["_target_"])).parameters
+        assert not set(settings) - set(parameters), node["_target_"]
+    for stage in cfg.stages.order:
+        partial = hydra.utils.instantiate(cfg.stages[stage])
+        signature = inspect.signature(partial)
+        signature.bind(None, None, None, None, resume=None, label=stage, progress=False)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_is_consistent(name):
+    """Its network loads, has the conditions it needs, the species of its data, and its name."""
+    cfg = composed(f"+experiment={name}")
+    network = hydra.utils.instantiate(cfg.network)
+    k = network.rates(**hydra.utils.instantiate(cfg.conditions))
+    assert np.all(np.asarray(k) > 0)
+    assert isinstance(hydra.utils.instantiate(cfg.solver), jaxchem.Integrator)
+    initial = OmegaConf.to_container(cfg.data.initial)
+    y0 = jaxchem.sample(network, initial, cases=cfg.data.cases, spread=cfg.data.spread)
+    assert y0.shape == (cfg.data.cases, len(network.species))
+    assert all(0 <= j < len(network.equations) for j in cfg.known)
+    assert cfg.name == name
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    assert f"python -m jaxchem.run +experiment={name}\n" in text
+    points = cfg.data.times.points
+    for stage in cfg.stages.order:
+        assert (cfg.stages[stage].get("window") or 2) <= points
+
+
+@pytest.mark.parametrize(("group", "option"), GROUPS)
+def test_every_option_of_every_group_composes(group, option):
+    cfg = composed(f"{group}={option}", *NEEDED.get((group, option), []))
+    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    for node in nodes(plain):
+        settings = {n: v for n, v in node.items() if not n.startswith("_")}
+        assert not set(settings) - set(inspect.signature(resolve(node["_target_"])).parameters)
+    if group == "network":
+        assert hydra.utils.instantiate(cfg.network).species
+    if group == "conditions":
+        jaxchem.Conditions(**hydra.utils.instantiate(cfg.conditions))
+    if group == "stages":
+        assert set(cfg.stages.order) <= set(cfg.stages)
+
+
+def test_experiments_are_found_and_have_no_space_for_typing_errors():
+    assert {"spin_ode", "spin_ode_robertson", "spin_ode_aoxid"} <= set(EXPERIMENTS)
+    for wrong in ("stages.trajectory.stps=2", "sed=1", "data.case=3", "solver.rtl=1"):
+        with pytest.raises(Exception, match=wrong.partition("=")[0].rpartition(".")[2]):
+            composed("+experiment=spin_ode", wrong)
+    with pytest.raises(Exception, match="spin_ole"):
+        composed("+experiment=spin_ole")
+
+
+# A run and its folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of all three stages, and what it returned."""
+    folder = tmp_path_factory.mktemp("run") / "out"
+    return folder, go(folder, *SMALL)
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    return folder
+
+
+def test_the_folder_of_a_run(finished):
+    folder, returned = finished
+    metrics = numbers(folder)
+    assert returned == metrics["err_k"] == metrics["infer/err_k"]
+    assert metrics["err_k"] < 1e-4
+    for stage in ("trajectory", "regress", "infer"):
+        header = checkpoint.read_header(folder / stage / "model.eqx")
+        for name, value in header["metrics"].items():
+            assert metrics[f"{stage}/{name}"] == value
+        with xr.open_dataset(folder / stage / "history.nc", engine="h5netcdf") as history:
+            assert history["loss"].dims == ("step",)
+    assert {p.stem for p in (folder / "figures").glob("*.png")} == {
+        "trajectories",
+        "errors",
+        "conservation",
+        "rates",
+        *("loss_trajectory", "loss_regress", "loss_infer"),
+    }
+    for path in (folder / "figures").iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert not list(folder.rglob("*.part"))
+
+
+def test_predictions_are_those_of_the_last_model(finished):
+    folder, _ = finished
+    network = jaxchem.load("robertson")
+    data = jaxchem.read(folder / "data.nc", network)
+    assert OmegaConf.create(data.attrs["configuration"]) == composed(*SMALL)
+    model = jaxchem.load_model(folder / "infer" / "model.eqx")
+    with xr.open_dataset(folder / "predictions.nc", engine="h5netcdf") as predictions:
+        np.testing.assert_array_equal(predictions["truth"].values, data["concentration"].values)
+        np.testing.assert_array_equal(predictions["k"].values, model.k)
+        np.testing.assert_array_equal(predictions["k_true"].values, network.rates())
+        assert list(predictions["reaction"].values) == list(network.equations)
+        assert np.all(predictions["deviation"].values > 0)
+        again = model(np.asarray(data["initial"].values[0]), None, data["time"].values)
+        np.testing.assert_allclose(
+            predictions["concentration"].values[0], again, rtol=1e-6, atol=1e-15
+        )
+
+
+def test_a_finished_run_takes_everything_up(finished, copy, caplog):
+    times = {p: p.stat().st_mtime_ns for p in copy.rglob("model.eqx")}
+    before = numbers(copy)
+    with caplog.at_level(logging.INFO, "jaxchem"):
+        assert go(copy, *SMALL) == finished[1]
+    assert sum("taken up from" in record.message for record in caplog.records) == 4
+    assert {p: p.stat().st_mtime_ns for p in copy.rglob("model.eqx")} == times
+    assert numbers(copy) == before
+
+
+def stages_run(caplog):
+    """The stages that ran, of the last run that was logged."""
+    begun = [r.message for r in caplog.records if r.message.startswith("stage ")]
+    return [m.split()[1] for m in begun if len(m.split()) == 2]
+
+
+def test_a_change_runs_the_stages_that_depend_on_it(copy, caplog):
+    for name in ("regress", "infer"):
+        (copy / name / "last.eqx").unlink(missing_ok=True)
+    with caplog.at_level(logging.INFO, "jaxchem"):
+        go(copy, *SMALL, "stages.regress.rounds=3", "name=other", "metric=k_err")
+    assert stages_run(caplog) == ["regress", "infer"]
+    assert sum("data: taken up" in record.message for record in caplog.records) == 1
+
+
+def test_another_seed_starts_anew(copy, caplog):
+    shutil.rmtree(copy / "infer")
+    with caplog.at_level(logging.INFO, "jaxchem"):
+        go(copy, *SMALL, "stages.order=[regress]", "seed=1")
+    assert stages_run(caplog) == ["regress"]
+    assert not any("taken up" in record.message for record in caplog.records)
+
+
+def test_progress_of_another_configuration_is_refused(copy):
+    (copy / "trajectory" / "model.eqx").unlink()
+    with pytest.raises(ValueError, match=r"trajectory/last.eqx was made with another fingerprint"):
+        go(copy, *SMALL, "stages.trajectory.learning_rate=0.5")
+
+
+@pytest.mark.parametrize("file", ["trajectory/model.eqx", "regress/model.eqx", "infer/model.eqx"])
+def test_a_truncated_model_is_reported(copy, file):
+    path = copy / file
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ValueError, match=rf"{file} is truncated.*Delete it to start this stage"):
+        go(copy, *SMALL)
+
+
+@pytest.mark.parametrize("stage", ["trajectory", "infer"])
+def test_truncated_progress_is_reported(copy, stage):
+    (copy / stage / "model.eqx").unlink()
+    path = copy / stage / "last.eqx"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ValueError, match=rf"{stage}/last.eqx is truncated"):
+        go(copy, *SMALL)
+
+
+def test_damaged_data_are_reported(copy):
+    path = copy / "data.nc"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"data.nc: not a readable NetCDF file"):
+        go(copy, *SMALL)
+
+
+def test_data_from_a_file_give_the_estimate_of_the_data_that_were_made(finished, tmp_path):
+    folder, _ = finished
+    order = "stages.order=[regress]"
+    go(tmp_path / "read", *SMALL, order, f"data.path={folder / 'data.nc'}")
+    made, read = numbers(folder), numbers(tmp_path / "read")
+    assert read["regress/err_k"] == made["regress/err_k"]
+    with xr.open_dataset(tmp_path / "read" / "data.nc", engine="h5netcdf") as data:
+        assert "Radau" in data.attrs["provenance"]
+
+
+def test_the_metric_that_a_sweeper_gets(tmp_path):
+    one = [*SMALL, "stages.order=[regress]"]
+    assert go(tmp_path / "one", *one, "metric=regress/k_err") == pytest.approx(
+        numbers(tmp_path / "one")["k_err"]
+    )
+    assert go(tmp_path / "one", *one, "metric=nonsense") is None
+
+
+def test_given_coefficients(tmp_path):
+    go(tmp_path, *SMALL, "stages.order=[regress]", "known=[1]")
+    model = jaxchem.load_model(tmp_path / "regress" / "model.eqx")
+    np.testing.assert_array_equal(model.known, [False, True, False])
+    np.testing.assert_allclose(model.k[1], 3e7, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stages.order=[regress,polish]", r"names 'polish'; defined stages: trajectory, regress,"),
+        ("stages.order=[order]", r"stages.order names 'order'"),
+        ("stages.order=[]", r"stages.order is empty; name at least one stage"),
+        ("known=[3]", r"known=\[3\]: network 'robertson' has reactions 0 to 2"),
+        ("known=[-1]", r"known=\[-1\]: network 'robertson' has reactions 0 to 2"),
+        ("precision=float16", r"precision='float16' is unknown; write float64 or float32"),
+        ("network.name_or_path=absent", r"absent"),
+        ("data.path=absent.nc", r"no data file .*absent.nc"),
+        ("data.times.spacing=square", r"unknown spacing 'square'"),
+        ("+data.initial.D=1", r"unknown species 'D'"),
+        ("data.observe.species=[A]", r"windows and derivatives need every species"),
+        ("data.observe.points=60", r"cannot keep 60 of 50 times"),
+        ("stages.trajectory.window=51", r"windows of 51 points every 50 do not fit"),
+        ("model.activation=reluu", r"unknown activation 'reluu'"),
+    ],
+)
+def test_bad_configurations(tmp_path, override, message):
+    with pytest.raises(ValueError, match=message):
+        go(tmp_path, *SMALL, override)
+
+
+def test_an_unknown_stage_is_told_before_the_others_run(tmp_path):
+    with pytest.raises(ValueError, match="names 'polish'"):
+        go(tmp_path, *SMALL, "stages.order=[regress,polish]")
+    assert not (tmp_path / "regress").exists()
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"cannot write .*file/out/data.nc.*hydra.run.dir"):
+        go(tmp_path / "file" / "out", *SMALL)
+
+
+# resume=FOLDER
+
+
+def recorded(folder, overrides, sources=()):
+    """A folder as hydra leaves it."""
+    (folder / ".hydra").mkdir(parents=True)
+    OmegaConf.save(OmegaConf.create(overrides), folder / ".hydra" / "overrides.yaml")
+    settings = {"hydra": {"runtime": {"config_sources": list(sources)}}}
+    OmegaConf.save(OmegaConf.create(settings), folder / ".hydra" / "hydra.yaml")
+
+
+def test_resume_repeats_the_overrides(tmp_path):
+    recorded(tmp_path / "out", ["+experiment=spin_ode", "seed=3"])
+    folder = f'hydra.run.dir="{tmp_path / "out"}"'
+    expanded = run._expand_resume([f"resume={tmp_path / 'out'}"])
+    assert expanded == ["+experiment=spin_ode", "seed=3", folder]
+    expanded = run._expand_resume([f"resume={tmp_path}/x/../out/", "seed=4", "known=[1]"])
+    assert expanded == ["+experiment=spin_ode", "seed=3", "seed=4", "known=[1]", folder]
+
+
+def test_resume_of_a_folder_with_a_space_and_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recorded(tmp_path / "a = b", ["+experiment=spin_ode"])
+    expanded = run._expand_resume(["resume=a = b"])
+    assert expanded[-1] == f'hydra.run.dir="{tmp_path / "a = b"}"'
+
+
+def test_resume_finds_the_own_configuration_again(tmp_path):
+    sources = [
+        {"provider": "main", "path": "/somewhere/conf"},
+        {"provider": "command-line", "path": str(tmp_path / "own")},
+    ]
+    recorded(tmp_path / "out", ["+experiment=mine"], sources)
+    expanded = run._expand_resume([f"resume={tmp_path / 'out'}"])
+    position = expanded.index("--config-dir")
+    assert expanded[position + 1] == str(tmp_path / "own")
+    for given in (["--config-dir", "new"], ["--config-dir=new"], ["-cd", "new"]):
+        expanded = run._expand_resume([f"resume={tmp_path / 'out'}", *given])
+        assert str(tmp_path / "own") not in expanded
+
+
+def test_without_resume_nothing_changes():
+    arguments = ["+experiment=spin_ode", "-m", "seed=0,1"]
+    assert run._expand_resume(arguments) == arguments
+
+
+def test_bad_resumes(tmp_path, monkeypatch):
+    recorded(tmp_path / "out", ["seed=0"])
+    with pytest.raises(ValueError, match="resume goes on with one run"):
+        run._expand_resume([f"resume={tmp_path / 'out'}", "-m"])
+    monkeypatch.setattr(sys, "argv", ["jaxchem", f"resume={tmp_path / 'missing'}"])
+    with pytest.raises(SystemExit) as caught:
+        run.main()
+    message = str(caught.value.code)
+    assert message.startswith(f"jaxchem: resume={tmp_path / 'missing'}: no run there")
+
+
+def test_resume_from_another_folder_with_own_configuration_and_data(tmp_path):
+    """The paths of the first command were relative to where it was given."""
+    own = tmp_path / "own" / "experiment"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text(
+        "# @package _global_\n"
+        "defaults:\n  - /experiment/spin_ode_robertson\n"
+        "data: {path: measured.csv}\n"
+        "stages: {order: [regress]}\n"
+    )
+    network = jaxchem.load("robertson")
+    ts = np.geomspace(1e-5, 1e5, 50)
+    y0 = network.y0({"A": 1.0})[None]
+    truth = jaxchem.generate(network, network.rates(), y0, ts, progress=False)
+    table = np.column_stack([ts, truth["concentration"].values[0]])
+    np.savetxt(tmp_path / "measured.csv", table, delimiter=",", header="time,A,B,C")
+
+    def command(folder, *arguments):
+        python = [sys.executable, "-m", "jaxchem.run", *arguments]
+        done = subprocess.run(python, cwd=folder, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    status, output = command(
+        tmp_path, "--config-dir", "own", "+experiment=mine", "hydra.run.dir=out"
+    )
+    assert status == 0, output[-3000:]
+    assert numbers(tmp_path / "out")["err_k"] < 1e-3
+    assert "done in" in (tmp_path / "out" / "run.log").read_text()
+    (tmp_path / "elsewhere").mkdir()
+    status, output = command(tmp_path / "elsewhere", "resume=../out")
+    assert status == 0, output[-3000:]
+    assert output.count("taken up from") == 2
+    assert not list((tmp_path / "elsewhere").iterdir())
