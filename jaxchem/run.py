@@ -14,6 +14,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -62,11 +63,25 @@ def _expand_resume(arguments: list[str]) -> list[str]:
         raise ValueError("resume goes on with one run: give the folder of one job, without -m.")
     kept = [str(item) for item in OmegaConf.load(record)]
     given = [a for a in arguments if a.partition("=")[0] != "resume" and a not in kept]
-    settings = OmegaConf.load(folder / ".hydra" / "hydra.yaml")
-    for source in settings.hydra.runtime.config_sources:
-        if source.provider == "command-line" and "--config-dir" not in given:
-            given += ["--config-dir", source.path]
-    return [*kept, *given, f"hydra.run.dir={json.dumps(str(folder))}"]
+    options = {"--config-dir", "-cd"}
+    if not options & {a.partition("=")[0] for a in given}:
+        settings = OmegaConf.load(folder / ".hydra" / "hydra.yaml")
+        for source in settings.hydra.runtime.config_sources:
+            if source.provider == "command-line":
+                given = ["--config-dir", source.path, *given]
+    # argparse wants all overrides in one row, so what was recorded joins those that are given
+    first = next((i for i, a in enumerate(given) if _is_override(a, given[:i])), len(given))
+    return [
+        *given[:first],
+        *kept,
+        *given[first:],
+        f"hydra.run.dir={json.dumps(str(folder))}",
+    ]
+
+
+def _is_override(argument: str, before: list[str]) -> bool:
+    """Whether an argument is `key=value` and neither a flag nor the value of one."""
+    return not argument.startswith("-") and not (before and before[-1] in ("--config-dir", "-cd"))
 
 
 def run(cfg: DictConfig, folder: Path) -> float | None:
@@ -96,6 +111,12 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     progress = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN
+    for name in cfg.stages.order:
+        if name == "order" or name not in cfg.stages:
+            defined = ", ".join(str(n) for n in cfg.stages if n != "order")
+            raise ValueError(f"stages.order names {name!r}; defined stages: {defined}.")
+    if not cfg.stages.order:
+        raise ValueError("stages.order is empty; name at least one stage.")
     problem, dataset, data = _prepare(cfg, plain, folder, progress)
     metrics, model, deviation = _run_stages(cfg, plain, folder, problem, data, dataset, progress)
     _conclude(folder, problem, dataset, model, metrics, deviation)
@@ -131,6 +152,14 @@ def _log_versions(folder: Path) -> None:
     log.info("output: %s", folder)
 
 
+def _build(cfg: Any) -> Any:
+    """Instantiates a part of the configuration; a bad setting is a `ValueError`, as elsewhere."""
+    try:
+        return hydra.utils.instantiate(cfg)
+    except InstantiationException as error:
+        raise ValueError(str(error.__cause__ or error)) from error
+
+
 def _digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -142,8 +171,8 @@ def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
     from .dataset import generate, observe, read, sample, times, write
     from .stages import Problem
 
-    network = hydra.utils.instantiate(cfg.network)
-    conditions = hydra.utils.instantiate(cfg.conditions) or {}
+    network = _build(cfg.network)
+    conditions = _build(cfg.conditions) or {}
     rates = network.rates(**conditions)
     k_true = None if callable(rates) else np.asarray(rates)
     known = np.zeros(len(network.equations), dtype=bool)
@@ -154,7 +183,7 @@ def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
                 f"{len(known) - 1}."
             )
         known[j] = True
-    problem = Problem(network, hydra.utils.instantiate(cfg.solver), k_true, known)
+    problem = Problem(network, _build(cfg.solver), k_true, known)
     settings = plain["data"]
     path = folder / "data.nc"
     mark = _digest(plain["network"], plain["conditions"], settings, cfg.seed)
@@ -221,9 +250,6 @@ def _run_stages(
     key = jax.random.key(cfg.seed)
     model, deviation, metrics = None, None, {}
     for position, name in enumerate(cfg.stages.order):
-        if name == "order" or name not in cfg.stages:
-            defined = ", ".join(str(n) for n in cfg.stages if n != "order")
-            raise ValueError(f"stages.order names {name!r}; defined stages: {defined}.")
         # what a stage does depends on its settings and on the stages before it
         base = _digest(base, name, plain["stages"][name])
         done = folder / name / "model.eqx"
@@ -238,7 +264,7 @@ def _run_stages(
         else:
             begin = time.monotonic()
             log.info("stage %s", name)
-            result = hydra.utils.instantiate(cfg.stages[name])(
+            result = _build(cfg.stages[name])(
                 problem,
                 model,
                 data,
@@ -257,8 +283,6 @@ def _run_stages(
         metrics.update({f"{name}/{key}": value for key, value in found.items()})
         if position == len(cfg.stages.order) - 1:
             metrics = {**found, **metrics}
-    if model is None:
-        raise ValueError("stages.order is empty; name at least one stage.")
     return metrics, model, deviation
 
 
