@@ -1,27 +1,63 @@
 """Stiff chemical kinetics in JAX: networks, batched solves, rate estimation and emulators."""
 
+from importlib import import_module as _import_module
 from importlib import metadata as _metadata
+from typing import TYPE_CHECKING, Any
 
-from .dataset import Observations as Observations
-from .dataset import generate as generate
-from .dataset import observe as observe
-from .dataset import read as read
-from .dataset import sample as sample
-from .dataset import to_dataset as to_dataset
-from .dataset import write as write
-from .kinetics import flux as flux
-from .kinetics import jacobian as jacobian
-from .kinetics import tendency as tendency
-from .models import CRNN as CRNN
-from .models import NeuralODE as NeuralODE
-from .models import load_model as load_model
-from .models import save as save
-from .network import Network as Network
-from .network import Units as Units
-from .parse import load as load
-from .parse import shipped as shipped
-from .rates import Conditions as Conditions
-from .solvers import Integrator as Integrator
-from .solvers import solve as solve
+if TYPE_CHECKING:
+    from .dataset import Observations as Observations
+    from .dataset import generate as generate
+    from .dataset import observe as observe
+    from .dataset import read as read
+    from .dataset import sample as sample
+    from .dataset import to_dataset as to_dataset
+    from .dataset import write as write
+    from .kinetics import flux as flux
+    from .kinetics import jacobian as jacobian
+    from .kinetics import tendency as tendency
+    from .models import CRNN as CRNN
+    from .models import NeuralODE as NeuralODE
+    from .models import load_model as load_model
+    from .models import save as save
+    from .network import Network as Network
+    from .network import Units as Units
+    from .parse import load as load
+    from .parse import shipped as shipped
+    from .rates import Conditions as Conditions
+    from .solvers import Integrator as Integrator
+    from .solvers import solve as solve
 
 __version__ = _metadata.version("jaxchem")
+
+# names are imported when they are first used: the command line answers --help at once, and can
+# set up equinox and JAX before either is imported
+_HOMES = {
+    "dataset": (
+        "Observations",
+        "generate",
+        "observe",
+        "read",
+        "sample",
+        "to_dataset",
+        "write",
+    ),
+    "kinetics": ("flux", "jacobian", "tendency"),
+    "models": ("CRNN", "NeuralODE", "load_model", "save"),
+    "network": ("Network", "Units"),
+    "parse": ("load", "shipped"),
+    "rates": ("Conditions",),
+    "solvers": ("Integrator", "solve"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'jaxchem' has no attribute {name!r}")
+    value = getattr(_import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

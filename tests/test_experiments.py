@@ -199,3 +199,14 @@ def test_readme_example_runs():
     spread, equation = done.stdout.split(maxsplit=1)
     assert 0 < float(spread) < 1
     assert equation.strip() in jaxchem.load("pollu").equations
+
+
+def test_the_package_is_light_until_it_is_used():
+    """Importing it, or asking the command line for help, imports neither JAX nor equinox."""
+    code = (
+        "import sys, jaxchem, jaxchem.run; print({'jax', 'equinox', 'xarray'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+    assert set(jaxchem._HOME) <= set(dir(jaxchem))
+    assert all(getattr(jaxchem, name) for name in jaxchem._HOME)
