@@ -68,7 +68,8 @@ def two_steps(name):
         if key in cfg.stages[stage]
     ]
     points = max([cfg.stages[s].get("window") or 0 for s in cfg.stages.order]) + 1
-    return [*short, "data.cases=1", f"data.times.points={max(points, 8)}"]
+    cases = max([cfg.stages[s].get("cases") or 1 for s in cfg.stages.order])
+    return [*short, f"data.cases={cases}", f"data.times.points={max(points, 8)}"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

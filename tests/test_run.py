@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import hydra
-import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -41,13 +40,6 @@ SMALL = [
     "stages.trajectory.steps=2",
     "stages.infer.iterations=3",
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def standard_promotion():
-    """optax's Adam divides by 1 - decay**count, which strict promotion refuses."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
 
 
 def composed(*overrides):

@@ -16,13 +16,6 @@ from jaxchem.train import adam, fit, trainable
 KEY = jax.random.key(5)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def standard_promotion():
-    """optax's Adam divides by 1 - decay**count, which strict promotion refuses."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
 JOB = """
 import jax
 import jax.numpy as jnp
@@ -126,7 +119,8 @@ def test_clip_bounds_each_element_of_the_gradient():
     optimizer = adam(1e-3, clip=1.0)
     parameters = jnp.zeros(3)
     gradient = jnp.array([100.0, -0.5, -3.0])
-    _, state = optimizer.update(gradient, optimizer.init(parameters), parameters, value=1.0)
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes its own types
+        _, state = optimizer.update(gradient, optimizer.init(parameters), parameters, value=1.0)
     moments = [a for a in jax.tree.leaves(state) if jnp.shape(a) == (3,)]
     np.testing.assert_allclose(moments[0], 0.1 * np.array([1.0, -0.5, -1.0]), rtol=1e-12)
 
@@ -142,7 +136,7 @@ def test_numpy_leaves_and_integers_stay_as_they_are():
 
     def loss(model, batch, key):
         del key
-        total = model["free"] + model["fixed"] + model["count"] + model["slope"]
+        total = model["free"] + model["fixed"] + model["count"].astype(float) + model["slope"]
         return jnp.mean((total[None] - batch) ** 2)
 
     fitted, _ = fit(
@@ -285,6 +279,28 @@ def test_a_refused_step_does_not_enter_the_moments_of_adam():
     )
     assert np.isnan(history["loss"]).sum() == 4
     np.testing.assert_allclose(mixed, plain, rtol=1e-12)
+
+
+def test_a_step_into_a_region_without_a_loss_is_taken_back():
+    """Full steps overshoot 1, where nothing is finite any more; half a step gets to 0.9."""
+
+    def cliff(model, batch, key):
+        del batch, key
+        return jnp.where(model < 1.0, (model - 0.9) ** 2, jnp.nan)
+
+    model, history = fit(
+        cliff,
+        jnp.zeros(()),
+        jnp.zeros(1),
+        optimizer=optax.sgd(1.0),
+        steps=40,
+        key=KEY,
+        progress=False,
+    )
+    assert np.isnan(history["loss"][1])
+    assert np.isfinite(float(model))
+    np.testing.assert_allclose(model, 0.9, atol=1e-3)
+    np.testing.assert_allclose(history["loss"][0], 0.81)
 
 
 # Resume
