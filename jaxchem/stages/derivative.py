@@ -64,7 +64,8 @@ def derivative_pairs(
     if source == "mlp":
         return states, jax.vmap(jax.vmap(lambda y: model.field(0.0, y)))(states)
     count = refine * ts.shape[1]
-    grid = (jnp.geomspace if spacing == "log" else jnp.linspace)(ts[:, 0], ts[:, -1], count, axis=1)
+    space = np.geomspace if spacing == "log" else np.linspace
+    grid = jnp.asarray(space(np.asarray(ts[:, 0]), np.asarray(ts[:, -1]), count, axis=1))
     grid = grid.at[:, 0].set(ts[:, 0]).at[:, -1].set(ts[:, -1])
     refined, good = eqx.filter_jit(integrate)(
         model, model.integrator, states[:, 0], grid[:, 1:], grid[:, 0]
