@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 log = logging.getLogger("jaxchem")
 
 _HERE = Path(__file__).resolve().parent
+_CONFIG_DIR = {"--config-dir", "-cd"}
 # the wheel carries conf/ inside the package; a checkout has it beside the package
 _CONF = next((p for p in (_HERE / "conf", _HERE.parent / "conf") if p.is_dir()), _HERE / "conf")
 
@@ -63,8 +64,7 @@ def _expand_resume(arguments: list[str]) -> list[str]:
         raise ValueError("resume goes on with one run: give the folder of one job, without -m.")
     kept = [str(item) for item in OmegaConf.load(record)]
     given = [a for a in arguments if a.partition("=")[0] != "resume" and a not in kept]
-    options = {"--config-dir", "-cd"}
-    if not options & {a.partition("=")[0] for a in given}:
+    if not _CONFIG_DIR & {a.partition("=")[0] for a in given}:
         settings = OmegaConf.load(folder / ".hydra" / "hydra.yaml")
         for source in settings.hydra.runtime.config_sources:
             if source.provider == "command-line":
@@ -81,7 +81,7 @@ def _expand_resume(arguments: list[str]) -> list[str]:
 
 def _is_override(argument: str, before: list[str]) -> bool:
     """Whether an argument is `key=value` and neither a flag nor the value of one."""
-    return not argument.startswith("-") and not (before and before[-1] in ("--config-dir", "-cd"))
+    return not argument.startswith("-") and not (before and before[-1] in _CONFIG_DIR)
 
 
 def run(cfg: DictConfig, folder: Path) -> float | None:

@@ -144,7 +144,7 @@ def test_observe_thins_selects_and_adds_noise(chain, truth):
     np.testing.assert_array_equal(data.ts, [0, 2, 4])
     np.testing.assert_allclose(data.values[0, :, 0], truth["concentration"].values[0, ::4, 1])
     with pytest.raises(ValueError, match="need every species"):
-        data.states  # noqa: B018
+        _ = data.states
     noisy = jaxchem.observe(truth, chain, noise=0.1, repeats=500, seed=1)
     ratio = np.log(np.asarray(noisy.values[:, :, 0]))
     exact = np.log(np.repeat(truth["concentration"].values[:, :, 0], 500, axis=0))
