@@ -1,5 +1,17 @@
 """Settings that every test runs under: 64 bit, no silent broadcasting, no silent promotion."""
 
+import atexit
+import os
+import shutil
+import tempfile
+
+# compiled programs are shared by the workers and by the command lines that tests start; the
+# folder is new in each session, and JAX reads these variables when it is imported
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxchem-jit-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
 import hypothesis
 import jax
 import pytest

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -19,6 +20,36 @@ import jaxchem
 
 SHARED = Path(__file__).parents[2] / "shared"
 DATA = Path(jaxchem.__file__).parent / "data"
+
+CHAIN = """name = chain
+balanced = X
+units = 1, s
+[species]
+A = X
+B = X
+D = X
+E = X
+[sources]
+S1 = Nobody (1900)
+[reactions]
+A -> B ; 1 ; S1
+B -> D ; 10 ; S1
+D -> B ; 2 ; S1
+D -> E ; 0.1 ; S1
+"""
+
+EXCHANGE = """name = exchange
+balanced = X
+units = 1, s
+[species]
+A = X
+B = X
+[sources]
+S1 = Nobody (1900)
+[reactions]
+A -> B ; arrhenius(1e3, 2000) ; S1
+2 B -> 2 A ; arrhenius(1e6, 4000) ; S1
+"""
 
 YEAR = 3.1536e7  # s, 365 days
 
@@ -324,3 +355,8 @@ def _write(reference: Reference, formulas: Mapping[str, str]) -> str:
         for j, line in enumerate(reference.lines)
     ]
     return "\n".join(text) + "\n"
+
+
+def state(name: str) -> jnp.ndarray:
+    """Initial concentrations as `jaxchem.solve` takes them."""
+    return jnp.array(list(initial(name).values()))

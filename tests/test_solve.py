@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 from problems import (
+    CHAIN,
     CONDITIONS,
+    EXCHANGE,
     INITIAL,
     POLLU_END,
     SHIPPED,
@@ -18,6 +20,7 @@ from problems import (
     Reference,
     initial,
     shared,
+    state,
 )
 
 import jaxchem
@@ -25,38 +28,6 @@ from jaxchem.parse import table
 from jaxchem.solvers import METHODS, Integrator, integrator
 
 ROOT_FINDERS = ("chord", "newton")
-
-CHAIN = """name = chain
-units = 1, s
-[species]
-A = X
-B = X
-D = X
-E = X
-[sources]
-S1 = Nobody (1900)
-[reactions]
-A -> B ; 1 ; S1
-B -> D ; 10 ; S1
-D -> B ; 2 ; S1
-D -> E ; 0.1 ; S1
-""".replace("units", "balanced = X\nunits")
-
-EXCHANGE = """name = exchange
-units = 1, s
-[species]
-A = X
-B = X
-[sources]
-S1 = Nobody (1900)
-[reactions]
-A -> B ; arrhenius(1e3, 2000) ; S1
-2 B -> 2 A ; arrhenius(1e6, 4000) ; S1
-""".replace("units", "balanced = X\nunits")
-
-
-def state(name: str) -> jnp.ndarray:
-    return jnp.array(list(initial(name).values()))
 
 
 def succeeded(solution) -> np.ndarray:
@@ -274,66 +245,6 @@ def test_osu29_against_all_published_trajectories():
     errors = osu29_errors(np.arange(400))
     assert errors.shape == (400, 100, 29)
     assert errors.max() <= 2e-5 and np.median(errors) <= 1e-7
-
-
-# Derivatives
-
-SENSITIVITY_CASES = {"robertson": 40.0, "pollu": 60.0}
-
-
-@pytest.mark.parametrize("name", SENSITIVITY_CASES)
-def test_derivatives_agree(name):
-    """d ln y / d ln k of every species and rate: reverse, forward and central differences."""
-    network = jaxchem.load(name)
-    log_k, y0 = jnp.log(network.rates()), state(name)
-    ts = jnp.array([SENSITIVITY_CASES[name]])
-
-    def log_end(log_k, adjoint):
-        solution = jaxchem.solve(network, jnp.exp(log_k), y0, ts, rtol=1e-10, adjoint=adjoint)
-        return jnp.log(solution.ys[-1])
-
-    reverse = jax.jit(jax.jacrev(lambda v: log_end(v, "reverse")))(log_k)
-    forward = jax.jit(jax.jacfwd(lambda v: log_end(v, "forward")))(log_k)
-    step = 1e-3 * jnp.eye(len(log_k))
-    shifted = jax.jit(jax.vmap(lambda d: log_end(log_k + d, "reverse")))
-    ends = np.asarray(shifted(jnp.concatenate([2 * step, step, -step, -2 * step])))
-    far, near, near_below, far_below = np.split(ends, 4)
-    differences = (8 * (near - near_below) - (far - far_below)).T / 12e-3
-    assert np.abs(differences).max() > 0.3
-    np.testing.assert_allclose(reverse, forward, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(forward, differences, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(reverse, differences, rtol=1e-5, atol=1e-5)
-
-
-def test_derivatives_against_matrix_exponential():
-    """On a linear chain d y / d y0 is the matrix exponential itself."""
-    network = table.loads(CHAIN)
-    matrix = np.array([[-1, 0, 0, 0], [1, -10, 2, 0], [0, 10, -2.1, 0], [0, 0, 0.1, 0]])
-
-    def end(y0):
-        ts = jnp.array([2.0])
-        solution = jaxchem.solve(network, network.rates(), y0, ts, rtol=1e-9, adjoint="forward")
-        return solution.ys[-1]
-
-    ours = jax.jit(jax.jacfwd(end))(jnp.array([1.0, 0.5, 0.1, 0.1]))
-    np.testing.assert_allclose(ours, scipy.linalg.expm(2.0 * matrix), atol=1e-7)
-
-
-@pytest.mark.parametrize("adjoint", ["forward", "direct"])
-def test_derivative_by_a_condition(adjoint):
-    """Through rates and solve: d y / d T of a first-order decay, k = a exp(-theta / T)."""
-    network = table.loads(EXCHANGE.split("2 B")[0])
-    t, theta = 3.0, 2000.0
-
-    def left(temperature):
-        k = network.rates(temperature=temperature)
-        y0 = network.y0({"A": 1.0})
-        solution = jaxchem.solve(network, k, y0, [t], rtol=1e-9, adjoint=adjoint, max_steps=256)
-        return solution.ys[-1, 0]
-
-    k = 1e3 * math.exp(-theta / 290.0)
-    slope = -t * k * theta / 290.0**2 * math.exp(-k * t)
-    assert float(jax.jit(jax.jacfwd(left))(290.0)) == pytest.approx(slope, rel=1e-6)
 
 
 # Batches and failures

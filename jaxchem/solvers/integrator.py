@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -33,7 +33,31 @@ ADJOINTS: dict[str, Callable[[], diffrax.AbstractAdjoint]] = {
 }
 """Ways to differentiate through a solve: `jax.grad`, `jax.jacfwd`, or either at more cost."""
 
-_ROOT_FINDERS = {"chord": optx.Chord, "newton": optx.Newton}
+
+class _Settled:
+    """A root finder whose failed searches end at zero instead of wherever they diverged to.
+
+    A step whose stages are not found is refused, but reverse mode still linearises the field
+    there, and zero cotangents times an infinite Jacobian would be NaN.
+    """
+
+    def postprocess(
+        self, fn: Any, y: Any, aux: Any, args: Any, options: Any, state: Any, tags: Any, result: Any
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        del fn, args, options, state, tags
+        found = result == optx.RESULTS.successful
+        return jax.tree.map(lambda leaf: jnp.where(found, leaf, 0.0), y), aux, {}
+
+
+class _Chord(_Settled, optx.Chord):
+    pass
+
+
+class _Newton(_Settled, optx.Newton):
+    pass
+
+
+_ROOT_FINDERS = {"chord": _Chord, "newton": _Newton}
 
 
 @functools.cache
@@ -47,8 +71,8 @@ def _warn_float32() -> None:
 
 
 def _tolerance(atol: Any) -> Any:
-    """One number a species may come as any sequence, such as a list in YAML."""
-    return np.asarray(atol, dtype=float) if isinstance(atol, Sequence) else atol
+    """Known values become NumPy constants, which training leaves alone; traced ones stay."""
+    return atol if atol is None or isinstance(atol, Tracer) else np.asarray(atol, dtype=float)
 
 
 class Integrator(eqx.Module):
@@ -138,7 +162,7 @@ class Integrator(eqx.Module):
         """
         y0 = _floating(y0)
         ts = jnp.asarray(ts, y0.dtype)
-        _check_times(ts, t0)
+        check_times(ts, t0)
         if y0.dtype == jnp.float32:
             _warn_float32()
         dtype = y0.dtype
@@ -185,7 +209,7 @@ def default_atol(y0: Float[Array, " S"]) -> Float[Array, ""]:
     return jnp.clip(0.01 * smallest, 1e-24 * largest, 1e-16 * largest)
 
 
-def _check_times(ts: Float[Array, " T"], t0: Any) -> None:
+def check_times(ts: Float[Array, " T"], t0: Any) -> None:
     """Refuses bad output times where their values are known, that is outside of jit."""
     if ts.ndim != 1 or ts.shape[0] == 0:
         raise ValueError(f"ts has shape {ts.shape}; give a vector of at least one output time.")
