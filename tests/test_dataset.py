@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import jaxchem
 from jaxchem.dataset import times
@@ -91,8 +92,13 @@ def test_csv_and_npz(tmp_path, chain):
         ("time,A\n0,1\n1,-2\n", "'A' in case 0 at time 1 is -2.0"),
         ("time,A\n0,1\n1,nan\n", "is nan"),
         ("time,A\n0,1\n1,inf\n", "is inf"),
-        ("time,A\n0,1\n0,1\n", "times must increase"),
-        ("time,A\n", "the header must read"),
+        ("time,A\n0,1\n0,1\n", "increase, but entry 1 is 0 after 0"),
+        ("time,A\n0,1\n1,1\ninf,1\n", "entry 2 is inf after 1"),
+        ("time,A\nnan,1\n1,1\n", "entry 0 is nan;"),
+        ("time,A\n", "no row under the header"),
+        ("time,A\n\n0.5,1\n\n1.5,oops\n", "line 5: 'oops' in column 'A'"),
+        ("time,A,B,A\n0,1,1,2\n1,1,1,2\n", "species 'A' stands there twice"),
+        ("", "line 1: the header"),
     ],
 )
 def test_bad_csv(tmp_path, chain, text, words):
@@ -101,6 +107,42 @@ def test_bad_csv(tmp_path, chain, text, words):
     with pytest.raises(ValueError, match=words) as caught:
         jaxchem.read(path, chain)
     assert "data.csv" in str(caught.value)
+
+
+def test_csv_as_spreadsheets_write_it(tmp_path, chain):
+    path = tmp_path / "data.csv"
+    path.write_text("time,A\r\n0,1\r\n1,0.5\r\n", encoding="utf-8-sig", newline="")
+    np.testing.assert_array_equal(jaxchem.read(path, chain)["concentration"][0, :, 0], [1, 0.5])
+    path.write_bytes("time,A\n0,1 µ\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"data\.csv: not readable as CSV in UTF-8"):
+        jaxchem.read(path, chain)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"ozone": ("time", np.zeros(3))},
+        {"concentration": (("case", "time", "species"), np.zeros((1, 3, 1)))},
+        {"concentration": (("case", "species"), np.zeros((1, 3)))},
+    ],
+)
+def test_netcdf_of_other_shape(chain, tmp_path, content):
+    jaxchem.write(xr.Dataset(content), tmp_path / "data.nc")
+    with pytest.raises(ValueError, match=r"data\.nc: no variable 'concentration\(case, time"):
+        jaxchem.read(tmp_path / "data.nc", chain)
+
+
+def test_a_bad_initial_state_in_a_file(chain, truth, tmp_path):
+    truth["initial"][1, 1] = -1.0
+    jaxchem.write(truth, tmp_path / "data.nc")
+    with pytest.raises(ValueError, match=r"data\.nc: .*'B' in case 1 in the initial state is -1"):
+        jaxchem.read(tmp_path / "data.nc", chain)
+
+
+def test_generate_wants_times_in_order(chain):
+    for ts in ([0.5, 2.0], [2.0, 1.0]):
+        with pytest.raises(ValueError, match="output time"):
+            jaxchem.generate(chain, chain.rates(), np.ones((1, 2)), np.array(ts), t0=1.0)
 
 
 def test_bad_files(tmp_path, chain):
@@ -125,6 +167,9 @@ def test_sample(chain):
     np.testing.assert_array_equal(jaxchem.sample(chain, {"B": [1, 2]}, cases=2)[:, 1], [1, 2])
     with pytest.raises(ValueError, match="gives 1 values"):
         jaxchem.sample(chain, {"B": [1]}, cases=2)
+    for settings in ({"spread": 1.5}, {"spread": -0.1}, {"cases": 0}):
+        with pytest.raises(ValueError, match="cannot sample"):
+            jaxchem.sample(chain, {"A": 1.0}, **settings)
     with pytest.raises(ValueError, match='write "NO"'):
         jaxchem.sample(chain, {False: 1.0})
 
@@ -135,6 +180,8 @@ def test_times():
     np.testing.assert_allclose(log, [0, 1, 10, 100])
     with pytest.raises(ValueError, match="cannot space"):
         times(start=0, stop=1, points=3, spacing="log")
+    with pytest.raises(ValueError, match="cannot space"):
+        times(start=0, stop=1, points=3, zero=True)  # 0 would stand there twice
     with pytest.raises(ValueError, match="unknown spacing"):
         times(start=0, stop=1, points=3, spacing="square")
 

@@ -1,0 +1,13 @@
+"""Trajectories as labelled data: labels, files, generation, and what of them is observed."""
+
+from .files import read as read
+from .files import read_history as read_history
+from .files import write as write
+from .generation import generate as generate
+from .generation import sample as sample
+from .generation import times as times
+from .labels import label_estimate as label_estimate
+from .labels import label_history as label_history
+from .labels import to_dataset as to_dataset
+from .observation import Observations as Observations
+from .observation import observe as observe

@@ -1,0 +1,174 @@
+"""Datasets to and from files: NetCDF, CSV and NPZ."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..checkpoint import atomic
+from ..network import Network
+from .labels import to_dataset
+
+__all__ = ["read", "read_history", "write"]
+
+
+def write(dataset: xr.Dataset, path: str | Path) -> None:
+    """Writes a dataset as NetCDF-4, atomically; `ValueError` if the folder refuses it."""
+    with atomic(path) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf")
+
+
+def read_history(path: str | Path) -> xr.Dataset:
+    """Reads what `write` made of a `label_history`."""
+    with xr.open_dataset(path, engine="h5netcdf") as dataset:
+        return dataset.load()
+
+
+def read(path: str | Path, network: Network, *, time_scale: float = 1.0) -> xr.Dataset:
+    """Reads trajectories from a NetCDF, CSV or NPZ file and checks them against a network.
+
+    NetCDF is what `write` makes. A CSV file is one case: a header of ``time`` and species names,
+    then one row a time (a leading ``#`` is ignored). An NPZ file has `time` (or `time_s`),
+    `species` and `concentration`, [T, S] or [case, T, S]. Species that the file lacks are zero.
+
+    Args:
+        path: the file.
+        network: whose species the file's are; the result has its order.
+        time_scale: multiplies the file's times into the network's unit.
+
+    Raises:
+        ValueError: a file that cannot be read; an unknown species; a negative, NaN or infinite
+            concentration (with case, time and species); times that do not increase.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"no data file {path}; give an existing .nc, .csv or .npz file.")
+    readers = {".nc": _read_netcdf, ".csv": _read_csv, ".npz": _read_npz}
+    if path.suffix not in readers:
+        raise ValueError(f"{path}: cannot read {path.suffix!r} data; known: {', '.join(readers)}.")
+    ts, species, values, initial, attrs = readers[path.suffix](path)
+    ts = ts * time_scale
+    bad = ~np.isfinite(ts)
+    bad[1:] |= ~(np.diff(ts) > 0)
+    if np.any(bad):
+        row = int(np.argmax(bad))
+        after = f" after {ts[row - 1]:g}" if row else ""
+        raise ValueError(
+            f"{path}: times must be finite and increase, but entry {row} is {ts[row]:g}{after}; "
+            "sort the rows and drop repeats."
+        )
+    columns = []
+    for name in species:
+        try:
+            columns.append(network.index(name))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        if columns[-1] in columns[:-1]:
+            raise ValueError(f"{path}: species {name!r} stands there twice; keep one of them.")
+    _check_concentrations(path, species, values, [f"at time {t:g}" for t in ts])
+    if initial is not None:
+        _check_concentrations(path, species, initial[:, None], ["in the initial state"])
+    full = np.zeros((*values.shape[:2], len(network.species)))
+    full[..., columns] = values
+    if initial is None:
+        initial, t0 = full[:, 0], float(ts[0])
+    else:
+        start = np.zeros((len(full), len(network.species)))
+        start[:, columns] = initial
+        initial, t0 = start, float(attrs.get("t0", 0.0)) * time_scale
+    dataset = to_dataset(
+        network, (ts, full), y0=initial, t0=t0, provenance=f"read from {path.name}"
+    )
+    kept = ("conditions", "provenance", "fingerprint", "configuration")
+    dataset.attrs.update({name: attrs[name] for name in kept if attrs.get(name)})
+    return dataset
+
+
+def _check_concentrations(
+    path: Path, species: list[str], values: np.ndarray, places: list[str]
+) -> None:
+    bad = np.argwhere(~np.isfinite(values) | (values < 0))
+    if len(bad):
+        case, place, column = bad[0]
+        raise ValueError(
+            f"{path}: concentration of {species[column]!r} in case {case} {places[place]} is "
+            f"{values[case, place, column]}; it must be finite and not negative "
+            f"({len(bad)} such values). Mend or drop them."
+        )
+
+
+_Content = tuple[np.ndarray, list[str], np.ndarray, np.ndarray | None, dict[str, Any]]
+
+
+def _read_netcdf(path: Path) -> _Content:
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            dataset.load()
+    except Exception as error:
+        raise ValueError(f"{path}: not a readable NetCDF file ({error}).") from error
+    values = dataset.get("concentration")
+    if values is not None and "case" not in values.dims:
+        values = values.expand_dims("case")
+    labelled = "time" in dataset.coords and "species" in dataset.coords
+    if values is None or set(values.dims) != {"case", "time", "species"} or not labelled:
+        raise ValueError(
+            f"{path}: no variable 'concentration(case, time, species)' with coordinates 'time' "
+            "and 'species'; jaxchem.write makes such files."
+        )
+    values = values.transpose("case", "time", "species")
+    initial = dataset["initial"].values if "initial" in dataset else None
+    names = [str(name) for name in dataset["species"].values]
+    return dataset["time"].values.astype(float), names, values.values, initial, dict(dataset.attrs)
+
+
+def _read_csv(path: Path) -> _Content:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a mark
+            reader = csv.reader(file)
+            lines = [(reader.line_num, row) for row in reader if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not readable as CSV in UTF-8 ({error}).") from error
+    header = [name.strip().lstrip("#").strip() for name in lines[0][1]] if lines else []
+    if header[:1] != ["time"]:
+        raise ValueError(f"{path}, line 1: the header must read 'time' and then species names.")
+    if len(lines) < 2:
+        raise ValueError(f"{path}: there is no row under the header; give one a time.")
+    values = np.empty((len(lines) - 1, len(header)))
+    for entry, (line, row) in enumerate(lines[1:]):
+        if len(row) != len(header):
+            raise ValueError(
+                f"{path}, line {line}: {len(row)} values under {len(header)} column names."
+            )
+        for column, text in enumerate(row):
+            try:
+                values[entry, column] = float(text)
+            except ValueError:
+                raise ValueError(
+                    f"{path}, line {line}: {text.strip()!r} in column {header[column]!r} is no "
+                    "number."
+                ) from None
+    return values[:, 0], header[1:], values[None, :, 1:], None, {}
+
+
+def _read_npz(path: Path) -> _Content:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:
+        raise ValueError(f"{path}: not a readable NPZ file ({error}).") from error
+    if "time_s" in arrays:
+        arrays.setdefault("time", arrays["time_s"])
+    for name in ("time", "species", "concentration"):
+        if name not in arrays:
+            raise ValueError(f"{path}: no array {name!r}; it has {', '.join(arrays)}.")
+    values = arrays["concentration"]
+    values = values[None] if values.ndim == 2 else values
+    names = [str(name) for name in arrays["species"]]
+    if values.ndim != 3 or values.shape[1:] != (len(arrays["time"]), len(names)):
+        raise ValueError(
+            f"{path}: concentration has shape {values.shape}, but there are "
+            f"{len(arrays['time'])} times and {len(names)} species."
+        )
+    return arrays["time"].astype(float), names, values.astype(float), None, {}

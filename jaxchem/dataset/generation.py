@@ -1,0 +1,175 @@
+"""Reference trajectories: sampled initial states, output times, and SciPy's integration."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from scipy.integrate import solve_ivp
+from tqdm import tqdm
+
+from ..kinetics import jacobian, tendency
+from ..network import Network
+from ..solvers.integrator import check_times, default_atol
+from .labels import to_dataset
+
+__all__ = ["generate", "sample", "times"]
+
+
+def sample(
+    network: Network,
+    initial: Mapping[str, Any],
+    *,
+    cases: int = 1,
+    spread: float = 0.0,
+    seed: int = 0,
+) -> Float[np.ndarray, "case S"]:
+    """Initial states: given ones, or one varied at random.
+
+    Args:
+        network: whose species `initial` names.
+        initial: species -> concentration, or species -> list of one concentration a case.
+        cases: how many states, where `initial` has single values; longer lists are cut.
+        spread: each positive concentration is multiplied by a draw from U(1 - spread,
+            1 + spread), independently in each case but the first, which stays as given.
+        seed: of the draws.
+
+    Raises:
+        ValueError: an unknown species, a bad concentration, lists shorter than `cases`, no
+            case, or a spread that could make a concentration negative.
+    """
+    if cases < 1 or not 0 <= spread <= 1:
+        raise ValueError(
+            f"cannot sample {cases} initial states with a spread of {spread}: at least one case, "
+            "and a spread between 0 and 1."
+        )
+    states = []
+    for case in range(cases):
+        values = {}
+        for name, value in initial.items():
+            if not isinstance(name, str):
+                raise ValueError(
+                    f"the initial state names a species {name!r}: YAML reads an unquoted NO as "
+                    'false; write "NO".'
+                )
+            if isinstance(value, Sequence) and not isinstance(value, str):
+                if len(value) < cases:
+                    raise ValueError(
+                        f"initial state gives {len(value)} values for {name!r}, but {cases} "
+                        "cases are wanted; lower data.cases or add values."
+                    )
+                values[name] = float(value[case])
+            else:
+                values[name] = float(value)
+        states.append(np.asarray(network.y0(values), dtype=np.float64))
+    factors = np.random.default_rng(seed).uniform(1 - spread, 1 + spread, np.shape(states))
+    factors[0] = 1.0
+    return np.asarray(states) * factors
+
+
+def times(
+    *, start: float, stop: float, points: int, spacing: str = "linear", zero: bool = False
+) -> Float[np.ndarray, " T"]:
+    """Output times, linear or logarithmic.
+
+    Args:
+        start: the first time.
+        stop: the last time.
+        points: how many in between and including both.
+        spacing: ``"linear"`` or ``"log"``.
+        zero: put time 0 before the grid.
+
+    Raises:
+        ValueError: an unknown spacing, or a range that the spacing cannot have.
+    """
+    if spacing not in ("linear", "log"):
+        raise ValueError(f"unknown spacing {spacing!r}; known: linear, log.")
+    if not stop > start or points < 2 or ((spacing == "log" or zero) and start <= 0):
+        raise ValueError(
+            f"cannot space {points} points {spacing} from {start} to {stop}: stop must exceed "
+            "start, log spacing and zero=true need start > 0, and two points are the least."
+        )
+    grid = (np.geomspace if spacing == "log" else np.linspace)(start, stop, points)
+    return np.concatenate([[0.0], grid]) if zero else grid
+
+
+def generate(
+    network: Network,
+    k: Any,
+    y0: Float[np.ndarray, "case S"],
+    ts: Float[np.ndarray, " T"],
+    *,
+    t0: float = 0.0,
+    method: str = "Radau",
+    rtol: float = 1e-10,
+    atol: Any = None,
+    conditions: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Reference trajectories from SciPy at tight tolerance, independent of `jaxchem.solve`.
+
+    Args:
+        network: the reactions.
+        k: rate coefficients [R] or a function `(t, y) -> k[R]`.
+        y0: one initial state a case.
+        ts: output times.
+        t0: time of the initial states.
+        method: of `scipy.integrate.solve_ivp`; Radau (Hairer & Wanner 1996) by default.
+        rtol: relative tolerance.
+        atol: absolute tolerance, a number or [S]; `None` as for `Integrator`.
+        conditions: written into the dataset.
+        progress: show a bar.
+
+    Raises:
+        ValueError: output times before `t0` or out of order; a trajectory that SciPy could not
+            integrate, with its case and reason.
+    """
+    check_times(jnp.asarray(ts), t0)
+
+    def coefficients(t: Any, y: Any) -> Any:
+        return k(t, y) if callable(k) else k
+
+    right = jax.jit(lambda t, y: tendency(network, coefficients(t, y), y))
+    slope = jax.jit(lambda t, y: jacobian(network, coefficients(t, y), y))
+    slopes = {} if method in ("RK45", "RK23", "DOP853") else {"jac": _plain(slope)}
+    results = []
+    for case, start in enumerate(tqdm(y0, desc="truth", disable=None if progress else True)):
+        tolerances = default_atol(jnp.asarray(start)) if atol is None else atol
+        y, t, first = np.asarray(start, dtype=np.float64), float(t0), None
+        states = []
+        for stop in np.asarray(ts, dtype=np.float64):  # land on each output: no interpolation
+            if stop > t:
+                outcome = solve_ivp(
+                    _plain(right),
+                    (t, stop),
+                    y,
+                    method=method,
+                    rtol=rtol,
+                    atol=np.asarray(tolerances),
+                    first_step=None if first is None else min(first, stop - t),
+                    **slopes,
+                )
+                if not outcome.success:
+                    raise ValueError(
+                        f"reference trajectory {case} failed at t = {outcome.t[-1]:g}: "
+                        f"{outcome.message}"
+                    )
+                y, t, first = outcome.y[:, -1], stop, np.max(np.diff(outcome.t)[-2:])
+            states.append(y)
+        results.append(states)
+    tolerance = "default" if atol is None else f"{np.max(atol):g}"
+    return to_dataset(
+        network,
+        (ts, np.asarray(results)),
+        y0=y0,
+        t0=t0,
+        conditions=conditions,
+        provenance=f"scipy.integrate.solve_ivp {method}, rtol {rtol:g}, atol {tolerance}",
+    )
+
+
+def _plain(function: Any) -> Any:
+    return lambda t, y: np.asarray(function(t, y))

@@ -1,0 +1,131 @@
+"""Arrays to labelled datasets: names, units, conditions and provenance."""
+
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from ..metrics import conservation_drift
+from ..network import Network
+from ..rates import CONDITIONS
+
+__all__ = ["label_estimate", "label_history", "to_dataset"]
+
+
+def to_dataset(
+    network: Network,
+    solution: Any,
+    *,
+    y0: Any = None,
+    t0: float = 0.0,
+    conditions: Mapping[str, Any] | None = None,
+    provenance: str = "",
+) -> xr.Dataset:
+    """Labels trajectories with species, times, units, conditions and where they come from.
+
+    Args:
+        network: whose species they are.
+        solution: anything with `.ts[T]` and `.ys[T, S]` (a `jaxchem.solve` result), or with a
+            leading axis of cases on both or on `.ys` alone; or the pair `(ts, ys)`.
+        y0: initial states [S] or [case, S]; `None` leaves them out.
+        t0: time of the initial states.
+        conditions: values that the run was made under; functions of time are named only.
+        provenance: what made the trajectories.
+
+    Returns:
+        A dataset with `concentration(case, time, species)` and, if given, `initial(case,
+        species)`; units, conditions and provenance as attributes.
+
+    Raises:
+        ValueError: shapes that do not fit the network.
+    """
+    ts, ys = solution if isinstance(solution, tuple) else (solution.ts, solution.ys)
+    ts, ys = np.asarray(ts), np.asarray(ys)
+    ys = ys[None] if ys.ndim == 2 else ys
+    ts = ts[0] if ts.ndim == 2 else ts
+    if ys.ndim != 3 or ys.shape[1:] != (len(ts), len(network.species)):
+        raise ValueError(
+            f"trajectories have shape {ys.shape}; network {network.name!r} and {len(ts)} times "
+            f"want (case, {len(ts)}, {len(network.species)})."
+        )
+    unit = network.units.concentration
+    values = {
+        name: "function of time" if callable(value) else np.asarray(value).tolist()
+        for name, value in (conditions or {}).items()
+        if name in CONDITIONS
+    }
+    dataset = xr.Dataset(
+        {"concentration": (("case", "time", "species"), ys, {"units": unit})},
+        coords={
+            "case": np.arange(len(ys)),
+            "time": ("time", ts, {"units": network.units.time}),
+            "species": ("species", np.asarray(network.species, dtype=object)),
+        },
+        attrs={
+            "network": network.name,
+            "conditions": json.dumps(values),
+            "provenance": provenance,
+            "t0": float(t0),
+            "jaxchem_version": metadata.version("jaxchem"),
+        },
+    )
+    if y0 is not None:
+        start = np.array(np.broadcast_to(np.asarray(y0), (len(ys), len(network.species))))
+        dataset["initial"] = (("case", "species"), start, {"units": unit})
+    return dataset
+
+
+def label_estimate(
+    dataset: xr.Dataset,
+    network: Network,
+    prediction: Any,
+    *,
+    k: Any = None,
+    k_true: Any = None,
+    deviation: Any = None,
+) -> xr.Dataset:
+    """A dataset with a model's prediction beside the truth, and estimated beside true rates.
+
+    Args:
+        dataset: the trajectories that were estimated from.
+        network: their network.
+        prediction: [case, time, species] from the model.
+        k: [R] estimated rate coefficients.
+        k_true: [R] the true ones.
+        deviation: [R] standard deviation of the estimated ln k, 0 where it was given.
+
+    Returns:
+        `concentration` (predicted), `truth`, `drift(case, time, element)` of what the network
+        balances and, by `reaction`, those of `k`, `k_true` and `deviation` that are given.
+    """
+    truth = dataset["concentration"].values
+    result = to_dataset(
+        network,
+        (dataset["time"].values, np.asarray(prediction)),
+        y0=dataset["initial"].values,
+        t0=dataset.attrs["t0"],
+        provenance="predicted by the estimated model",
+    )
+    result.attrs["conditions"] = dataset.attrs["conditions"]
+    result["truth"] = (("case", "time", "species"), truth, result["concentration"].attrs)
+    drift = conservation_drift(
+        jnp.asarray(network.conserved),
+        jnp.asarray(prediction),
+        jnp.asarray(result["initial"].values),
+    )
+    result["drift"] = (("case", "time", "element"), np.asarray(drift), {"units": "1"})
+    result = result.assign_coords(element=np.asarray(network.balanced, dtype=object))
+    for name, values in (("k", k), ("k_true", k_true), ("deviation", deviation)):
+        if values is not None:
+            result[name] = ("reaction", np.asarray(values))
+            result = result.assign_coords(reaction=np.asarray(network.equations, dtype=object))
+    return result
+
+
+def label_history(history: Mapping[str, Any]) -> xr.Dataset:
+    """The histories of a stage as a dataset over `step`."""
+    return xr.Dataset({name: ("step", np.asarray(v)) for name, v in history.items()})

@@ -1,0 +1,142 @@
+"""What of a dataset is observed: species or sums of them, some times, noise."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from ..formula import CHARGE
+from ..network import Network
+
+__all__ = ["Observations", "observe"]
+
+_MASSES = {"C": 12.0, "H": 1.00784, "O": 15.994914, "N": 14.003074, "S": 31.972071}
+
+
+class Observations(eqx.Module):
+    """What an estimator sees: linear observations of trajectories at some times.
+
+    Attributes:
+        ts: [T] times of the observations.
+        values: [case, T, O] observed values, in the network's concentration unit.
+        operator: [O, S] maps a state to what is observed of it.
+        y0: [case, S] initial states at `t0`, taken as known.
+        t0: time of the initial states.
+        labels: what each of the O observables is.
+        noise: relative standard deviation of the observations, 0 for exact ones.
+    """
+
+    ts: Float[Array, " T"]
+    values: Float[Array, "case T O"]
+    operator: Float[Array, "O S"]
+    y0: Float[Array, "case S"]
+    t0: Float[Array, ""]
+    labels: tuple[str, ...] = eqx.field(static=True)
+    noise: float = eqx.field(static=True)
+
+    def first(self, cases: int | None) -> "Observations":
+        """The first so many cases; all if `None`. `ValueError` where there are fewer."""
+        if cases is None:
+            return self
+        if not 1 <= cases <= len(self.y0):
+            raise ValueError(f"{cases} cases are wanted, but {len(self.y0)} are observed.")
+        kept = (self.values[:cases], self.y0[:cases])
+        return eqx.tree_at(lambda d: (d.values, d.y0), self, kept)
+
+    @property
+    def states(self) -> Float[Array, "case T S"]:
+        """The observed states, where every species is observed on its own.
+
+        Raises:
+            ValueError: sums or a part of the species are observed.
+        """
+        size = self.operator.shape[1]
+        if self.operator.shape[0] != size or not np.array_equal(self.operator, np.eye(size)):
+            raise ValueError(
+                f"{len(self.labels)} combinations of {size} species are observed, but windows "
+                "and derivatives need every species: use data.observe=all, or a stage that "
+                "integrates from the initial state (infer, or trajectory with window=null)."
+            )
+        return self.values
+
+
+def observe(
+    dataset: xr.Dataset,
+    network: Network,
+    *,
+    species: str | Sequence[str] = "all",
+    cases: int | None = None,
+    points: int | None = None,
+    every: int = 1,
+    noise: float = 0.0,
+    repeats: int = 1,
+    seed: int = 0,
+) -> Observations:
+    """What of a dataset is observed.
+
+    Args:
+        dataset: trajectories as `generate` or `read` give them.
+        network: whose species they are.
+        species: ``"all"``, a list of names, or ``"mass"``: sums over species of equal molecular
+            mass (to 0.1 u), as a mass spectrometer sees them.
+        cases: use the first so many cases.
+        points: keep so many times, evenly spaced by index and including both ends.
+        every: keep every so many-th time (before `points`).
+        noise: multiply each value by (1 + noise)^N(0, 1).
+        repeats: observe each case so often, with independent noise.
+        seed: of the noise.
+
+    Raises:
+        ValueError: an unknown species, or too few times or cases.
+    """
+    chosen = dataset.isel(case=slice(cases), time=slice(None, None, every))
+    if cases is not None and len(chosen["case"]) < cases:
+        raise ValueError(f"data.cases is {cases}, but there are {dataset.sizes['case']} cases.")
+    if points is not None:
+        if not 1 < points <= chosen.sizes["time"]:
+            raise ValueError(f"cannot keep {points} of {chosen.sizes['time']} times.")
+        index = np.linspace(0, chosen.sizes["time"] - 1, points).astype(int)
+        chosen = chosen.isel(time=index)
+    operator, labels = _operator(network, species)
+    values = np.repeat(chosen["concentration"].values, repeats, axis=0) @ operator.T
+    draws = np.random.default_rng(seed).standard_normal(values.shape)
+    return Observations(
+        ts=jnp.asarray(chosen["time"].values, dtype=float),
+        values=jnp.asarray(values * (1 + noise) ** draws, dtype=float),
+        operator=jnp.asarray(operator, dtype=float),
+        y0=jnp.asarray(np.repeat(chosen["initial"].values, repeats, axis=0), dtype=float),
+        t0=jnp.asarray(dataset.attrs["t0"], dtype=float),
+        labels=labels,
+        noise=float(noise),
+    )
+
+
+def _operator(network: Network, species: str | Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    size = len(network.species)
+    if species == "all":
+        return np.eye(size), network.species
+    if species == "mass":
+        groups = _equal_masses(network)
+    elif isinstance(species, str):
+        raise ValueError(f"unknown observation {species!r}; write all, mass or a list of species.")
+    else:
+        groups = {name: [network.index(name)] for name in species}
+    operator = np.zeros((len(groups), size))
+    for row, members in enumerate(groups.values()):
+        operator[row, members] = 1.0
+    return operator, tuple(groups)
+
+
+def _equal_masses(network: Network) -> dict[str, list[int]]:
+    """Species by molecular mass; one of unknown mass is a group of its own."""
+    groups: dict[str, list[int]] = {}
+    rows = dict(zip(network.elements, network.composition, strict=True))
+    known = set(rows) - {CHARGE} <= set(_MASSES)
+    for i, name in enumerate(network.species):
+        mass = sum(_MASSES[e] * row[i] for e, row in rows.items() if e in _MASSES) if known else 0
+        label = f"m{mass:.1f}" if mass > 0 and name not in network.undeclared else name
+        groups.setdefault(label, []).append(i)
+    return groups
