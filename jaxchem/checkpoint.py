@@ -129,9 +129,14 @@ def load(path: str | Path, like: Tree, **expected: Any) -> Tree:
                 f"checkpoint {path} was made with another {name}: it has {header.get(name)!r}, "
                 f"this run {value!r}. Use the same configuration, or delete it to start again."
             )
+    buffer = io.BytesIO(payload)
     try:
-        return eqx.tree_deserialise_leaves(io.BytesIO(payload), like)
+        tree = eqx.tree_deserialise_leaves(buffer, like)
+        rest = len(buffer.read())
+        if rest:
+            raise ValueError(f"{rest} bytes are left over.")
     except Exception as error:
         raise ValueError(
             f"checkpoint {path} holds something else than expected: {error}"
         ) from error
+    return tree

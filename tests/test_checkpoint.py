@@ -54,6 +54,15 @@ def test_other_configuration_or_structure(path):
         checkpoint.load(path, {"a": jnp.arange(4.0)})
 
 
+def test_a_part_of_what_was_saved_is_refused(tmp_path):
+    """Leaves lie one after the other: a shorter tree must not read the first few."""
+    path = tmp_path / "state.eqx"
+    checkpoint.save(path, (jnp.ones(3), jnp.zeros(3)))
+    for like in ((jnp.zeros(3),), (jnp.zeros(3),) * 3):
+        with pytest.raises(ValueError, match="something else than expected"):
+            checkpoint.load(path, like)
+
+
 def test_a_failed_write_leaves_the_old_file(path):
     before = path.read_bytes()
     with pytest.raises(RuntimeError), checkpoint.atomic(path) as temporary:
