@@ -66,7 +66,16 @@ def total_variation(
     good: Bool[Array, " W"],
     lag: int = 5,
 ) -> Float[Array, ""]:
-    """Mean square change over `lag` points of first and second differences (SPIN-ODE 1.0)."""
+    """Mean square change over `lag` points of first and second differences (SPIN-ODE 1.0).
+
+    Raises:
+        ValueError: windows of no more than `lag` points.
+    """
+    if prediction.shape[1] <= lag:
+        raise ValueError(
+            f"total variation compares points {lag} apart, but windows predict only "
+            f"{prediction.shape[1]}; use longer windows or total_variation=0."
+        )
     total = jnp.zeros((), prediction.dtype)
     for order in (1, 2):
         slopes = _differences(prediction, order)

@@ -141,7 +141,7 @@ def fit(
         value, gradient = jax.value_and_grad(objective)(
             state.parameters, batch(data, state.step), step_key
         )
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes its own types
             updates, new = optimizer.update(
                 gradient, state.optimizer, state.parameters, value=value
