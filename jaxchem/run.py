@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import os
 import platform
 import subprocess
@@ -118,8 +119,10 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     if not cfg.stages.order:
         raise ValueError("stages.order is empty; name at least one stage.")
     problem, dataset, data = _prepare(cfg, plain, folder, progress)
-    metrics, model, deviation = _run_stages(cfg, plain, folder, problem, data, dataset, progress)
-    _conclude(folder, problem, dataset, model, metrics, deviation)
+    metrics, model, deviation, prediction = _run_stages(
+        cfg, plain, folder, problem, data, dataset, progress
+    )
+    _conclude(folder, problem, dataset, model, metrics, deviation, prediction)
     log.info("done in %.0f s: %s", time.monotonic() - started, folder)
     for name in ("err_k", "k_err", "err_y", "drift"):
         if name in metrics:
@@ -236,8 +239,12 @@ def _run_stages(
     data: Any,
     dataset: Any,
     progress: bool,
-) -> tuple[dict[str, float], Any, Any]:
-    """Runs the stages in order, each from the model of the one before."""
+) -> tuple[dict[str, float], Any, Any, Any]:
+    """Runs the stages in order, each from the model of the one before.
+
+    Returns:
+        The metrics of all stages; model, posterior deviation and prediction of the last.
+    """
     import jax
 
     from . import checkpoint, models
@@ -248,7 +255,7 @@ def _run_stages(
     y0, t0 = dataset["initial"].values, float(dataset.attrs["t0"])
     base = _digest({n: v for n, v in plain.items() if n not in ("stages", "name", "metric")})
     key = jax.random.key(cfg.seed)
-    model, deviation, metrics = None, None, {}
+    model, deviation, prediction, metrics = None, None, None, {}
     for position, name in enumerate(cfg.stages.order):
         # what a stage does depends on its settings and on the stages before it
         base = _digest(base, name, plain["stages"][name])
@@ -260,6 +267,7 @@ def _run_stages(
                 header["deviation"],
                 header["metrics"],
             )
+            prediction = None
             log.info("stage %s: taken up from %s", name, done)
         else:
             begin = time.monotonic()
@@ -275,7 +283,7 @@ def _run_stages(
             )
             model = result.model
             deviation = None if result.deviation is None else result.deviation.tolist()
-            scores, _ = evaluate(problem, model, ts, truth, y0, t0)
+            scores, prediction = evaluate(problem, model, ts, truth, y0, t0)
             found = {**scores, **result.metrics}
             write(label_history(result.history), folder / name / "history.nc")
             models.save(done, model, fingerprint=base, metrics=found, deviation=deviation)
@@ -283,7 +291,9 @@ def _run_stages(
         metrics.update({f"{name}/{key}": value for key, value in found.items()})
         if position == len(cfg.stages.order) - 1:
             metrics = {**found, **metrics}
-    return metrics, model, deviation
+    if prediction is None:
+        _, prediction = evaluate(problem, model, ts, truth, y0, t0)
+    return metrics, model, deviation, prediction
 
 
 def _summary(metrics: dict[str, float]) -> str:
@@ -292,23 +302,19 @@ def _summary(metrics: dict[str, float]) -> str:
 
 
 def _conclude(
-    folder: Path, problem: Any, dataset: Any, model: Any, metrics: dict, deviation: Any
+    folder: Path,
+    problem: Any,
+    dataset: Any,
+    model: Any,
+    metrics: dict[str, float],
+    deviation: Any,
+    prediction: Any,
 ) -> None:
     """Writes predictions, metrics and figures."""
     from .checkpoint import atomic
     from .dataset import label_estimate, write
     from .models import CRNN
-    from .stages import evaluate
 
-    t0 = float(dataset.attrs["t0"])
-    _, prediction = evaluate(
-        problem,
-        model,
-        dataset["time"].values,
-        dataset["concentration"].values,
-        dataset["initial"].values,
-        t0,
-    )
     estimated = isinstance(model, CRNN)
     labelled = label_estimate(
         dataset,
@@ -320,7 +326,9 @@ def _conclude(
     )
     write(labelled, folder / "predictions.nc")
     with atomic(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+        # JSON has no NaN: a measure that a failed prediction does not have is null
+        known = {n: v if math.isfinite(v) else None for n, v in metrics.items()}
+        temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
     _draw(folder, labelled)
 
 

@@ -102,25 +102,23 @@ def infer(
         states = jnp.where(good[:, None, None], states, jnp.inf)
         return (jnp.arcsinh(states @ data.operator.T / scale) - target).reshape(-1)
 
-    def raw(log_k: Float[Array, " n"]) -> Float[Array, " p"]:
-        return jnp.concatenate([misfit(log_k) / deviation, (log_k - centre) / prior])
+    def raw(log_k: Float[Array, " n"]) -> tuple[Float[Array, " p"], Float[Array, " p"]]:
+        value = jnp.concatenate([misfit(log_k) / deviation, (log_k - centre) / prior])
+        return value, value
+
+    linearise = jax.jit(jax.jacfwd(raw, has_aux=True))  # [p, n] slope and [p] value
 
     @jax.custom_jvp
     def residual(log_k: Float[Array, " n"]) -> Float[Array, " p"]:
-        return raw(log_k)
+        return linearise(log_k)[1]
 
     @residual.defjvp
     def _(primals: Any, tangents: Any) -> Any:  # one Jacobian serves every product with it
         (log_k,), (change,) = primals, tangents
-
-        def twice(x: Any) -> Any:
-            value = raw(x)
-            return value, value
-
-        slope, value = jax.jacfwd(twice, has_aux=True)(log_k)
+        slope, value = linearise(log_k)
         return value, slope @ change
 
-    begin = eqx.filter_jit(raw)(centre)
+    _, begin = linearise(centre)
     if not bool(jnp.all(jnp.isfinite(begin))):
         raise ValueError(
             f"stage {label} cannot integrate the model that it starts from, so it has no slope "
@@ -164,7 +162,8 @@ def infer(
                     kind=label,
                     fingerprint=resume.fingerprint,
                 )
-    spread, noise = _posterior(eqx.filter_jit(jax.jacfwd(raw))(best), raw(best), prior)
+    slope, value = linearise(best)
+    spread, noise = _posterior(slope, value, prior)
     full = np.zeros(len(problem.network.equations))
     full[free] = spread
     fitted = eqx.tree_at(
