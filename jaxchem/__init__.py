@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .dataset import Observations as Observations
+    from .dataset import Store as Store
     from .dataset import generate as generate
     from .dataset import observe as observe
     from .dataset import read as read
     from .dataset import sample as sample
     from .dataset import to_dataset as to_dataset
     from .dataset import write as write
+    from .ensemble import solve_ensemble as solve_ensemble
     from .kinetics import flux as flux
     from .kinetics import jacobian as jacobian
     from .kinetics import tendency as tendency
@@ -34,6 +36,7 @@ __version__ = _metadata.version("jaxchem")
 _HOMES = {
     "dataset": (
         "Observations",
+        "Store",
         "generate",
         "observe",
         "read",
@@ -41,6 +44,7 @@ _HOMES = {
         "to_dataset",
         "write",
     ),
+    "ensemble": ("solve_ensemble",),
     "kinetics": ("flux", "jacobian", "tendency"),
     "models": ("CRNN", "NeuralODE", "load_model", "save"),
     "network": ("Network", "Units"),

@@ -11,3 +11,4 @@ from .labels import label_history as label_history
 from .labels import to_dataset as to_dataset
 from .observation import Observations as Observations
 from .observation import observe as observe
+from .store import Store as Store

@@ -127,7 +127,7 @@ def generate(
         ValueError: output times before `t0` or out of order; a trajectory that SciPy could not
             integrate, with its case and reason.
     """
-    check_times(jnp.asarray(ts), t0)
+    check_times(ts, t0)
 
     def coefficients(t: Any, y: Any) -> Any:
         return k(t, y) if callable(k) else k

@@ -1,6 +1,9 @@
 """Integration of stiff kinetics."""
 
+from .cell import solve as solve
 from .integrator import ADJOINTS as ADJOINTS
 from .integrator import METHODS as METHODS
 from .integrator import Integrator as Integrator
-from .integrator import solve as solve
+from .rosenbrock import Rodas3 as Rodas3
+from .rosenbrock import Rodas4 as Rodas4
+from .rosenbrock import Rodas5P as Rodas5P

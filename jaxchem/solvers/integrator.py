@@ -1,4 +1,4 @@
-"""Stiff integration of one member; `jax.vmap` makes it a batch."""
+"""How a system of differential equations is stepped, through diffrax."""
 
 import dataclasses
 import functools
@@ -15,16 +15,18 @@ import optimistix as optx
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from ..kinetics import tendency
-from ..network import Network
+from .rosenbrock import Rodas3, Rodas4, Rodas5P, Rosenbrock
 
-__all__ = ["ADJOINTS", "METHODS", "Integrator", "solve"]
+__all__ = ["ADJOINTS", "METHODS", "Integrator"]
 
 METHODS: dict[str, type[diffrax.AbstractSolver]] = {
     "kvaerno3": diffrax.Kvaerno3,
     "kvaerno5": diffrax.Kvaerno5,
+    "rodas3": Rodas3,
+    "rodas4": Rodas4,
+    "rodas5p": Rodas5P,
 }
-"""Implicit methods by name (Kvaerno 2004, BIT 44, 489)."""
+"""Methods by name: Kvaerno 2004, BIT 44, 489, and those of `jaxchem.solvers.rosenbrock`."""
 
 ADJOINTS: dict[str, Callable[[], diffrax.AbstractAdjoint]] = {
     "reverse": diffrax.RecursiveCheckpointAdjoint,
@@ -79,7 +81,7 @@ class Integrator(eqx.Module):
     """How a system is stepped: method, tolerances, limits and the way to differentiate.
 
     Called as `integrator(field, y0, ts, args)` it integrates any `dy/dt = field(t, y, args)`;
-    [`jaxchem.solve`][] is this with a network's tendency as the field. Tolerances and `dt0` are
+    [`jaxchem.solve`][] is that with a network's tendency as the field. Tolerances and `dt0` are
     traced, so changing them does not compile again.
 
     Attributes:
@@ -93,9 +95,10 @@ class Integrator(eqx.Module):
         dt0: first step; `None` lets the controller choose.
         max_steps: limit on the attempted steps, after which a member is reported as failed.
         adjoint: a key of `ADJOINTS`.
-        root_finder: ``"chord"`` (one Jacobian a stage) or ``"newton"``. Both stop on the size of
-            the update against the step tolerances; diffrax's own default stops on its rate of
-            convergence and rejects about half of its steps on stiff chemistry.
+        root_finder: of the Kvaerno methods; Rosenbrock methods need none. ``"chord"`` (one
+            Jacobian a stage) or ``"newton"``. Both stop on the size of the update against the
+            step tolerances; diffrax's own default stops on its rate of convergence and rejects
+            about half of its steps on stiff chemistry.
         output: ``"step"`` lands a step on every output time and so is as accurate there as
             anywhere; ``"interpolate"`` takes fewer steps and evaluates the method's cubic
             interpolant, which can lose digits across large steps.
@@ -141,6 +144,8 @@ class Integrator(eqx.Module):
         *,
         t0: Any = 0.0,
         throw: bool = True,
+        jacobian: Callable[[Any, Float[Array, " S"], Any], Float[Array, "S S"]] | None = None,
+        autonomous: bool = False,
     ) -> diffrax.Solution:
         """Integrates `dy/dt = field(t, y, args)` from `y0` at `t0` to the last of `ts`.
 
@@ -152,6 +157,9 @@ class Integrator(eqx.Module):
             t0: the time of `y0`.
             throw: raise where the solve fails; otherwise the result says so, and a vmapped batch
                 keeps its good members.
+            jacobian: of the field by `y`, with the field's arguments, for Rosenbrock methods;
+                `None` differentiates the field.
+            autonomous: the field does not depend on `t`, which Rosenbrock methods profit from.
 
         Returns:
             A `diffrax.Solution` with `.ts[T]`, `.ys[T, S]`, `.stats` and `.result`; after a
@@ -160,9 +168,9 @@ class Integrator(eqx.Module):
         Raises:
             ValueError: output times that do not increase or that begin before `t0`.
         """
-        y0 = _floating(y0)
-        ts = jnp.asarray(ts, y0.dtype)
+        y0 = floating(y0)
         check_times(ts, t0)
+        ts = jnp.asarray(ts, y0.dtype)
         if y0.dtype == jnp.float32:
             _warn_float32()
         dtype = y0.dtype
@@ -179,10 +187,15 @@ class Integrator(eqx.Module):
         )
         if self.output == "step":
             controller = diffrax.ClipStepSizeController(controller, step_ts=ts)
-        root_finder = diffrax.with_stepsize_controller_tols(_ROOT_FINDERS[self.root_finder])()
+        method: Any = METHODS[self.method]
+        if issubclass(method, Rosenbrock):
+            solver = method(jacobian=jacobian, autonomous=autonomous)
+        else:
+            find = diffrax.with_stepsize_controller_tols(_ROOT_FINDERS[self.root_finder])
+            solver = method(root_finder=find())
         return diffrax.diffeqsolve(
             diffrax.ODETerm(field),  # pyright: ignore[reportArgumentType]
-            METHODS[self.method](root_finder=root_finder),  # pyright: ignore[reportCallIssue]
+            solver,
             t0,
             ts[-1],
             None if self.dt0 is None else jnp.asarray(self.dt0, dtype),
@@ -196,7 +209,7 @@ class Integrator(eqx.Module):
         )
 
 
-def _floating(y0: Any) -> Float[Array, " S"]:
+def floating(y0: Any) -> Float[Array, " S"]:
     y0 = jnp.asarray(y0)
     return y0 if jnp.issubdtype(y0.dtype, jnp.floating) else y0.astype(float)
 
@@ -209,88 +222,16 @@ def default_atol(y0: Float[Array, " S"]) -> Float[Array, ""]:
     return jnp.clip(0.01 * smallest, 1e-24 * largest, 1e-16 * largest)
 
 
-def check_times(ts: Float[Array, " T"], t0: Any) -> None:
-    """Refuses bad output times where their values are known, that is outside of jit."""
-    if ts.ndim != 1 or ts.shape[0] == 0:
-        raise ValueError(f"ts has shape {ts.shape}; give a vector of at least one output time.")
+def check_times(ts: Any, t0: Any) -> None:
+    """Refuses bad output times where their values are known: outside of jit, or not traced."""
+    if np.ndim(ts) != 1 or np.shape(ts)[0] == 0:
+        raise ValueError(f"ts has shape {np.shape(ts)}; give a vector of at least one output time.")
     if isinstance(ts, Tracer) or isinstance(t0, Tracer):
         return
-    times = np.asarray(ts)
+    times = np.asarray(ts, dtype=float)
     if not np.all(np.isfinite(times)) or np.any(np.diff(times) <= 0):
         raise ValueError("output times must be finite and increase; sort them and drop repeats.")
     if times[0] < float(t0):
         raise ValueError(
             f"the first output time {times[0]:g} lies before t0 = {float(t0):g}; pass t0=..."
         )
-
-
-def _network_field(t: Any, y: Float[Array, " S"], args: Any) -> Float[Array, " S"]:
-    network, k = args
-    rates: Any = k(t, y) if callable(k) else k
-    return tendency(network, rates, y)
-
-
-def solve(
-    network: Network,
-    k: Any,
-    y0: Float[Array, " S"],
-    ts: Float[Array, " T"],
-    *,
-    integrator: Integrator | None = None,
-    t0: Any = 0.0,
-    throw: bool = True,
-    **settings: Any,
-) -> diffrax.Solution:
-    """Integrates a network's kinetics.
-
-    Args:
-        network: the reactions.
-        k: rate coefficients [R], or a function `(t, y) -> k[R]` as `network.rates` returns for
-            conditions that vary in time.
-        y0: concentrations at `t0`, none negative.
-        ts: output times in the network's unit, increasing.
-        integrator: method and tolerances.
-        t0: the time of `y0`, by default 0.
-        throw: see `Integrator.__call__`.
-        **settings: fields of `Integrator` (`method`, `rtol`, `atol`, ...), instead of an
-            `integrator` or on top of it.
-
-    Returns:
-        A `diffrax.Solution`: `.ts[T]`, `.ys[T, S]`, `.stats`, `.result`.
-
-    Raises:
-        ValueError: arrays of the wrong length; a negative, NaN or infinite concentration (named,
-            where its value is known outside of jit); bad output times; an unknown setting.
-
-    Example:
-        >>> import jax, jaxchem
-        >>> jax.config.update("jax_enable_x64", True)
-        >>> network = jaxchem.load("robertson")
-        >>> y0, ts = network.y0({"A": 1.0}), jax.numpy.geomspace(1e-3, 1e5, 9)
-        >>> solution = jaxchem.solve(network, network.rates(), y0, ts, rtol=1e-8)
-        >>> round(float(solution.ys[-1].sum()), 10)
-        1.0
-    """
-    integrator = Integrator() if integrator is None else integrator
-    integrator = integrator.replace(**settings)
-    y0 = _floating(y0)
-    size, count = network.stoichiometry.shape
-    if y0.shape != (size,):
-        raise ValueError(
-            f"y0 has shape {y0.shape}, but network {network.name!r} has {size} species; make it "
-            "with network.y0({...}), and use jax.vmap for a batch."
-        )
-    if not callable(k) and jnp.shape(k) != (count,):
-        raise ValueError(
-            f"k has shape {jnp.shape(k)}, but network {network.name!r} has {count} reactions; "
-            "make it with network.rates(...), and use jax.vmap for a batch."
-        )
-    if not isinstance(y0, Tracer):
-        values = np.asarray(y0)
-        bad = np.flatnonzero(~np.isfinite(values) | (values < 0))
-        if len(bad):
-            raise ValueError(
-                f"initial concentration of {network.species[bad[0]]!r} is {values[bad[0]]}; it "
-                f"must be finite and not negative ({network.units.concentration})."
-            )
-    return integrator(_network_field, y0, ts, (network, k), t0=t0, throw=throw)

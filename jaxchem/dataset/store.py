@@ -1,0 +1,76 @@
+"""A folder of NetCDF files, one a chunk of cells: what is too much for memory, or for one run."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import xarray as xr
+
+from ..checkpoint import atomic
+from .files import write
+
+__all__ = ["Store"]
+
+
+class Store:
+    """Chunks of an ensemble on disk; each is written atomically, so a killed run goes on.
+
+    Iterating gives one dataset a chunk, with `concentration(case, time, species)` and, by `case`,
+    the `result` of each cell and its numbers of steps. `cell` numbers the cells of the ensemble.
+    """
+
+    def __init__(self, folder: str | Path):
+        """Opens a folder, which need not exist yet."""
+        self.folder = Path(folder)
+
+    def begin(self, mark: str, chunks: int) -> None:
+        """Declares what will be written.
+
+        Raises:
+            ValueError: the folder holds another ensemble, or cannot be written to.
+        """
+        header = self.folder / "store.json"
+        content = {"mark": mark, "chunks": chunks}
+        if header.exists():
+            if json.loads(header.read_text()) != content:
+                raise ValueError(
+                    f"{self.folder} holds another ensemble (other cells, times or settings); "
+                    "choose a new folder, or delete it to start again."
+                )
+            return
+        with atomic(header) as temporary:
+            temporary.write_text(json.dumps(content) + "\n")
+
+    def __len__(self) -> int:
+        """How many chunks there will be."""
+        header = self.folder / "store.json"
+        if not header.exists():
+            raise ValueError(f"{self.folder} is no store: it has no store.json.")
+        return json.loads(header.read_text())["chunks"]
+
+    def path(self, chunk: int) -> Path:
+        """The file of a chunk."""
+        return self.folder / f"chunk-{chunk:06d}.nc"
+
+    def has(self, chunk: int) -> bool:
+        """Whether the chunk is there."""
+        return self.path(chunk).exists()
+
+    def put(self, chunk: int, dataset: xr.Dataset) -> None:
+        """Writes a chunk."""
+        write(dataset, self.path(chunk))
+
+    def get(self, chunk: int) -> xr.Dataset:
+        """Reads a chunk; `ValueError` where it is missing or damaged."""
+        try:
+            with xr.open_dataset(self.path(chunk), engine="h5netcdf") as dataset:
+                return dataset.load()
+        except Exception as error:
+            raise ValueError(
+                f"{self.path(chunk)} is missing or damaged ({error}); delete it and run the "
+                "ensemble again to fill the gap."
+            ) from error
+
+    def __iter__(self) -> Iterator[xr.Dataset]:
+        """The chunks in order."""
+        return (self.get(chunk) for chunk in range(len(self)))

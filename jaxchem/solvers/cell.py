@@ -1,0 +1,177 @@
+"""One cell of chemistry: a network integrated from one state. `jax.vmap` makes it a batch."""
+
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float
+
+from ..kinetics import jacobian, tendency
+from ..network import Network
+from . import native
+from .integrator import METHODS, Integrator, check_times, default_atol, floating
+from .rosenbrock import Rosenbrock
+
+__all__ = ["solve"]
+
+
+def solve(
+    network: Network,
+    k: Any,
+    y0: Float[Array, " S"],
+    ts: Float[Array, " T"],
+    *,
+    integrator: Integrator | None = None,
+    t0: Any = 0.0,
+    throw: bool = True,
+    **settings: Any,
+) -> diffrax.Solution:
+    """Integrates a network's kinetics.
+
+    With a Rosenbrock method, float64 and constant `k`, the processor runs a compiled kernel that
+    takes a whole vmapped batch at once and steps each member for itself; derivatives, other
+    devices and everything else run through diffrax.
+
+    Args:
+        network: the reactions.
+        k: rate coefficients [R], or a function `(t, y) -> k[R]` as `network.rates` returns for
+            conditions that vary in time.
+        y0: concentrations at `t0`, none negative.
+        ts: output times in the network's unit, increasing.
+        integrator: method and tolerances.
+        t0: the time of `y0`, by default 0.
+        throw: see `Integrator.__call__`.
+        **settings: fields of `Integrator` (`method`, `rtol`, `atol`, ...), instead of an
+            `integrator` or on top of it.
+
+    Returns:
+        A `diffrax.Solution`: `.ts[T]`, `.ys[T, S]`, `.stats`, `.result`.
+
+    Raises:
+        ValueError: arrays of the wrong length; a negative, NaN or infinite concentration (named,
+            where its value is known outside of jit); bad output times; an unknown setting.
+
+    Example:
+        >>> import jax, jaxchem
+        >>> jax.config.update("jax_enable_x64", True)
+        >>> network = jaxchem.load("robertson")
+        >>> y0, ts = network.y0({"A": 1.0}), jax.numpy.geomspace(1e-3, 1e5, 9)
+        >>> solution = jaxchem.solve(network, network.rates(), y0, ts, rtol=1e-8)
+        >>> round(float(solution.ys[-1].sum()), 10)
+        1.0
+    """
+    integrator = Integrator() if integrator is None else integrator
+    integrator = integrator.replace(**settings)
+    y0 = floating(y0)
+    size, count = network.stoichiometry.shape
+    if y0.shape != (size,):
+        raise ValueError(
+            f"y0 has shape {y0.shape}, but network {network.name!r} has {size} species; make it "
+            "with network.y0({...}), and use jax.vmap for a batch."
+        )
+    if not callable(k) and jnp.shape(k) != (count,):
+        raise ValueError(
+            f"k has shape {jnp.shape(k)}, but network {network.name!r} has {count} reactions; "
+            "make it with network.rates(...), and use jax.vmap for a batch."
+        )
+    if not isinstance(y0, Tracer):
+        values = np.asarray(y0)
+        bad = np.flatnonzero(~np.isfinite(values) | (values < 0))
+        if len(bad):
+            raise ValueError(
+                f"initial concentration of {network.species[bad[0]]!r} is {values[bad[0]]}; it "
+                f"must be finite and not negative ({network.units.concentration})."
+            )
+    if compilable(network, k, y0, integrator):
+        return _compiled(network, k, y0, ts, integrator, t0, throw)
+    constant = not callable(k)
+    return integrator(
+        _field, y0, ts, (network, k), t0=t0, throw=throw, jacobian=_slope, autonomous=constant
+    )
+
+
+def compilable(network: Network, k: Any, y0: Array, integrator: Integrator) -> bool:
+    """Whether the compiled kernel can do this solve, on this machine."""
+    return (
+        issubclass(METHODS[integrator.method], Rosenbrock)
+        and not callable(k)
+        and y0.dtype == jnp.float64
+        and network.structure.reactants.shape[1] < native.MOST_FACTORS
+        and jax.default_backend() == "cpu"
+        and native.available()
+    )
+
+
+def _field(t: Any, y: Float[Array, " S"], args: Any) -> Float[Array, " S"]:
+    network, k = args
+    rates: Any = k(t, y) if callable(k) else k
+    return tendency(network, rates, y)
+
+
+def _slope(t: Any, y: Float[Array, " S"], args: Any) -> Float[Array, "S S"]:
+    network, k = args
+    rates: Any = k(t, y) if callable(k) else k
+    return jacobian(network, rates, y)
+
+
+def _compiled(
+    network: Network, k: Any, y0: Any, ts: Any, integrator: Integrator, t0: Any, throw: bool
+) -> diffrax.Solution:
+    """The kernel's solution; what differentiates it is diffrax with the same method."""
+    check_times(ts, t0)
+    ts = jnp.asarray(ts, y0.dtype)
+    atol = default_atol(y0) if integrator.atol is None else integrator.atol
+    arrays = [jnp.asarray(a, y0.dtype) for a in (k, y0, ts, t0, integrator.rtol, atol)]
+    arrays[-1] = jnp.broadcast_to(arrays[-1], y0.shape)
+
+    def fast(k: Any, y0: Any, ts: Any, t0: Any, rtol: Any, atol: Any) -> Any:
+        found = native.march(
+            network,
+            METHODS[integrator.method].tableau,  # pyright: ignore[reportAttributeAccessIssue]
+            *(k[None], y0[None], ts[None], t0[None], rtol[None], atol[None]),
+            first_step=integrator.dt0,
+            max_steps=integrator.max_steps,
+            land=integrator.output == "step",
+        )
+        return jax.tree.map(lambda leaf: leaf[0], found)
+
+    def slow(k: Any, y0: Any, ts: Any, t0: Any, rtol: Any, atol: Any) -> Any:
+        how = integrator.replace(rtol=rtol, atol=atol)
+        system = {"jacobian": _slope, "autonomous": True}
+        found = how(_field, y0, ts, (network, k), t0=t0, throw=False, **system)
+        steps = found.stats["num_accepted_steps"].astype(jnp.int32)
+        refused = found.stats["num_rejected_steps"].astype(jnp.int32)
+        status = jnp.zeros((), jnp.int32)
+        for code, result in enumerate(native.RESULTS):
+            status = jnp.where(found.result == result, code, status)
+        ys = jnp.asarray(found.ys)
+        return native.Outcome(ys, ys[-1], ts[-1], status, steps, refused)
+
+    if integrator.adjoint == "reverse":
+        run = jax.custom_vjp(fast)
+        run.defvjp(lambda *a: jax.vjp(slow, *a), lambda pull, cotangent: pull(cotangent))
+    else:
+        run = jax.custom_jvp(fast)
+        run.defjvp(lambda values, tangents: jax.jvp(slow, values, tangents))
+    found = run(*arrays)
+    result: Any = diffrax.RESULTS.successful
+    for code, item in enumerate(native.RESULTS):
+        result = diffrax.RESULTS.where(found.status == code, item, result)
+    ys = result.error_if(found.ys, found.status != 0) if throw else found.ys
+    stats = {
+        "num_steps": found.accepted + found.rejected,
+        "num_accepted_steps": found.accepted,
+        "num_rejected_steps": found.rejected,
+        "max_steps": integrator.max_steps,
+        "end_time": found.time,
+        "end_state": found.state,
+    }
+    nothing: dict[str, None] = dict.fromkeys(
+        ("interpolation", "solver_state", "controller_state", "made_jump", "event_mask")
+    )
+    return diffrax.Solution(
+        t0=arrays[3], t1=ts[-1], ts=ts, ys=ys, stats=stats, result=result, **nothing
+    )

@@ -1,0 +1,126 @@
+"""Ensembles: chunks, retries, stores, resume."""
+
+import numpy as np
+import pytest
+from problems import CONDITIONS, state
+
+import jaxchem
+from jaxchem import ensemble
+from jaxchem.solvers import native
+
+TS = np.geomspace(1e-2, 1e4, 4)
+
+
+@pytest.fixture(scope="module")
+def cells():
+    network = jaxchem.load("robertson")
+    random = np.random.default_rng(0)
+    k = np.asarray(network.rates()) * 10.0 ** random.uniform(-1, 1, (37, 3))
+    y0 = np.tile(np.asarray(state("robertson")), (37, 1)) * random.uniform(0.5, 2, (37, 1))
+    return network, k, y0
+
+
+def run(cells, **settings):
+    return jaxchem.solve_ensemble(*cells, TS, progress=False, **settings)
+
+
+@pytest.mark.parametrize("chunk", [1, 8, 37, 1000])
+def test_chunks_do_not_change_results(cells, chunk):
+    found, whole = run(cells, chunk=chunk), run(cells)
+    np.testing.assert_array_equal(found.ys, whole.ys)
+    assert not found.result.any() and not found.retried.any()
+    network, k, y0 = cells
+    alone = jaxchem.solve(network, k[30], y0[30], TS, method="rodas4")
+    np.testing.assert_array_equal(found.ys[30], alone.ys)
+    assert found.steps[30] == alone.stats["num_steps"]
+
+
+def test_shared_rates(cells):
+    network, k, y0 = cells
+    found = jaxchem.solve_ensemble(network, k[0], y0, TS, progress=False, chunk=10)
+    expected = jaxchem.solve_ensemble(network, np.tile(k[0], (37, 1)), y0, TS, progress=False)
+    np.testing.assert_array_equal(found.ys, expected.ys)
+
+
+def test_failed_cells_are_tried_again_and_then_reported(cells):
+    network, k, y0 = cells
+    k = k.copy()
+    k[5, 0] = np.nan
+    short = jaxchem.Integrator(method="rodas4", max_steps=int(np.median(run(cells).steps)))
+    first = run((network, k, y0), integrator=short, retries=())
+    failed = first.result == 1
+    assert 0 < failed.sum() < 36
+    assert first.result[5] == 3
+    assert np.isinf(first.ys[failed, -1]).all()
+    mended = run((network, k, y0), integrator=short, retries=[short.replace(max_steps=10_000)])
+    np.testing.assert_array_equal(np.flatnonzero(mended.result), [5])
+    np.testing.assert_array_equal(mended.retried == 1, failed)
+    fine = ~failed
+    np.testing.assert_array_equal(mended.ys[fine], first.ys[fine])
+    tight, other = ensemble.ladder(short)
+    assert float(tight.rtol) == pytest.approx(1e-8)
+    assert other.method == "rodas3" and other.max_steps == 10 * short.max_steps
+
+
+def test_store(cells, tmp_path):
+    """Chunks on disk hold what memory would, with labels; a gap is filled, another run refused."""
+    network, *_ = cells
+    whole = run(cells)
+    found = run(cells, chunk=10, store=tmp_path / "store")
+    assert found.ys is None
+    np.testing.assert_array_equal(found.steps, whole.steps)
+    store = jaxchem.Store(tmp_path / "store")
+    assert len(store) == 4
+    chunks = list(store)
+    assert chunks[0]["concentration"].dims == ("case", "time", "species")
+    assert chunks[0]["concentration"].attrs["units"] == network.units.concentration
+    where = np.concatenate([c["cell"].values for c in chunks])
+    ys = np.concatenate([c["concentration"].values for c in chunks])
+    np.testing.assert_array_equal(ys[np.argsort(where)], whole.ys)
+    kept = store.path(0).stat().st_mtime_ns
+    store.path(2).unlink()
+    again = run(cells, chunk=10, store=tmp_path / "store")
+    assert store.has(2) and store.path(0).stat().st_mtime_ns == kept
+    np.testing.assert_array_equal(again.steps, whole.steps)
+    np.testing.assert_array_equal(store.get(2)["concentration"], chunks[2]["concentration"])
+    for other in ({"rtol": 1e-5}, {"method": "rodas5p"}, {"chunk": 9}):
+        with pytest.raises(ValueError, match="holds another ensemble"):
+            run(cells, **{"chunk": 10, "store": tmp_path / "store", **other})
+    store.path(1).write_bytes(store.path(1).read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"chunk-000001\.nc is missing or damaged"):
+        store.get(1)
+    with pytest.raises(ValueError, match=r"no store.json"):
+        len(jaxchem.Store(tmp_path))
+
+
+def test_without_the_kernel_cells_of_like_stiffness_go_together(cells, monkeypatch):
+    monkeypatch.setattr(native, "available", lambda: False)
+    found = run(cells, chunk=16, rtol=1e-7)
+    monkeypatch.undo()
+    expected = run(cells, rtol=1e-7)
+    assert not found.result.any()
+    np.testing.assert_allclose(found.ys, expected.ys, rtol=1e-4, atol=1e-12)
+
+
+def test_bad_input(cells):
+    network, k, y0 = cells
+    with pytest.raises(ValueError, match=r"y0 has shape \(37, 2\).*\(cells, 3\)"):
+        run((network, k, y0[:, :2]))
+    with pytest.raises(ValueError, match=r"k has shape \(5, 3\); 37 cells"):
+        run((network, k[:5], y0))
+    with pytest.raises(ValueError, match="at least one cell"):
+        run(cells, chunk=0)
+    with pytest.raises(ValueError, match="must be finite and increase"):
+        jaxchem.solve_ensemble(network, k, y0, TS[::-1], progress=False)
+
+
+def test_no_cell_of_osu29_fails():
+    """Every initial abundance off by up to two decades, 200 times."""
+    network = jaxchem.load("osu29")
+    random = np.random.default_rng(1)
+    y0 = np.asarray(state("osu29")) * 10.0 ** random.uniform(-2, 2, (200, 29))
+    k = network.rates(**CONDITIONS["osu29"])
+    found = jaxchem.solve_ensemble(
+        network, k, y0, np.geomspace(1e2, 3e15, 20), t0=1.0, rtol=1e-4, retries=(), progress=False
+    )
+    assert not found.result.any()

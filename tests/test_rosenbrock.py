@@ -1,0 +1,259 @@
+"""Rosenbrock methods: order, the compiled kernel against diffrax, batches, failures."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import CHAIN, CONDITIONS, POLLU_END, SHIPPED, Reference, initial, state
+
+import jaxchem
+from jaxchem.parse import table
+from jaxchem.solvers import METHODS, Rodas3, Rodas4, Rodas5P, native
+from jaxchem.solvers.elimination import eliminate
+from jaxchem.solvers.rosenbrock import Rosenbrock
+
+ROSENBROCK = tuple(name for name, method in METHODS.items() if issubclass(method, Rosenbrock))
+
+compiled = pytest.mark.skipif(not native.available(), reason="there is no C compiler")
+
+
+def photolysis(t, y, args):
+    """Stiff, nonlinear, and driven by light that varies in time."""
+    light = 1.0 + jnp.sin(2.0 * t)
+    forward, back, loss = light * y[0], 50.0 * y[1] * y[2], 30.0 * y[1] ** 2
+    decay = 0.5 * y[2] * (1.0 + 0.3 * jnp.cos(t))
+    return jnp.stack([back - forward, forward - back - loss, loss - decay])
+
+
+@pytest.fixture(scope="module")
+def photolysed():
+    reference = diffrax.diffeqsolve(
+        diffrax.ODETerm(photolysis),
+        diffrax.Dopri8(),
+        0.0,
+        1.0,
+        1e-4,
+        jnp.array([1.0, 0.1, 0.3]),
+        saveat=diffrax.SaveAt(ts=jnp.linspace(0.03, 1.0, 37)),
+        max_steps=None,
+    )
+    return np.asarray(reference.ys)
+
+
+@pytest.mark.parametrize(
+    ("method", "order", "between"), [(Rodas3, 3, None), (Rodas4, 4, 3), (Rodas5P, 5, 4)]
+)
+def test_order_of_convergence(photolysed, method, order, between):
+    """On a stiff non-autonomous problem: at the end of the steps, and of the dense output."""
+
+    @jax.jit
+    def run(step):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(photolysis),
+            method(),
+            0.0,
+            1.0,
+            step,
+            jnp.array([1.0, 0.1, 0.3]),
+            saveat=diffrax.SaveAt(ts=jnp.linspace(0.03, 1.0, 37)),
+            max_steps=1000,
+        ).ys
+
+    counts = np.array([80, 160, 320])
+    errors = np.abs([np.asarray(run(1.0 / n)) - photolysed for n in counts])
+    ends, inside = errors[:, -1].max(axis=1), errors.max(axis=(1, 2))
+    assert abs(np.log2(ends[-2] / ends[-1]) - order) <= 0.2
+    if between is not None:
+        assert np.log(inside[0] / inside[-1]) / np.log(4) >= between - 0.2
+
+
+@pytest.mark.parametrize("method", ROSENBROCK)
+def test_pollu_end_values(method):
+    network = jaxchem.load("pollu")
+    y0 = state("pollu")
+    solution = jaxchem.solve(network, network.rates(), y0, [60.0], rtol=1e-7, method=method)
+    ours = dict(zip(network.species, np.asarray(solution.ys[-1]), strict=True))
+    for name, value in POLLU_END.items():
+        assert ours[name] == pytest.approx(value, rel=1e-5)
+
+
+@compiled
+@pytest.mark.parametrize("name", SHIPPED)
+def test_elimination_is_a_factorisation(name):
+    """L U is the matrix, and nothing outside of the fill was needed."""
+    network = jaxchem.load(name)
+    pattern = network.pattern()
+    plan = eliminate(pattern)
+    size = len(pattern)
+    random = np.random.default_rng(0)
+    matrix = (pattern | np.eye(size, dtype=bool)) * random.uniform(-1, 1, (size, size))
+    matrix[np.diag_indices(size)] += 10.0
+    lu = np.zeros(len(plan.pivot))
+    rows, columns = np.nonzero(plan.slot >= 0)
+    lu[plan.slot[rows, columns]] = matrix[rows, columns]
+    start, lower, upper = plan.updates
+    diagonal = np.diag(plan.slot)[plan.order]
+    for e in range(len(lu)):
+        part = slice(start[e], start[e + 1])
+        lu[e] -= lu[lower[part]] @ lu[upper[part]]
+        if plan.pivot[e] >= 0:
+            lu[e] /= lu[diagonal[plan.pivot[e]]]
+    full = np.zeros((size, size))
+    full[rows, columns] = lu[plan.slot[rows, columns]]
+    full = full[np.ix_(plan.order, plan.order)]
+    product = (np.tril(full, -1) + np.eye(size)) @ np.triu(full)
+    np.testing.assert_allclose(product, matrix[np.ix_(plan.order, plan.order)], atol=1e-12)
+
+
+@compiled
+@pytest.mark.parametrize("name", SHIPPED)
+def test_kernel_against_scipy(name):
+    """Every network that ships, pools of species included, on and between output times."""
+    network, reference = jaxchem.load(name), Reference.read(name)
+    k = network.rates(**CONDITIONS[name])
+    ts = {"robertson": [1.0, 1e5], "osu29": [1e6, 1e10]}.get(name, [1.0, 60.0])
+    expected = reference.solve(
+        reference.k(**CONDITIONS[name]), initial(name), np.asarray(ts), rtol=1e-10, atol=1e-20
+    )
+    scale = 1e-10 * expected.max()
+    for settings in ({}, {"output": "interpolate"}):
+        solution = jaxchem.solve(
+            network, k, state(name), ts, method="rodas4", rtol=1e-7, **settings
+        )
+        np.testing.assert_allclose(solution.ys, expected, rtol=2e-5, atol=scale)
+
+
+@compiled
+def test_batches_of_every_shape():
+    """What is vmapped over k, states, times, tolerances, or twice, equals single solves."""
+    network = jaxchem.load("robertson")
+    k, y0 = network.rates(), state("robertson")
+    ts = jnp.array([1e-2, 1.0, 1e3])
+
+    def end(k, y0, ts, rtol, t0=0.0):
+        how = {"method": "rodas5p", "rtol": rtol, "t0": t0, "throw": False}
+        return jaxchem.solve(network, k, y0, ts, **how).ys[-1]
+
+    factors = jnp.array([0.5, 1.0, 2.0])
+    alone = jax.jit(end)
+    each = jax.jit(jax.vmap(lambda f: end(k * f, y0 * f, ts * f, 1e-6 * f, 1e-4 * f)))(factors)
+    for f, found in zip(factors, each, strict=True):
+        expected = alone(k * f, y0 * f, ts * f, 1e-6 * f, 1e-4 * f)
+        np.testing.assert_array_equal(found, expected)
+    twice = jax.vmap(lambda f: jax.vmap(lambda g: end(k * f, y0 * g, ts, 1e-6))(factors))(factors)
+    np.testing.assert_array_equal(twice[2, 0], alone(k * 2.0, y0 * 0.5, ts, 1e-6))
+    shared = jax.vmap(lambda g: jax.vmap(lambda f: end(k * f, y0, ts, 1e-6))(factors))(factors)
+    np.testing.assert_array_equal(shared[1, 2], alone(k * 2.0, y0, ts, 1e-6))
+
+
+@compiled
+def test_one_bad_cell_leaves_the_others():
+    network = jaxchem.load("robertson")
+    ks = np.tile(np.asarray(network.rates()), (20, 1)) * np.linspace(0.5, 2.0, 20)[:, None]
+    y0, ts = state("robertson"), np.geomspace(1e-2, 1e4, 5)
+
+    def run(k, **settings):
+        how = {"throw": False, "method": "rodas4", **settings}
+        return jaxchem.solve(network, k, y0, ts, **how)
+
+    good = jax.vmap(run)(jnp.asarray(ks))
+    assert np.all(good.result == diffrax.RESULTS.successful)
+    ks[7, 1] = np.nan
+    batch = jax.vmap(run)(jnp.asarray(ks))
+    np.testing.assert_array_equal(batch.result == diffrax.RESULTS.nonfinite, np.arange(20) == 7)
+    assert float(batch.stats["end_time"][7]) == 0.0
+    assert not np.isfinite(batch.ys[7]).any()
+    others = np.delete(np.arange(20), 7)
+    np.testing.assert_array_equal(np.asarray(batch.ys)[others], np.asarray(good.ys)[others])
+    most = int(good.stats["num_steps"][0]) * 2 // 3
+    short = run(jnp.asarray(ks[0]), max_steps=most)
+    assert short.result == diffrax.RESULTS.max_steps_reached
+    assert int(short.stats["num_steps"]) == most
+    reached = np.asarray(ts) <= float(short.stats["end_time"])
+    assert 0 < reached.sum() < len(ts)
+    np.testing.assert_array_equal(np.isfinite(short.ys).all(axis=1), reached)
+    with pytest.raises(RuntimeError, match="maximum number of solver steps"):
+        run(jnp.asarray(ks[0]), max_steps=most, throw=True)
+
+
+@compiled
+def test_blow_up_is_told():
+    """2 A -> 3 A from A = 1 has no solution beyond t = 1."""
+    network = table.loads(CHAIN.replace("A -> B ; 1", "2 A -> 3 A ; 1"))
+    y0 = network.y0({"A": 1.0})
+    solution = jaxchem.solve(network, network.rates(), y0, [0.5, 2.0], method="rodas4", throw=False)
+    assert solution.result != diffrax.RESULTS.successful
+    assert float(solution.ys[0, 0]) == pytest.approx(2.0, rel=1e-4)
+    assert float(solution.stats["end_time"]) == pytest.approx(1.0, rel=1e-3)
+
+
+@compiled
+def test_a_network_with_too_many_reactants_goes_through_diffrax():
+    network = table.loads(CHAIN.replace("A -> B ; 1", "8 A -> 8 B ; 1"))
+    y0 = network.y0({"A": 1.0})
+    solution = jaxchem.solve(network, network.rates(), y0, [1.0], method="rodas4", rtol=1e-8)
+    assert "end_time" not in solution.stats
+    assert float(solution.ys[-1].sum()) == pytest.approx(1.0, rel=1e-10)
+
+
+@compiled
+def test_times_at_the_start_and_sources_from_nothing():
+    text = CHAIN.split("A -> B")[0] + "-> A ; 3 ; S1\nA -> ; 2 ; S1\n"
+    network = table.loads(text)
+    y0, ts = network.y0({}), jnp.array([2.0, 3.0])
+    solution = jaxchem.solve(network, network.rates(), y0, ts, t0=2.0, method="rodas5p", rtol=1e-9)
+    np.testing.assert_array_equal(solution.ys[0], y0)
+    assert float(solution.ys[1, 0]) == pytest.approx(1.5 * (1 - np.exp(-2.0)), rel=1e-7)
+
+
+@pytest.mark.parametrize("method", ["rodas4", "rodas5p"])
+def test_derivatives_of_rosenbrock_methods_agree(method):
+    """Reverse = forward = differences of the compiled kernel."""
+    network = jaxchem.load("robertson")
+    log_k, y0 = jnp.log(network.rates()), state("robertson")
+
+    def end(log_k, adjoint):
+        how = {"method": method, "adjoint": adjoint, "rtol": 1e-9}
+        return jnp.log(jaxchem.solve(network, jnp.exp(log_k), y0, [40.0], **how).ys[-1])
+
+    reverse = jax.jit(jax.jacrev(lambda v: end(v, "reverse")))(log_k)
+    forward = jax.jit(jax.jacfwd(lambda v: end(v, "forward")))(log_k)
+    step = 1e-3
+    differences = [
+        (end(log_k + step * e, "reverse") - end(log_k - step * e, "reverse")) / (2 * step)
+        for e in np.eye(3)
+    ]
+    np.testing.assert_allclose(reverse, forward, rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(forward, np.stack(differences, axis=1), rtol=1e-5, atol=1e-5)
+
+
+def test_varying_conditions(monkeypatch):
+    """A Rosenbrock method takes the change of the rates in time into account."""
+    text = CHAIN.replace("A -> B ; 1", "A -> B ; arrhenius(2, 300)")
+    network = table.loads(text)
+    rates = network.rates(temperature=lambda t: 300.0 / (1.0 - 0.5 * t))
+    y0 = network.y0({"A": 1.0})
+    solution = jaxchem.solve(network, rates, y0, [1.0], method="rodas5p", rtol=1e-9)
+    integral = 4.0 * np.exp(-1.0) * (np.exp(0.5) - 1.0)
+    assert float(solution.ys[-1, 0]) == pytest.approx(np.exp(-integral), rel=1e-7)
+
+
+def test_without_a_compiler_diffrax_takes_over(monkeypatch, tmp_path, caplog):
+    """The reason is logged, and the solution is the same to the tolerance."""
+    network, y0 = jaxchem.load("robertson"), state("robertson")
+    solve = lambda: jaxchem.solve(network, network.rates(), y0, [1e3], method="rodas4", rtol=1e-8)  # noqa: E731
+    before = solve()
+    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setenv("JAXCHEM_CACHE", str(tmp_path))
+    native.library.cache_clear()
+    after = solve()
+    native.library.cache_clear()
+    assert "end_time" not in after.stats
+    assert "no-such-compiler" in caplog.text
+    np.testing.assert_allclose(after.ys, before.ys, rtol=1e-6)
+
+
+def test_a_rosenbrock_method_wants_a_vector():
+    with pytest.raises(ValueError, match="one vector"):
+        diffrax.diffeqsolve(diffrax.ODETerm(lambda t, y, _: -y), Rodas4(), 0, 1, 0.1, jnp.eye(2))
