@@ -78,7 +78,7 @@ def solve_ensemble(
         y0: initial states; may be a memory map.
         ts: output times, for all cells.
         t0: time of the initial states.
-        integrator: method and tolerances; by default Rodas4 at the default tolerances.
+        integrator: method and tolerances; the defaults if it is not given.
         chunk: cells at a time, which bounds the memory that is needed.
         retries: integrators for the cells that fail; `None` takes `ladder(integrator)`.
         store: a folder for the results (see `jaxchem.Store`), which then are not kept in memory.
@@ -89,7 +89,7 @@ def solve_ensemble(
     Raises:
         ValueError: arrays of the wrong shape, bad output times, a store of another ensemble.
     """
-    integrator = Integrator(method="rodas4") if integrator is None else integrator
+    integrator = Integrator() if integrator is None else integrator
     integrator = integrator.replace(**settings)
     retries = ladder(integrator) if retries is None else retries
     size, count = network.stoichiometry.shape

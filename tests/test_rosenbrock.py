@@ -148,6 +148,24 @@ def test_batches_of_every_shape():
 
 
 @compiled
+def test_other_values_do_not_compile_again(caplog):
+    """Neither rates, states, times, tolerances nor conditions compile anything, outside of jit."""
+    network, y0 = jaxchem.load("aoxid"), state("aoxid")
+
+    def run(factor):
+        k = network.rates(temperature=270.0 * factor) * factor
+        ts = [factor, 3.0 * factor]
+        how = {"rtol": 1e-4 * factor, "atol": 1e-3 * factor, "t0": 0.1 * factor}
+        return jaxchem.solve(network, k, y0 * factor, ts, **how).ys
+
+    first = run(1.0)
+    caplog.clear()
+    with jax.log_compiles():
+        assert np.any(run(1.1) != first)
+    assert "Compiling" not in caplog.text
+
+
+@compiled
 def test_one_bad_cell_leaves_the_others():
     network = jaxchem.load("robertson")
     ks = np.tile(np.asarray(network.rates()), (20, 1)) * np.linspace(0.5, 2.0, 20)[:, None]
@@ -228,7 +246,63 @@ def test_derivatives_of_rosenbrock_methods_agree(method):
     np.testing.assert_allclose(forward, np.stack(differences, axis=1), rtol=1e-5, atol=1e-5)
 
 
-def test_varying_conditions(monkeypatch):
+@compiled
+@pytest.mark.parametrize("output", ["step", "interpolate"])
+@pytest.mark.parametrize("name", ["aoxid", "pollu", "osu29"])
+def test_forward_and_reverse_sensitivities_are_transposes(name, output):
+    """To round-off, for pools and repeated reactants, states, rates and times."""
+    network = jaxchem.load(name)
+    k, y0 = network.rates(**CONDITIONS[name]), state(name)
+    ts = jnp.array([0.5, 3.0, 10.0, 60.0]) * (1e9 if name == "osu29" else 1.0)
+    random = np.random.default_rng(0)
+    scale = np.maximum(np.asarray(y0), 1e-3 * float(y0.max()))
+    weights = jnp.asarray(random.normal(size=(4, len(y0))) / scale)
+    changes = [jnp.asarray(random.normal(size=a.shape)) for a in (k, y0, ts)]
+
+    def loss(log_k, factor, ts, adjoint):
+        how = {"method": "rodas4", "rtol": 1e-5, "adjoint": adjoint, "output": output}
+        solution = jaxchem.solve(network, jnp.exp(log_k), y0 * factor, ts, **how)
+        return jnp.sum(weights * solution.ys)
+
+    at = (jnp.log(k), jnp.ones(len(y0)), ts)
+    changes[2] = changes[2] * 1e-2 * ts
+    _, forward = jax.jvp(lambda *a: loss(*a, "forward"), at, tuple(changes))
+    gradient = jax.grad(lambda *a: loss(*a, "reverse"), argnums=(0, 1, 2))(*at)
+    parts = [float(jnp.vdot(g, c)) for g, c in zip(gradient, changes, strict=True)]
+    assert abs(sum(parts) - float(forward)) <= 1e-9 * max(map(abs, parts))
+
+
+@compiled
+def test_sensitivities_of_batches():
+    """Many cells with many directions, of which one fails, each as on its own."""
+    network = jaxchem.load("robertson")
+    k, y0, ts = network.rates(), state("robertson"), jnp.array([1e-2, 1.0, 1e3])
+    factors = jnp.geomspace(0.1, 10.0, 11)
+
+    def end(log_k, adjoint):
+        how = {"adjoint": adjoint, "throw": False}
+        return jnp.log(jaxchem.solve(network, jnp.exp(log_k), y0, ts, **how).ys[-1])
+
+    batch = jnp.log(k)[None] + jnp.log(factors)[:, None]
+    forward = jax.jit(jax.vmap(jax.jacfwd(lambda v: end(v, "forward"))))
+    reverse = jax.jit(jax.vmap(jax.jacrev(lambda v: end(v, "reverse"))))
+    alone = [jax.jacfwd(lambda v: end(v, "forward"))(v) for v in batch]
+    np.testing.assert_allclose(forward(batch), np.stack(alone), rtol=1e-12)
+    np.testing.assert_allclose(reverse(batch), forward(batch), rtol=1e-9, atol=1e-12)
+    spoilt = batch.at[3, 1].set(jnp.nan)
+    others = np.delete(np.arange(11), 3)
+    np.testing.assert_array_equal(forward(spoilt)[others], forward(batch)[others])
+
+    def loss(log_k):
+        ends = jax.vmap(lambda v: end(v, "reverse"))(log_k)
+        good = jnp.isfinite(ends).all(axis=1, keepdims=True)
+        return jnp.sum(jnp.where(good, jnp.where(good, ends, 1.0), 0.0))
+
+    gradient = jax.grad(loss)(spoilt)
+    assert np.isfinite(gradient[others]).all()
+
+
+def test_varying_conditions():
     """A Rosenbrock method takes the change of the rates in time into account."""
     text = CHAIN.replace("A -> B ; 1", "A -> B ; arrhenius(2, 300)")
     network = table.loads(text)

@@ -144,7 +144,7 @@ def test_interpolated_output():
         jaxchem.solve(network, network.rates(), state("pollu"), ts, rtol=1e-8, output=output)
         for output in ("step", "interpolate")
     )
-    assert interpolated.stats["num_steps"] < 0.7 * stepped.stats["num_steps"]
+    assert 10 * int(interpolated.stats["num_steps"]) < 7 * int(stepped.stats["num_steps"])
     np.testing.assert_allclose(stepped.ys, expected, rtol=1e-7)
     np.testing.assert_allclose(interpolated.ys, expected, rtol=1e-5)
     np.testing.assert_allclose(interpolated.ys[-1], expected[-1], rtol=1e-7)
@@ -340,7 +340,7 @@ def test_settings_on_top_of_an_integrator():
     arguments = network, network.rates(), state("robertson"), jnp.array([1e3])
     tight = Integrator(rtol=1e-9, method="kvaerno3")
     ours = jaxchem.solve(*arguments, integrator=tight, method="kvaerno5")
-    theirs = jaxchem.solve(*arguments, rtol=1e-9)
+    theirs = jaxchem.solve(*arguments, rtol=1e-9, method="kvaerno5")
     np.testing.assert_array_equal(ours.ys, theirs.ys)
     assert tight.method == "kvaerno3"
     assert ours.stats["num_steps"] < jaxchem.solve(*arguments, integrator=tight).stats["num_steps"]
@@ -468,12 +468,18 @@ def test_other_values_do_not_compile_again_without_jit(monkeypatch):
     # A structure that no other test solves, so that nothing is compiled beforehand.
     network = table.loads(CHAIN.replace("D -> E", "D + E -> 2 E"))
     k, y0 = network.rates(), jnp.array([1.0, 0.0, 0.0, 0.1])
-    first = jaxchem.solve(network, k, y0, [0.5, 1.0], rtol=1e-4, atol=1e-10).ys
+    first = jaxchem.solve(network, k, y0, [0.5, 1.0], rtol=1e-4, atol=1e-10, method="kvaerno5").ys
     compiled = len(traces)
     assert compiled > 0
     for factor in (2.0, 3.0):
         again = jaxchem.solve(
-            network, factor * k, factor * y0, [0.1, factor], rtol=1e-5 * factor, atol=1e-11
+            network,
+            factor * k,
+            factor * y0,
+            [0.1, factor],
+            rtol=1e-5 * factor,
+            atol=1e-11,
+            method="kvaerno5",
         )
         assert np.any(again.ys != first)
     assert len(traces) == compiled

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -79,4 +80,16 @@ class NeuralODE(eqx.Module):
     ) -> Float[Array, "T S"]:
         """Concentrations at `ts` from `y0` at `t0`; `conditions` have no effect."""
         del conditions
-        return jnp.asarray(self.integrator(self.field, y0, ts, t0=t0, throw=False).ys)
+        return jnp.asarray(self.solution(y0, ts, t0=t0).ys)
+
+    def solution(
+        self,
+        y0: Float[Array, " S"],
+        ts: Float[Array, " T"],
+        *,
+        t0: Any = 0.0,
+        integrator: Integrator | None = None,
+    ) -> diffrax.Solution:
+        """The integrated trajectory with its result, by another integrator if one is given."""
+        how = self.integrator if integrator is None else integrator
+        return how(lambda t, y, model: model.field(t, y), y0, ts, self, t0=t0, throw=False)

@@ -32,8 +32,8 @@ def solve(
     """Integrates a network's kinetics.
 
     With a Rosenbrock method, float64 and constant `k`, the processor runs a compiled kernel that
-    takes a whole vmapped batch at once and steps each member for itself; derivatives, other
-    devices and everything else run through diffrax.
+    takes a whole vmapped batch at once, steps each member for itself, and has forward and reverse
+    derivatives of its own; other devices and everything else run through diffrax.
 
     Args:
         network: the reactions.
@@ -97,6 +97,7 @@ def compilable(network: Network, k: Any, y0: Array, integrator: Integrator) -> b
     """Whether the compiled kernel can do this solve, on this machine."""
     return (
         issubclass(METHODS[integrator.method], Rosenbrock)
+        and integrator.adjoint in ("reverse", "forward")
         and not callable(k)
         and y0.dtype == jnp.float64
         and network.structure.reactants.shape[1] < native.MOST_FACTORS
@@ -117,45 +118,63 @@ def _slope(t: Any, y: Float[Array, " S"], args: Any) -> Float[Array, "S S"]:
     return jacobian(network, rates, y)
 
 
+def _no_change(leaf: Array) -> Any:
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jnp.zeros_like(leaf)
+    return np.zeros(leaf.shape, jax.dtypes.float0)
+
+
 def _compiled(
     network: Network, k: Any, y0: Any, ts: Any, integrator: Integrator, t0: Any, throw: bool
 ) -> diffrax.Solution:
-    """The kernel's solution; what differentiates it is diffrax with the same method."""
+    """The kernel's solution and derivatives; `stats` carry none."""
     check_times(ts, t0)
     ts = jnp.asarray(ts, y0.dtype)
     atol = default_atol(y0) if integrator.atol is None else integrator.atol
     arrays = [jnp.asarray(a, y0.dtype) for a in (k, y0, ts, t0, integrator.rtol, atol)]
     arrays[-1] = jnp.broadcast_to(arrays[-1], y0.shape)
 
-    def fast(k: Any, y0: Any, ts: Any, t0: Any, rtol: Any, atol: Any) -> Any:
+    def fast(
+        k: Any, y0: Any, ts: Any, t0: Any, rtol: Any, atol: Any, **directions: Any
+    ) -> native.Outcome:
         found = native.march(
             network,
             METHODS[integrator.method].tableau,  # pyright: ignore[reportAttributeAccessIssue]
             *(k[None], y0[None], ts[None], t0[None], rtol[None], atol[None]),
+            **directions,
             first_step=integrator.dt0,
             max_steps=integrator.max_steps,
             land=integrator.output == "step",
         )
         return jax.tree.map(lambda leaf: leaf[0], found)
 
-    def slow(k: Any, y0: Any, ts: Any, t0: Any, rtol: Any, atol: Any) -> Any:
-        how = integrator.replace(rtol=rtol, atol=atol)
-        system = {"jacobian": _slope, "autonomous": True}
-        found = how(_field, y0, ts, (network, k), t0=t0, throw=False, **system)
-        steps = found.stats["num_accepted_steps"].astype(jnp.int32)
-        refused = found.stats["num_rejected_steps"].astype(jnp.int32)
-        status = jnp.zeros((), jnp.int32)
-        for code, result in enumerate(native.RESULTS):
-            status = jnp.where(found.result == result, code, status)
-        ys = jnp.asarray(found.ys)
-        return native.Outcome(ys, ys[-1], ts[-1], status, steps, refused)
+    def forward(values: tuple[Any, ...], changes: tuple[Any, ...]) -> Any:
+        k, y0, *_ = values
+        dk, dy0, dts, dt0, *_ = changes
+        dy0 = dy0 - tendency(network, k, y0) * dt0
+        found = fast(*values, dy0=dy0[None, None], dk=dk[None, None])
+        assert found.dys is not None
+        later = jax.vmap(lambda y: tendency(network, k, y))(found.ys) * dts[:, None]
+        found, dys = found._replace(dys=None), found.dys[0] + later
+        still = jax.tree.map(_no_change, found)
+        return found, still._replace(ys=dys)
+
+    def backward(values: tuple[Any, ...], cotangent: native.Outcome) -> tuple[Any, ...]:
+        k, y0, _, _, rtol, atol = values
+        found = fast(*values, cotangent=cotangent.ys[None])
+        assert found.pulled is not None
+        by_y0, by_k = found.pulled
+        slopes = jax.vmap(lambda y: tendency(network, k, y))(found.ys)
+        by_ts = jnp.sum(jnp.where(cotangent.ys == 0, 0.0, cotangent.ys * slopes), axis=1)
+        by_t0 = -jnp.sum(by_y0 * tendency(network, k, y0))
+        return by_k, by_y0, by_ts, by_t0, jnp.zeros_like(rtol), jnp.zeros_like(atol)
 
     if integrator.adjoint == "reverse":
         run = jax.custom_vjp(fast)
-        run.defvjp(lambda *a: jax.vjp(slow, *a), lambda pull, cotangent: pull(cotangent))
+        run.defvjp(lambda *values: (fast(*values), values), backward)
     else:
         run = jax.custom_jvp(fast)
-        run.defjvp(lambda values, tangents: jax.jvp(slow, values, tangents))
+        run.defjvp(forward)
     found = run(*arrays)
     result: Any = diffrax.RESULTS.successful
     for code, item in enumerate(native.RESULTS):

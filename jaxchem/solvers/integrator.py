@@ -107,7 +107,7 @@ class Integrator(eqx.Module):
     rtol: Any = 1e-6
     atol: Any = eqx.field(default=None, converter=_tolerance)
     dt0: Any = None
-    method: str = eqx.field(static=True, default="kvaerno5")
+    method: str = eqx.field(static=True, default="rodas5p")
     max_steps: int = eqx.field(static=True, default=100_000)
     adjoint: str = eqx.field(static=True, default="reverse")
     root_finder: str = eqx.field(static=True, default="chord")

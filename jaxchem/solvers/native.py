@@ -29,7 +29,7 @@ __all__ = ["MOST_FACTORS", "RESULTS", "Outcome", "available", "march"]
 
 log = logging.getLogger("jaxchem")
 
-_SOURCE = Path(__file__).with_name("kernel.c")
+_SOURCE = Path(__file__).with_name("kernel")
 _TARGET = "jaxchem_rosenbrock"
 RESULTS: tuple[Any, ...] = (
     diffrax.RESULTS.successful,
@@ -63,7 +63,7 @@ def _processor() -> str:
 def library() -> ctypes.CDLL | None:
     """The compiled kernel, or `None` where it cannot be built (the reason is logged once)."""
     compiler = os.environ.get("CC", "cc")
-    source = _SOURCE.read_bytes()
+    source = [path.read_bytes() for path in sorted(_SOURCE.glob("*.[ch]"))]
     mark = (source, compiler, _FLAGS, _processor(), jax.__version__, platform.machine())
     path = _cache() / f"kernel-{hashlib.sha256(repr(mark).encode()).hexdigest()[:16]}.so"
     try:
@@ -74,7 +74,7 @@ def library() -> ctypes.CDLL | None:
             command = [compiler, *_FLAGS, "-shared", "-fPIC", f"-I{jax.ffi.include_dir()}"]
             try:
                 subprocess.run(
-                    [*command, str(_SOURCE), "-o", name, "-lm", "-lpthread"],
+                    [*command, str(_SOURCE / "kernel.c"), "-o", name, "-lm", "-lpthread"],
                     check=True,
                     capture_output=True,
                     text=True,
@@ -107,6 +107,10 @@ class Outcome(NamedTuple):
         status: [N] index into `RESULTS`.
         accepted: [N] steps that were taken.
         rejected: [N] steps that were refused.
+        pulled: [N, S] and [N, R], what cotangents of the states become for initial states and rate
+            coefficients: the steps are retraced backwards, lengths fixed.
+        dys: [N, P, T, S] how the states change in the directions that were asked for, step
+            lengths fixed; each step differentiates with the factorisation that it has.
     """
 
     ys: Float[Array, "N T S"]
@@ -115,6 +119,8 @@ class Outcome(NamedTuple):
     status: Int[Array, " N"]
     accepted: Int[Array, " N"]
     rejected: Int[Array, " N"]
+    dys: Float[Array, "N P T S"] | None = None
+    pulled: tuple[Float[Array, "N S"], Float[Array, "N R"]] | None = None
 
 
 @functools.lru_cache(maxsize=64)
@@ -163,7 +169,7 @@ def _method(tableau: Tableau) -> np.ndarray:
         for i, row in enumerate(rows):
             full[i, : len(row)] = row
     head = [stages, len(tableau.dense), tableau.order, tableau.gamma]
-    return np.concatenate([head, square.ravel(), tableau.dense.ravel()])
+    return np.concatenate([head, square.ravel(), np.ravel(tableau.dense)])
 
 
 def march(
@@ -176,6 +182,9 @@ def march(
     rtol: Float[Array, " #N"],
     atol: Float[Array, "#N S"],
     *,
+    dy0: Float[Array, "N P S"] | None = None,
+    dk: Float[Array, "#N P R"] | None = None,
+    cotangent: Float[Array, "N T S"] | None = None,
     first_step: Any = None,
     max_steps: int = 100_000,
     land: bool = True,
@@ -194,6 +203,9 @@ def march(
         t0: times of the initial states.
         rtol: relative tolerance, one a cell or one for all.
         atol: absolute tolerance of each species, one row a cell or one row for all.
+        dy0: P directions of change of the initial states, with `dk`.
+        dk: and of the rate coefficients, one row a cell or one row for all.
+        cotangent: of the states, to be pulled back; not together with directions.
         first_step: `None` chooses it.
         max_steps: attempted steps a cell.
         land: step onto every output time instead of interpolating.
@@ -202,30 +214,43 @@ def march(
         raise ValueError("the compiled kernel is not available; see the logged reason.")
     integers, factors = _tables(network.structure)
     constants = np.concatenate([_method(tableau), factors])
+    whole = (True, False, False, True, False, False, True, False)  # one row for every cell
 
     @jax.custom_batching.custom_vmap
-    def cells(y0: Any, k: Any, ts: Any, t0: Any, rtol: Any, atol: Any, step: Any) -> Any:
-        count, size = y0.shape
+    def cells(step: Array, *arrays: Array) -> Any:
+        (count, size), times = arrays[0].shape, arrays[2].shape[1]
+        shapes = [(count, times, size), (count, size), (count,), (count, 3)]
+        if len(arrays) == 7:
+            shapes += [(count, size), (count, arrays[1].shape[1])]
+        elif len(arrays) == 8:
+            shapes.append((count, arrays[6].shape[1], times, size))
+        types = [jnp.int32 if n == 3 else jnp.float64 for n in range(len(shapes))]
         head = [step, *(jnp.asarray(float(x)) for x in (max_steps, land, _threads()))]
         return jax.ffi.ffi_call(
             _TARGET,
-            (
-                jax.ShapeDtypeStruct((count, ts.shape[1], size), y0.dtype),
-                jax.ShapeDtypeStruct((count, size), y0.dtype),
-                jax.ShapeDtypeStruct((count,), y0.dtype),
-                jax.ShapeDtypeStruct((count, 3), jnp.int32),
-            ),
+            tuple(jax.ShapeDtypeStruct(s, t) for s, t in zip(shapes, types, strict=True)),
         )(
-            *(y0, k, ts, t0, rtol, atol),
+            *arrays[:6],
             jnp.concatenate([jnp.stack(head), jnp.asarray(constants)]),
             jnp.asarray(integers),
+            *arrays[6:],
         )
 
     @cells.def_vmap
-    def _(axis_size: int, batched: list[bool], *arguments: Any) -> Any:
-        if batched[-1]:
+    def _(axis_size: int, batched: list[bool], step: Array, *arrays: Array) -> Any:
+        if batched[0]:
             raise ValueError("dt0 is one number for a whole batch; leave it to the solver.")
-        count = arguments[0].shape[1 if batched[0] else 0]
+        many = batched[1:]
+        if len(arrays) == 8 and not any(many[:6]):  # more directions of the same cells
+            spread = [
+                jnp.moveaxis(a, 0, 1) if m else jnp.repeat(a[:, None], axis_size, axis=1)
+                for a, m in zip(arrays[6:], many[6:], strict=True)
+            ]
+            joined = [a.reshape(a.shape[0], -1, a.shape[-1]) for a in spread]
+            *same, changes = cells(step, *arrays[:6], *joined)
+            cut = changes.reshape(changes.shape[0], axis_size, -1, *changes.shape[2:])
+            return (*same, jnp.moveaxis(cut, 1, 0)), (*(False,) * len(same), True)
+        count = arrays[0].shape[1 if many[0] else 0]
 
         def flat(value: Array, many: bool, whole: bool) -> Array:
             if not many and not whole and value.shape[0] == 1:
@@ -234,15 +259,17 @@ def march(
             value = value if many else value[None]
             return jnp.broadcast_to(value, (axis_size, count, *rest)).reshape(-1, *rest)
 
-        whole = (True, False, False, True, False, False)
-        *arrays, step = arguments
-        results = cells(*map(flat, arrays, batched[:-1], whole), step)
+        results = cells(step, *map(flat, arrays, many, whole[: len(arrays)]))
         split = tuple(r.reshape(axis_size, count, *r.shape[1:]) for r in results)
         return split, (True,) * len(split)
 
     step = jnp.asarray(0.0 if first_step is None else first_step, y0.dtype)
-    ys, state, time, status = cells(y0, k, ts, t0, rtol, atol, step)
-    return Outcome(ys, state, time, *jnp.moveaxis(status, -1, 0))
+    extra = [array for array in (dy0, dk, cotangent) if array is not None]
+    ys, state, time, status, *rest = cells(step, y0, k, ts, t0, rtol, atol, *extra)
+    outcome = Outcome(ys, state, time, *jnp.moveaxis(status, -1, 0))
+    if cotangent is not None:
+        return outcome._replace(pulled=tuple(rest))
+    return outcome if dy0 is None else outcome._replace(dys=rest[0])
 
 
 def _threads() -> int:

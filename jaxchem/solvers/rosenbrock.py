@@ -17,7 +17,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
-import numpy as np
 from jaxtyping import Array, Float
 
 __all__ = ["Rodas3", "Rodas4", "Rodas5P", "Rosenbrock", "Tableau"]
@@ -54,7 +53,7 @@ class Tableau:
         self.c_over_h = c
         self.nodes = nodes
         self.time = time
-        self.dense = np.asarray(dense)
+        self.dense = dense
 
     @property
     def stages(self) -> int:

@@ -155,9 +155,7 @@ def integrate(
     """States of a batch at its output times, and which members succeeded."""
 
     def one(y0: Any, ts: Any, t0: Any) -> Any:
-        solution = integrator(
-            lambda t, y, model: model.field(t, y), y0, ts, model, t0=t0, throw=False
-        )
+        solution = model.solution(y0, ts, t0=t0, integrator=integrator)
         states = jnp.asarray(solution.ys)
         return states, diffrax.is_successful(solution.result) & jnp.all(jnp.isfinite(states))
 
