@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .parse import shipped as shipped
     from .rates import Conditions as Conditions
     from .solvers import Integrator as Integrator
+    from .solvers import explain as explain
     from .solvers import solve as solve
 
 __version__ = _metadata.version("jaxchem")
@@ -50,7 +51,7 @@ _HOMES = {
     "network": ("Network", "Units"),
     "parse": ("load", "shipped"),
     "rates": ("Conditions",),
-    "solvers": ("Integrator", "solve"),
+    "solvers": ("Integrator", "explain", "solve"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -4,6 +4,7 @@ The table format is read again by a few lines of text handling, the right-hand s
 reactions and dictionaries, and the integration is scipy's.
 """
 
+import csv
 import dataclasses
 import math
 import re
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 import jaxchem
+from jaxchem.network import Reaction
 
 SHARED = Path(__file__).parents[2] / "shared"
 DATA = Path(jaxchem.__file__).parent / "data"
@@ -360,3 +362,47 @@ def _write(reference: Reference, formulas: Mapping[str, str]) -> str:
 def state(name: str) -> jnp.ndarray:
     """Initial concentrations as `jaxchem.solve` takes them."""
     return jnp.array(list(initial(name).values()))
+
+
+def mass_action(species: list[str], reactions: list[tuple[str, str, float]], units: str):
+    """A network of constant coefficients from sides of equations, such as ``0.61 HO2 + NO2``."""
+
+    def side(text: str) -> dict[str, float]:
+        total: dict[str, float] = {}
+        for term in filter(None, (part.strip() for part in text.split(" + "))):
+            count, _, name = term.rpartition(" ")
+            total[name] = total.get(name, 0) + float(count or 1)
+        return total
+
+    return jaxchem.Network.build(
+        name="reference",
+        species=dict.fromkeys(species),
+        reactions=[
+            Reaction({s: int(c) for s, c in side(left).items()}, side(right), "constant", (k,), "-")
+            for left, right, k in reactions
+        ],
+        units=jaxchem.Units(units, "s"),
+    )
+
+
+def dark_cloud():
+    """KROME's cloud at 10 K: network [452, 4429], initial state, times and reference states."""
+    data = np.load(shared("data", "krome", "krome_cloud_T10.npz"))
+    reactions = [
+        (*(side.strip() for side in str(text).split("->")), float(k))
+        for text, k in zip(data["reactions"], data["k"], strict=True)
+    ]
+    network = mass_action([str(s) for s in data["species"]], reactions, "cm-3")
+    return network, data["ic_n"], data["t_s"], data["n"], float(data["nH"])
+
+
+def saprc99():
+    """KPP's saprc99 at the rates of noon: network, initial state, times and reference states."""
+    data = np.load(shared("data", "kpp", "sap_rodas4_fixed.npz"), allow_pickle=True)
+    with shared("data", "networks", "saprc99_noon.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    species = [str(s) for s in data["species"][: int(data["n_var"])]]
+    reactions = [(row["reactants"], row["products"], float(row["k"])) for row in rows]
+    network = mass_action(species, reactions, "molecule cm-3")
+    states = data["conc"][:, : len(species)]
+    return network, states[0], data["time_s"], states

@@ -1,5 +1,9 @@
 """Ensembles: chunks, retries, stores, resume."""
 
+import socket
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from problems import CONDITIONS, state
@@ -102,6 +106,30 @@ def test_without_the_kernel_cells_of_like_stiffness_go_together(cells, monkeypat
     expected = run(cells, rtol=1e-7)
     assert not found.result.any()
     np.testing.assert_allclose(found.ys, expected.ys, rtol=1e-4, atol=1e-12)
+
+
+def test_two_processes_share_a_store(tmp_path):
+    """Each takes its chunks through `jax.distributed`; together they are all there."""
+    script = """
+import sys, jax, numpy as np
+jax.config.update("jax_enable_x64", True)
+jax.distributed.initialize(f"localhost:{sys.argv[1]}", 2, int(sys.argv[2]))
+import jaxchem
+network = jaxchem.load("robertson")
+y0 = np.tile(np.asarray(network.y0({"A": 1.0})), (20, 1)) * np.linspace(0.5, 2.0, 20)[:, None]
+jaxchem.solve_ensemble(
+    network, network.rates(), y0, [1.0, 1e3], chunk=3, store=sys.argv[3], progress=False
+)
+"""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-c", script, str(port)]
+    both = [subprocess.Popen([*command, str(i), str(tmp_path / "store")]) for i in range(2)]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    chunks = list(jaxchem.Store(tmp_path / "store"))
+    np.testing.assert_array_equal(np.concatenate([c["cell"] for c in chunks]), np.arange(20))
+    assert not any(c["result"].any() for c in chunks)
 
 
 def test_bad_input(cells):

@@ -1,6 +1,7 @@
 """Integration of stiff kinetics."""
 
 from .cell import solve as solve
+from .explain import explain as explain
 from .integrator import ADJOINTS as ADJOINTS
 from .integrator import METHODS as METHODS
 from .integrator import Integrator as Integrator
