@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .solvers import Integrator as Integrator
     from .solvers import explain as explain
     from .solvers import solve as solve
+    from .solvers import solve_to_steady_state as solve_to_steady_state
 
 __version__ = _metadata.version("jaxchem")
 
@@ -51,7 +52,7 @@ _HOMES = {
     "network": ("Network", "Units"),
     "parse": ("load", "shipped"),
     "rates": ("Conditions",),
-    "solvers": ("Integrator", "explain", "solve"),
+    "solvers": ("Integrator", "explain", "solve", "solve_to_steady_state"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -8,3 +8,5 @@ from .integrator import Integrator as Integrator
 from .rosenbrock import Rodas3 as Rodas3
 from .rosenbrock import Rodas4 as Rodas4
 from .rosenbrock import Rodas5P as Rodas5P
+from .steady import SteadyState as SteadyState
+from .steady import solve_to_steady_state as solve_to_steady_state
