@@ -100,7 +100,7 @@ class Integrator(eqx.Module):
             step tolerances; diffrax's own default stops on its rate of convergence and rejects
             about half of its steps on stiff chemistry.
         output: ``"step"`` lands a step on every output time and so is as accurate there as
-            anywhere; ``"interpolate"`` takes fewer steps and evaluates the method's cubic
+            anywhere; ``"interpolate"`` takes fewer steps and evaluates the method's own
             interpolant, which can lose digits across large steps.
     """
 
