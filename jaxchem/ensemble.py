@@ -58,7 +58,7 @@ def solve_ensemble(
     *,
     t0: Any = 0.0,
     integrator: Integrator | None = None,
-    chunk: int = 4096,
+    chunk: int = 1024,
     retries: Sequence[Integrator] | None = None,
     store: str | Path | None = None,
     progress: bool = True,
@@ -115,8 +115,10 @@ def solve_ensemble(
         target.begin(_mark(network, k, y0, ts, t0, integrator, retries, chunk), chunks)
     mine = range(jax.process_index(), chunks, jax.process_count())
     todo = [i for i in mine if target is None or not target.has(i)]
+    shape = (cells, len(ts), size)
+    alone = jax.process_count() == 1  # then every cell is written below
     found = Ensemble(
-        np.full((cells, len(ts), size), np.inf) if target is None else None,
+        (np.empty(shape) if alone else np.full(shape, np.inf)) if target is None else None,
         *(np.zeros(cells, dtype=np.int32) for _ in range(3)),
     )
     done = cells - sum(min(chunk, cells - i * chunk) for i in todo)
