@@ -58,7 +58,7 @@ def solve_ensemble(
     *,
     t0: Any = 0.0,
     integrator: Integrator | None = None,
-    chunk: int = 1024,
+    chunk: int = 4096,
     retries: Sequence[Integrator] | None = None,
     store: str | Path | None = None,
     progress: bool = True,
@@ -79,7 +79,7 @@ def solve_ensemble(
         ts: output times, for all cells.
         t0: time of the initial states.
         integrator: method and tolerances; the defaults if it is not given.
-        chunk: cells at a time, which bounds the memory that is needed.
+        chunk: most cells at a time, which bounds the memory that is needed.
         retries: integrators for the cells that fail; `None` takes `ladder(integrator)`.
         store: a folder for the results (see `jaxchem.Store`), which then are not kept in memory.
             A run that was killed goes on where it was.
@@ -109,6 +109,7 @@ def solve_ensemble(
     check_times(ts, t0)
     ts = np.asarray(ts, dtype=float)
     chunks = -(-cells // chunk)
+    chunk = -(-cells // max(chunks, 1))  # even ones, so that the last is hardly padded
     order = _order(network, k, y0, integrator)
     target = None if store is None else Store(store)
     if target is not None:

@@ -1,6 +1,7 @@
 """A folder of NetCDF files, one a chunk of cells: what is too much for memory, or for one run."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,10 @@ class Store:
     def put(self, chunk: int, dataset: xr.Dataset) -> None:
         """Writes a chunk."""
         write(dataset, self.path(chunk))
+        if hasattr(os, "posix_fadvise"):  # nobody reads it soon: the system may use its memory
+            file = os.open(self.path(chunk), os.O_RDONLY)
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(file)
 
     def get(self, chunk: int) -> xr.Dataset:
         """Reads a chunk; `ValueError` where it is missing or damaged."""
