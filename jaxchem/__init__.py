@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .rates import Conditions as Conditions
     from .solvers import Integrator as Integrator
     from .solvers import explain as explain
+    from .solvers import ladder as ladder
     from .solvers import solve as solve
     from .solvers import solve_to_steady_state as solve_to_steady_state
 
@@ -52,7 +53,7 @@ _HOMES = {
     "network": ("Network", "Units"),
     "parse": ("load", "shipped"),
     "rates": ("Conditions",),
-    "solvers": ("Integrator", "explain", "solve", "solve_to_steady_state"),
+    "solvers": ("Integrator", "explain", "ladder", "solve", "solve_to_steady_state"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -16,12 +16,12 @@ from .dataset import to_dataset
 from .dataset.store import Store
 from .kinetics import jacobian
 from .network import Network
-from .solvers import Integrator, solve
+from .solvers import Integrator, ladder, solve
 from .solvers.cell import compilable
 from .solvers.integrator import check_times
 from .solvers.native import RESULTS
 
-__all__ = ["Ensemble", "ladder", "solve_ensemble"]
+__all__ = ["Ensemble", "solve_ensemble"]
 
 FAILURES = ("solved", "too many steps", "step too small", "not finite", "failed")
 """What the numbers of `Ensemble.result` mean."""
@@ -41,13 +41,6 @@ class Ensemble(NamedTuple):
     result: Int[np.ndarray, " N"]
     steps: Int[np.ndarray, " N"]
     retried: Int[np.ndarray, " N"]
-
-
-def ladder(integrator: Integrator) -> tuple[Integrator, ...]:
-    """What is tried in turn on a cell that failed: tighter, then another method with more steps."""
-    tight = integrator.replace(rtol=0.01 * np.asarray(integrator.rtol))
-    other = "rodas3" if integrator.method != "rodas3" else "rodas5p"
-    return tight, tight.replace(method=other, max_steps=10 * integrator.max_steps)
 
 
 def solve_ensemble(
@@ -80,7 +73,8 @@ def solve_ensemble(
         t0: time of the initial states.
         integrator: method and tolerances; the defaults if it is not given.
         chunk: most cells at a time, which bounds the memory that is needed.
-        retries: integrators for the cells that fail; `None` takes `ladder(integrator)`.
+        retries: integrators for the cells that fail; `None` takes those of `integrator`, and
+            `ladder(integrator)` if it has none.
         store: a folder for the results (see `jaxchem.Store`), which then are not kept in memory.
             A run that was killed goes on where it was.
         progress: show a bar.
@@ -91,7 +85,9 @@ def solve_ensemble(
     """
     integrator = Integrator() if integrator is None else integrator
     integrator = integrator.replace(**settings)
-    retries = ladder(integrator) if retries is None else retries
+    if retries is None:
+        retries = integrator.retries or ladder(integrator)
+    integrator = integrator.replace(retries=())
     size, count = network.stoichiometry.shape
     if np.ndim(y0) != 2 or y0.shape[1] != size:
         raise ValueError(

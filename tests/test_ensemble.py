@@ -9,7 +9,6 @@ import pytest
 from problems import CONDITIONS, state
 
 import jaxchem
-from jaxchem import ensemble
 from jaxchem.solvers import native
 
 TS = np.geomspace(1e-2, 1e4, 4)
@@ -63,7 +62,7 @@ def test_failed_cells_are_tried_again_and_then_reported(cells):
     np.testing.assert_array_equal(mended.retried == 1, failed)
     fine = ~failed
     np.testing.assert_array_equal(mended.ys[fine], first.ys[fine])
-    tight, other = ensemble.ladder(short)
+    tight, other = jaxchem.ladder(short)
     assert float(tight.rtol) == pytest.approx(1e-8)
     assert other.method == "rodas3" and other.max_steps == 10 * short.max_steps
 

@@ -86,3 +86,20 @@ def test_a_rejected_step_leaves_the_gradient_finite(root_finder):
     slope = jax.jit(jax.grad(end))
     calm = slope(jnp.log(k), how.replace(dt0=1e-6))
     np.testing.assert_allclose(slope(jnp.log(k), how), calm, rtol=1e-4)
+
+
+def test_second_derivatives():
+    """Against differences of gradients; they want `adjoint="direct"`."""
+    network = table.loads(CHAIN)
+    y0, ts = jnp.array([1.0, 0.5, 0.1, 0.1]), jnp.array([2.0])
+
+    def end(log_k):
+        how = {"rtol": 1e-9, "adjoint": "direct", "max_steps": 128}
+        return jaxchem.solve(network, jnp.exp(log_k), y0, ts, **how).ys[-1, 1]
+
+    log_k = jnp.log(network.rates())
+    ours, slope = jax.jit(jax.hessian(end))(log_k), jax.jit(jax.grad(end))
+    step = 1e-4 * np.eye(len(log_k))
+    differences = np.stack([(slope(log_k + d) - slope(log_k - d)) / 2e-4 for d in step])
+    assert np.abs(differences).max() > 1e-3
+    np.testing.assert_allclose(ours, differences, atol=1e-7)

@@ -395,7 +395,9 @@ def test_bad_arrays(k, y0, words):
         jaxchem.solve(jaxchem.load("robertson"), k, y0, [1.0])
 
 
-@pytest.mark.parametrize("field", ["method", "adjoint", "root_finder", "output"])
+@pytest.mark.parametrize(
+    "field", ["method", "adjoint", "root_finder", "output", "negative", "linear_solver"]
+)
 def test_unknown_choice(field):
     with pytest.raises(ValueError, match=f"unknown {field} 'bdf'; known: .*, ") as caught:
         Integrator(**{field: "bdf"})

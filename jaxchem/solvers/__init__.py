@@ -5,6 +5,7 @@ from .explain import explain as explain
 from .integrator import ADJOINTS as ADJOINTS
 from .integrator import METHODS as METHODS
 from .integrator import Integrator as Integrator
+from .integrator import ladder as ladder
 from .rosenbrock import Rodas3 as Rodas3
 from .rosenbrock import Rodas4 as Rodas4
 from .rosenbrock import Rodas5P as Rodas5P

@@ -1,5 +1,6 @@
 """One cell of chemistry: a network integrated from one state. `jax.vmap` makes it a batch."""
 
+import dataclasses
 from typing import Any
 
 import diffrax
@@ -12,8 +13,9 @@ from jaxtyping import Array, Float
 from ..kinetics import jacobian, tendency
 from ..network import Network
 from . import native
-from .integrator import METHODS, Integrator, check_times, default_atol, floating
+from .integrator import METHODS, NEGATIVE, Integrator, check_times, default_atol, floating
 from .rosenbrock import Rosenbrock
+from .sparse import SparseLU, prefers_sparse
 
 __all__ = ["solve"]
 
@@ -85,11 +87,50 @@ def solve(
                 f"initial concentration of {network.species[bad[0]]!r} is {values[bad[0]]}; it "
                 f"must be finite and not negative ({network.units.concentration})."
             )
+    check_times(ts, t0)
+    ts = jnp.asarray(ts, y0.dtype)
+    solution = _attempt(network, k, y0, ts, integrator, t0)
+    for rung in integrator.retries:
+        failed = solution.result != diffrax.RESULTS.successful
+        if not isinstance(failed, Tracer) and not failed:
+            break
+        # a member that is done has no time to go
+        again = _attempt(network, k, y0, jnp.where(failed, ts, t0), rung, t0)
+        stats = {**again.stats, "max_steps": solution.stats["max_steps"]}
+        for name, value in solution.stats.items():
+            if name.startswith("num_"):
+                stats[name] = value + stats[name]
+            elif name != "max_steps":
+                stats[name] = jnp.where(failed, stats[name], value)
+        ys = jnp.where(failed, jnp.asarray(again.ys), jnp.asarray(solution.ys))
+        result = diffrax.RESULTS.where(failed, again.result, solution.result)
+        solution = dataclasses.replace(solution, ys=ys, result=result, stats=stats)
+    if throw:
+        failed = solution.result != diffrax.RESULTS.successful
+        ys = solution.result.error_if(solution.ys, failed)
+        solution = dataclasses.replace(solution, ys=ys)
+    return solution
+
+
+def _attempt(
+    network: Network, k: Any, y0: Any, ts: Any, integrator: Integrator, t0: Any
+) -> diffrax.Solution:
+    """One integrator's solution, whatever becomes of it."""
     if compilable(network, k, y0, integrator):
-        return _compiled(network, k, y0, ts, integrator, t0, throw)
-    constant = not callable(k)
+        return _compiled(network, k, y0, ts, integrator, t0)
+    sparse = integrator.linear_solver == "sparse" or (
+        integrator.linear_solver == "auto" and prefers_sparse(network.structure)
+    )
     return integrator(
-        _field, y0, ts, (network, k), t0=t0, throw=throw, jacobian=_slope, autonomous=constant
+        _field,
+        y0,
+        ts,
+        (network, k),
+        t0=t0,
+        throw=False,
+        jacobian=_slope,
+        autonomous=not callable(k),
+        linear_solver=SparseLU(network.structure) if sparse else None,
     )
 
 
@@ -125,11 +166,9 @@ def _no_change(leaf: Array) -> Any:
 
 
 def _compiled(
-    network: Network, k: Any, y0: Any, ts: Any, integrator: Integrator, t0: Any, throw: bool
+    network: Network, k: Any, y0: Any, ts: Any, integrator: Integrator, t0: Any
 ) -> diffrax.Solution:
     """The kernel's solution and derivatives; `stats` carry none."""
-    check_times(ts, t0)
-    ts = jnp.asarray(ts, y0.dtype)
     atol = default_atol(y0) if integrator.atol is None else integrator.atol
     arrays = [jnp.asarray(a, y0.dtype) for a in (k, y0, ts, t0, integrator.rtol, atol)]
     arrays[-1] = jnp.broadcast_to(arrays[-1], y0.shape)
@@ -145,6 +184,7 @@ def _compiled(
             first_step=integrator.dt0,
             max_steps=integrator.max_steps,
             land=integrator.output == "step",
+            negative=NEGATIVE.index(integrator.negative),
         )
         return jax.tree.map(lambda leaf: leaf[0], found)
 
@@ -179,7 +219,6 @@ def _compiled(
     result: Any = diffrax.RESULTS.successful
     for code, item in enumerate(native.RESULTS):
         result = diffrax.RESULTS.where(found.status == code, item, result)
-    ys = result.error_if(found.ys, found.status != 0) if throw else found.ys
     stats = {
         "num_steps": found.accepted + found.rejected,
         "num_accepted_steps": found.accepted,
@@ -192,5 +231,5 @@ def _compiled(
         ("interpolation", "solver_state", "controller_state", "made_jump", "event_mask")
     )
     return diffrax.Solution(
-        t0=arrays[3], t1=ts[-1], ts=ts, ys=ys, stats=stats, result=result, **nothing
+        t0=arrays[3], t1=ts[-1], ts=ts, ys=found.ys, stats=stats, result=result, **nothing
     )

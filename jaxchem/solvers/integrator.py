@@ -10,6 +10,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
 import optimistix as optx
 from jax.core import Tracer
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float
 
 from .rosenbrock import Rodas3, Rodas4, Rodas5P, Rosenbrock
 
-__all__ = ["ADJOINTS", "METHODS", "Integrator"]
+__all__ = ["ADJOINTS", "METHODS", "NEGATIVE", "Integrator", "ladder"]
 
 METHODS: dict[str, type[diffrax.AbstractSolver]] = {
     "kvaerno3": diffrax.Kvaerno3,
@@ -34,6 +35,10 @@ ADJOINTS: dict[str, Callable[[], diffrax.AbstractAdjoint]] = {
     "direct": diffrax.DirectAdjoint,
 }
 """Ways to differentiate through a solve: `jax.grad`, `jax.jacfwd`, or either at more cost."""
+
+
+NEGATIVE = ("allow", "reject", "project")
+"""What may become of concentrations below zero; kernel.c knows them by number."""
 
 
 class _Settled:
@@ -62,13 +67,23 @@ class _Newton(_Settled, optx.Newton):
 _ROOT_FINDERS = {"chord": _Chord, "newton": _Newton}
 
 
+class _Positive(diffrax.PIDController):
+    """Refuses a step after which a concentration lies below minus its absolute tolerance."""
+
+    def adapt_step_size(
+        self, t0: Any, t1: Any, y0: Any, y1_candidate: Any, args: Any, y_error: Any, *rest: Any
+    ) -> Any:
+        error = jnp.where(jnp.any(y1_candidate < -self.atol), jnp.inf, y_error)
+        return super().adapt_step_size(t0, t1, y0, y1_candidate, args, error, *rest)
+
+
 @functools.cache
 def _warn_float32() -> None:
     warnings.warn(
         "an implicit solve got float32 concentrations: on Robertson's problem that takes about "
         "5000 steps where float64 takes 60. Call jax.config.update('jax_enable_x64', True) "
         "before any array is made.",
-        stacklevel=4,
+        stacklevel=5,
     )
 
 
@@ -102,6 +117,14 @@ class Integrator(eqx.Module):
         output: ``"step"`` lands a step on every output time and so is as accurate there as
             anywhere; ``"interpolate"`` takes fewer steps and evaluates the method's own
             interpolant, which can lose digits across large steps.
+        negative: what becomes of a concentration below zero, where an integrator may leave it by
+            about `atol`. ``"allow"`` leaves it there; ``"reject"`` refuses a step that ends below
+            minus `atol`; ``"project"`` sets it to zero at the end of each step, which breaks
+            conservation by as much (Rosenbrock methods only).
+        linear_solver: of Rosenbrock methods where no compiled kernel does the work: ``"dense"``
+            or ``"sparse"`` LU; ``"auto"`` is sparse for large networks of little fill.
+        retries: integrators to try in turn on a member that failed, as `ladder(integrator)`; its
+            steps are the sum of all attempts. In a vmapped batch the others wait but do not run.
     """
 
     rtol: Any = 1e-6
@@ -112,6 +135,9 @@ class Integrator(eqx.Module):
     adjoint: str = eqx.field(static=True, default="reverse")
     root_finder: str = eqx.field(static=True, default="chord")
     output: str = eqx.field(static=True, default="step")
+    negative: str = eqx.field(static=True, default="allow")
+    linear_solver: str = eqx.field(static=True, default="auto")
+    retries: tuple["Integrator", ...] = eqx.field(default=(), converter=tuple)
 
     def __check_init__(self):
         for field, known in (
@@ -119,11 +145,18 @@ class Integrator(eqx.Module):
             ("adjoint", ADJOINTS),
             ("root_finder", _ROOT_FINDERS),
             ("output", ("step", "interpolate")),
+            ("negative", NEGATIVE),
+            ("linear_solver", ("auto", "dense", "sparse")),
         ):
             if getattr(self, field) not in known:
                 raise ValueError(
                     f"unknown {field} {getattr(self, field)!r}; known: {', '.join(known)}."
                 )
+        if self.negative == "project" and not issubclass(METHODS[self.method], Rosenbrock):
+            raise ValueError(
+                f"negative='project' is for Rosenbrock methods, not {self.method!r}; write "
+                "'reject', or a method such as 'rodas5p'."
+            )
 
     def replace(self, **settings: Any) -> "Integrator":
         """The same integrator with other settings; `ValueError` names an unknown one."""
@@ -146,6 +179,7 @@ class Integrator(eqx.Module):
         throw: bool = True,
         jacobian: Callable[[Any, Float[Array, " S"], Any], Float[Array, "S S"]] | None = None,
         autonomous: bool = False,
+        linear_solver: lx.AbstractLinearSolver | None = None,
     ) -> diffrax.Solution:
         """Integrates `dy/dt = field(t, y, args)` from `y0` at `t0` to the last of `ts`.
 
@@ -160,6 +194,7 @@ class Integrator(eqx.Module):
             jacobian: of the field by `y`, with the field's arguments, for Rosenbrock methods;
                 `None` differentiates the field.
             autonomous: the field does not depend on `t`, which Rosenbrock methods profit from.
+            linear_solver: of Rosenbrock methods; `None` is dense LU.
 
         Returns:
             A `diffrax.Solution` with `.ts[T]`, `.ys[T, S]`, `.stats` and `.result`; after a
@@ -182,14 +217,18 @@ class Integrator(eqx.Module):
             atol = jnp.asarray(self.atol, dtype)
         # a step this small means a tendency that is not a number: the member stops there instead
         # of holding up its whole batch until max_steps
-        controller = diffrax.PIDController(
-            rtol=rtol, atol=atol, dtmin=1e-30 * (ts[-1] - t0), force_dtmin=False
-        )
+        kind = _Positive if self.negative == "reject" else diffrax.PIDController
+        controller = kind(rtol=rtol, atol=atol, dtmin=1e-30 * (ts[-1] - t0), force_dtmin=False)
         if self.output == "step":
             controller = diffrax.ClipStepSizeController(controller, step_ts=ts)
         method: Any = METHODS[self.method]
         if issubclass(method, Rosenbrock):
-            solver = method(jacobian=jacobian, autonomous=autonomous)
+            solver = method(
+                jacobian=jacobian,
+                autonomous=autonomous,
+                linear_solver=lx.LU() if linear_solver is None else linear_solver,
+                project=self.negative == "project",
+            )
         else:
             find = diffrax.with_stepsize_controller_tols(_ROOT_FINDERS[self.root_finder])
             solver = method(root_finder=find())
@@ -207,6 +246,13 @@ class Integrator(eqx.Module):
             max_steps=self.max_steps,
             throw=throw,
         )
+
+
+def ladder(integrator: Integrator) -> tuple[Integrator, ...]:
+    """The usual retries: tighter tolerance, then also another method and more steps."""
+    tight = integrator.replace(rtol=0.01 * np.asarray(integrator.rtol), retries=())
+    other = "rodas3" if integrator.method != "rodas3" else "rodas5p"
+    return tight, tight.replace(method=other, max_steps=10 * integrator.max_steps)
 
 
 def floating(y0: Any) -> Float[Array, " S"]:

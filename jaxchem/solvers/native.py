@@ -188,6 +188,7 @@ def march(
     first_step: Any = None,
     max_steps: int = 100_000,
     land: bool = True,
+    negative: int = 0,
 ) -> Outcome:
     """Integrates N cells with the compiled kernel; may be called under `jax.jit` and `jax.vmap`.
 
@@ -209,6 +210,7 @@ def march(
         first_step: `None` chooses it.
         max_steps: attempted steps a cell.
         land: step onto every output time instead of interpolating.
+        negative: index into `NEGATIVE` of `integrator`.
     """
     if library() is None:
         raise ValueError("the compiled kernel is not available; see the logged reason.")
@@ -225,7 +227,7 @@ def march(
         elif len(arrays) == 8:
             shapes.append((count, arrays[6].shape[1], times, size))
         types = [jnp.int32 if n == 3 else jnp.float64 for n in range(len(shapes))]
-        head = [step, *(jnp.asarray(float(x)) for x in (max_steps, land, _threads()))]
+        head = [step, *(jnp.asarray(float(x)) for x in (max_steps, land, negative, _threads()))]
         return jax.ffi.ffi_call(
             _TARGET,
             tuple(jax.ShapeDtypeStruct(s, t) for s, t in zip(shapes, types, strict=True)),

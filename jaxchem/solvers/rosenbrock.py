@@ -259,11 +259,13 @@ class Rosenbrock(diffrax.AbstractAdaptiveSolver):
         autonomous: the field does not depend on time, which saves one derivative a step.
         linear_solver: of lineax; its factorisation serves all stages of a step, and all tangents
             of a forward-mode derivative.
+        project: set what is negative at the end of a step to zero.
     """
 
     jacobian: Callable[[Any, Any, Any], Any] | None = None
     autonomous: bool = eqx.field(static=True, default=False)
     linear_solver: lx.AbstractLinearSolver = lx.LU()
+    project: bool = eqx.field(static=True, default=False)
 
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar[Callable[..., Any]] = ContinuousExtension
@@ -324,6 +326,8 @@ class Rosenbrock(diffrax.AbstractAdaptiveSolver):
 
         found = stages(self.tableau, field, solve, slope, t0, h, y0)
         y1 = finish(self.tableau, y0, found)
+        if self.project:
+            y1 = jnp.where(y1 < 0, 0.0, y1)
         rows = [combine(row, found) for row in self.tableau.dense]
         curve = jnp.stack(rows) if rows else jnp.zeros((0, *y0.shape), y0.dtype)
         dense = {"y0": y0, "y1": y1, "curve": curve}

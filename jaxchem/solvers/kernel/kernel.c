@@ -18,8 +18,10 @@
 
 enum { SUCCESS = 0, TOO_MANY_STEPS = 1, STEP_TOO_SMALL = 2, NOT_FINITE = 3 };
 
+enum { ALLOW = 0, REJECT = 1, PROJECT = 2 }; /* what becomes of negative concentrations */
+
 typedef struct {
-  double first_step, max_steps, land;
+  double first_step, max_steps, land, negative;
 } Settings;
 
 typedef struct {
@@ -163,8 +165,12 @@ static void carry(Worker *worker, int l, double h, double t1) {
       for (int64_t q = 0; q < many; q++) w->dk[j][q] = dk[q * R + j];
     memcpy(w->change, state, sizeof(vec) * S);
     differentiate(n, method, l, h, step->lu, step->inverse, w);
-    for (int64_t i = 0; i < S; i++)
-      state[i] = w->stage_change[i] + w->du[(method->stages - 1) * S + i];
+    const vec *last = step->u + (method->stages - 1) * S;
+    for (int64_t i = 0; i < S; i++) {
+      int projected = job->settings->negative == PROJECT && step->stage[i][l] + last[i][l] < 0;
+      state[i] = projected ? splat(0)
+                           : w->stage_change[i] + w->du[(method->stages - 1) * S + i];
+    }
     const double *ts = lanes->ts[l];
     for (int64_t m = lanes->next_time[l]; m < T && ts[m] <= t1; m++) {
       double s = (ts[m] - lanes->t[l]) / h;
@@ -248,6 +254,8 @@ static void go_back(Worker *worker) {
     }
     if (!any) break;
     attempt(n, method, h, w);
+    if (job->settings->negative == PROJECT)
+      for (int64_t i = 0; i < S; i++) g->state[i] = pick(w->y1[i] < 0, splat(0), g->state[i]);
     transpose(n, method, h, active, w, g);
   }
   for (int l = 0; l < LANES; l++) {
@@ -299,19 +307,21 @@ static vec choose(const Worker *worker) {
   return h;
 }
 
-/* root mean square of the error over the tolerances, by lane */
+/* root mean square of the error over the tolerances, by lane; and how far below zero a
+ * concentration is, where that is refused */
 static vec error_norm(const Worker *worker) {
   const Network *n = worker->job->net;
   const Step *w = &worker->step;
   const vec *last = w->u + (worker->job->method->stages - 1) * n->species;
-  vec sum = splat(0), norm = splat(0);
+  vec sum = splat(0), norm = splat(0), dip = splat(0);
   for (int64_t i = 0; i < n->species; i++) {
     vec largest = larger(size_of(w->y[i]), size_of(w->y1[i]));
     vec error = last[i] / (worker->atol[i] + worker->lanes.rtol * largest);
     sum += error * error;
+    dip = larger(dip, -w->y1[i] / worker->atol[i]);
   }
   for (int l = 0; l < LANES; l++) norm[l] = sqrt(sum[l] / n->species);
-  return norm;
+  return worker->job->settings->negative == REJECT ? larger(norm, pick(dip > 1, dip, norm)) : norm;
 }
 
 static void make_curves(Worker *worker) {
@@ -389,6 +399,9 @@ static int integrate(Worker *worker) {
     vec h = choose(worker);
     attempt(job->net, job->method, h, &worker->step);
     vec norm = error_norm(worker);
+    if (job->settings->negative == PROJECT)
+      for (int64_t i = 0; i < job->net->species; i++)
+        worker->step.y1[i] = larger(worker->step.y1[i], splat(0));
     for (int l = 0; l < LANES; l++)
       wanted |= lanes->active[l] && norm[l] <= 1 &&
                 lanes->ts[l][lanes->next_time[l]] < lanes->t[l] + h[l];
@@ -463,11 +476,11 @@ XLA_FFI_Error *jaxchem_rosenbrock(XLA_FFI_CallFrame *frame) {
   }
   const double *number = data(frame, 6);
   const int32_t *table = data(frame, 7);
-  Settings settings = {number[0], number[1], number[2]};
-  int64_t threads = (int64_t)number[3];
-  Method method = {.stages = (int64_t)number[4], .curves = (int64_t)number[5],
-                   .order = number[6], .gamma = number[7]};
-  number += 8;
+  Settings settings = {number[0], number[1], number[2], number[3]};
+  int64_t threads = (int64_t)number[4];
+  Method method = {.stages = (int64_t)number[5], .curves = (int64_t)number[6],
+                   .order = number[7], .gamma = number[8]};
+  number += 9;
   for (int64_t s = 0; s < method.stages; s++, number += method.stages)
     memcpy(method.a[s], number, sizeof(double) * method.stages);
   for (int64_t s = 0; s < method.stages; s++, number += method.stages)

@@ -1,0 +1,174 @@
+"""What an integrator does about negative concentrations, failures and linear systems."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import CHAIN, examples, state
+
+import jaxchem
+from jaxchem.parse import table
+from jaxchem.solvers import Integrator
+from jaxchem.solvers.sparse import SparseLU, prefers_sparse
+
+PATHS = pytest.mark.parametrize("adjoint", ["reverse", "direct"])  # the kernel's, diffrax's
+
+
+# Negative concentrations
+
+
+@PATHS
+def test_dips_below_zero(adjoint):
+    """A tolerance far above the trace species of a dark cloud lets them dip, if they may."""
+    network, ts = jaxchem.load("osu29"), np.geomspace(32.0, 3e15, 100)
+    k = network.rates(temperature=50.0, cosmic_ray_rate=1e-16)
+    how = {"rtol": 0.1, "atol": 1e-4, "method": "rodas3", "adjoint": adjoint, "t0": 1.0}
+    lowest = {
+        negative: jaxchem.solve(network, k, state("osu29"), ts, negative=negative, **how).ys.min()
+        for negative in ("allow", "reject", "project")
+    }
+    assert lowest["allow"] < -1e-4
+    assert lowest["reject"] >= -1e-4
+    assert lowest["project"] == 0
+
+
+@pytest.mark.parametrize("adjoint", ["reverse", "forward", "direct"])
+def test_derivatives_of_projected_states(adjoint):
+    """With steps that nothing steers, differences are exact."""
+    network = table.loads(CHAIN)
+    y0, ts = jnp.array([1.0, 0.2, 0.1, 0.0]), jnp.array([8.0])
+    how = {
+        **{"rtol": 1.0, "atol": 1e9, "dt0": 2.0, "method": "rodas3", "negative": "project"},
+        **{"adjoint": adjoint, "max_steps": 64},
+    }
+
+    def end(log_k):
+        return jaxchem.solve(network, jnp.exp(log_k), y0, ts, **how).ys[0]
+
+    log_k = jnp.log(network.rates())
+    by_mode = (jax.jacrev if adjoint == "reverse" else jax.jacfwd)(end)(log_k)
+    step = 1e-6 * jnp.eye(len(log_k))
+    ends = jax.vmap(lambda d: end(log_k + d))(jnp.concatenate([step, -step]))
+    differences = (ends[: len(log_k)] - ends[len(log_k) :]).T / 2e-6
+    assert (end(log_k) == 0).sum() == 1  # A is; and it is what the rest comes from
+    np.testing.assert_allclose(by_mode, differences, atol=1e-8)
+    assert np.abs(differences).max() > 0.01
+
+
+def test_projection_wants_a_rosenbrock_method():
+    with pytest.raises(ValueError, match=r"negative='project' is for Rosenbrock methods"):
+        Integrator(method="kvaerno5", negative="project")
+
+
+# Retries
+
+
+@PATHS
+def test_failed_members_are_tried_again(adjoint):
+    """A solve that has too few steps is done by the next rung; its neighbour stays as it was."""
+    network, ts = jaxchem.load("robertson"), jnp.array([1.0, 1e3])
+    y0 = jnp.stack([state("robertson"), jnp.array([0.0, 0.0, 1.0])])
+    short = Integrator(rtol=1e-6, max_steps=16, adjoint=adjoint)
+    long = short.replace(max_steps=512)
+
+    def solve(integrator):
+        return jax.jit(
+            jax.vmap(
+                lambda y: jaxchem.solve(
+                    network, network.rates(), y, ts, integrator=integrator, throw=False
+                )
+            )
+        )(y0)
+
+    first, mended, direct = map(solve, (short, short.replace(retries=[long]), long))
+    failed = np.asarray(first.result != diffrax.RESULTS.successful)
+    np.testing.assert_array_equal(failed, [True, False])
+    np.testing.assert_array_equal(mended.ys, direct.ys)
+    taken = [np.asarray(s.stats["num_steps"]) for s in (first, direct, mended)]
+    np.testing.assert_array_equal(taken[2], taken[0] + failed * taken[1])
+
+
+@PATHS
+def test_gradient_through_a_retry(adjoint):
+    network, ts = jaxchem.load("robertson"), jnp.array([1.0, 1e3])
+    short = Integrator(rtol=1e-6, max_steps=16, adjoint=adjoint)
+    long = short.replace(max_steps=512)
+
+    def end(k, integrator):
+        how = {"integrator": integrator, "throw": False}
+        return jaxchem.solve(network, k, state("robertson"), ts, **how).ys[-1, 0]
+
+    k = network.rates()
+    ours, theirs = (jax.jit(jax.grad(end))(k, i) for i in (short.replace(retries=[long]), long))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_the_ladder():
+    tight, other = jaxchem.ladder(Integrator(rtol=1e-4, max_steps=50))
+    assert np.isclose(tight.rtol, 1e-6) and tight.max_steps == 50
+    assert other.method != tight.method and other.max_steps == 500
+
+
+# Sparse LU
+
+
+@pytest.mark.parametrize("name", ["robertson", "pollu", "aoxid", "osu29"])
+def test_sparse_solutions_against_numpy(name):
+    """Of the matrix and of its transpose, alone and in batches of batches."""
+    network, random = jaxchem.load(name), np.random.default_rng(0)
+    size = len(network.species)
+    matrix = network.pattern() * random.uniform(-1, 1, (2, 3, size, size)) + size * np.eye(size)
+    right = random.uniform(-1, 1, (2, 3, size))
+    solver = SparseLU(network.structure)
+
+    def solve(matrix, right):
+        return lx.linear_solve(lx.MatrixLinearOperator(matrix), right, solver).value
+
+    def transposed(matrix, right):
+        return jax.vjp(lambda right: solve(matrix, right), right)[1](right)[0]
+
+    many, many_transposed = (jax.jit(jax.vmap(jax.vmap(f))) for f in (solve, transposed))
+    expected = np.linalg.solve(matrix, right[..., None])[..., 0]
+    np.testing.assert_allclose(many(matrix, right), expected, rtol=1e-10, atol=1e-13)
+    turned = np.linalg.solve(np.swapaxes(matrix, -1, -2), right[..., None])[..., 0]
+    np.testing.assert_allclose(many_transposed(matrix, right), turned, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(solve(matrix[0, 0], right[0, 0]), expected[0, 0], atol=1e-13)
+
+
+@settings(max_examples=15, deadline=None)
+@given(example=examples(), seed=st.integers(0, 2**16))
+def test_sparse_solutions_of_any_network(example, seed):
+    network, random = table.loads(example.text), np.random.default_rng(seed)
+    size = len(network.species)
+    matrix = network.pattern() * random.uniform(-1, 1, (size, size)) + size * np.eye(size)
+    right = random.uniform(-1, 1, size)
+    solver = SparseLU(network.structure)
+    ours = lx.linear_solve(lx.MatrixLinearOperator(jnp.asarray(matrix)), right, solver).value
+    np.testing.assert_allclose(ours, np.linalg.solve(matrix, right), rtol=1e-10, atol=1e-13)
+
+
+def test_sparse_where_there_is_little_fill():
+    assert prefers_sparse(jaxchem.load("pollu").structure)
+    assert not prefers_sparse(jaxchem.load("osu29").structure)
+
+
+@pytest.mark.parametrize("adjoint", ["forward", "reverse"])
+def test_sparse_and_dense_integrations_agree(adjoint):
+    """With rates that vary in time, which no compiled kernel takes; derivatives too."""
+    network, ts = jaxchem.load("pollu"), jnp.array([1.0, 60.0])
+
+    def end(factor, linear_solver):
+        k = network.rates()
+        how = {"linear_solver": linear_solver, "rtol": 1e-6, "adjoint": adjoint, "max_steps": 512}
+        sun = lambda t, y: k * factor * (1 + 0.5 * jnp.sin(t / 10))  # noqa: E731
+        return jnp.log(jaxchem.solve(network, sun, state("pollu"), ts, **how).ys[-1])
+
+    mode = jax.jacfwd if adjoint == "forward" else jax.jacrev
+    for function in (end, mode(end)):
+        run = jax.jit(function, static_argnums=1)
+        sparse, dense = run(1.1, "sparse"), run(1.1, "dense")
+        np.testing.assert_allclose(sparse, dense, rtol=1e-6, atol=1e-8)
