@@ -174,6 +174,17 @@ def test_own_configuration_and_sweep(site, tmp_path):
         assert metrics["err_k"] < 1e-3
 
 
+def test_sweep_by_a_cluster_launcher(site, tmp_path):
+    """Jobs that submitit starts, here on this machine instead of a cluster's."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    sweep = ["seed=0,1", "hydra/launcher=submitit_local", "hydra.sweep.dir=sweep"]
+    command(site, tmp_path, "-m", *ROBERTSON, "stages.order=[regress]", *sweep)
+    for job in ("0", "1"):
+        metrics = json.loads((tmp_path / "sweep" / job / "metrics.json").read_text())
+        assert metrics["err_k"] < 1e-3
+    assert list((tmp_path / "sweep" / ".submitit").glob("*/*_log.out"))
+
+
 def test_bad_command_lines(site, tmp_path):
     """Each says what is wrong and fails."""
     output = command(site, tmp_path, *ROBERTSON, "stages.trajectory.stps=2", status=1)
