@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from .solvers.cell import compilable
 from .solvers.integrator import check_times
 from .solvers.native import RESULTS
 
-__all__ = ["Ensemble", "solve_ensemble"]
+__all__ = ["Ensemble", "generate_ensemble", "solve_ensemble"]
 
 FAILURES = ("solved", "too many steps", "step too small", "not finite", "failed")
 """What the numbers of `Ensemble.result` mean."""
@@ -138,6 +138,45 @@ def solve_ensemble(
                 for name in ("result", "steps", "retried"):
                     getattr(found, name)[where] = kept[name].values
     return found
+
+
+def generate_ensemble(
+    network: Network,
+    y0: Float[np.ndarray, "N S"],
+    conditions: Mapping[str, Float[np.ndarray, " N"]],
+    ts: Float[np.ndarray, " T"],
+    *,
+    t0: float = 0.0,
+    progress: bool = True,
+    **settings: Any,
+) -> tuple[Any, Int[np.ndarray, " F"]]:
+    """Trajectories of many cells under conditions of their own, to train emulators on.
+
+    Args:
+        network: the reactions.
+        y0: initial states.
+        conditions: name -> one value a cell; those that the rates do not need are kept as well.
+        ts: output times.
+        t0: time of the initial states.
+        progress: show a bar.
+        **settings: of `solve_ensemble`.
+
+    Returns:
+        A dataset of the cells that were solved, with `given(case, condition)`, and the numbers of
+        those that were not.
+    """
+    values = {name: jnp.asarray(v) for name, v in conditions.items()}
+    k = jax.jit(jax.vmap(lambda one: network.rates(**one)))(values)
+    found = solve_ensemble(network, np.asarray(k), y0, ts, t0=t0, progress=progress, **settings)
+    good = found.result == 0
+    assert found.ys is not None
+    dataset = to_dataset(
+        network, (ts, found.ys[good]), y0=y0[good], t0=t0, provenance="jaxchem.solve_ensemble"
+    )
+    given = np.stack([np.asarray(v)[good] for v in conditions.values()], axis=1)
+    dataset["given"] = (("case", "condition"), given)
+    dataset = dataset.assign_coords(condition=np.asarray(list(conditions), dtype=object))
+    return dataset, np.flatnonzero(~good)
 
 
 def _order(network: Network, k: Any, y0: Any, integrator: Integrator) -> Int[np.ndarray, " N"]:

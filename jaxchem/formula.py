@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["CHARGE", "ELEMENTS", "parse_formula"]
+__all__ = ["CHARGE", "ELEMENTS", "STANDARD_WEIGHTS", "parse_formula"]
 
 CHARGE = "charge"
 
@@ -13,6 +13,13 @@ ELEMENTS = frozenset(
     Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U
     """.split()
 )
+STANDARD_WEIGHTS = {
+    **{"H": 1.008, "He": 4.0026, "C": 12.011, "N": 14.007, "O": 15.999, "Na": 22.990},
+    **{"Mg": 24.305, "Si": 28.085, "P": 30.974, "S": 32.06, "Cl": 35.45, "Fe": 55.845},
+    **{"Br": 79.904, "I": 126.904, "charge": -0.000549},
+}
+"""Standard atomic weights [g/mol] (IUPAC 2021, abridged), and the electron's by its charge."""
+
 _ELECTRON = frozenset({"e", "e-", "E", "E-", "electron"})
 _ATOM = re.compile(r"([A-Z][a-z]?)(\d*)")
 _CHARGE = re.compile(r"(\++|-+)$")

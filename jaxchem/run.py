@@ -118,13 +118,13 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
             raise ValueError(f"stages.order names {name!r}; defined stages: {defined}.")
     if not cfg.stages.order:
         raise ValueError("stages.order is empty; name at least one stage.")
-    problem, dataset, data = _prepare(cfg, plain, folder, progress)
+    problem, held, data = _prepare(cfg, plain, folder, progress)
     metrics, model, deviation, prediction = _run_stages(
-        cfg, plain, folder, problem, data, dataset, progress
+        cfg, plain, folder, problem, data, held, progress
     )
-    _conclude(folder, problem, dataset, model, metrics, deviation, prediction)
+    _conclude(folder, problem, held, model, metrics, deviation, prediction)
     log.info("done in %.0f s: %s", time.monotonic() - started, folder)
-    for name in ("err_k", "k_err", "err_y", "drift"):
+    for name in ("err_k", "k_err", "err_y", "drift", "rmse", "mean_dex", "p99_dex"):
         if name in metrics:
             log.info("%s = %.3e", name, metrics[name])
     return metrics.get(cfg.metric)
@@ -168,10 +168,14 @@ def _digest(*parts: Any) -> str:
 
 
 def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
-    """The problem, the labelled trajectories and what is observed of them."""
+    """The problem, the trajectories that results are measured on, and what is observed.
+
+    Without `data.split` the observed cases are those that results are measured on.
+    """
     import numpy as np
 
     from .dataset import generate, observe, read, sample, times, write
+    from .ensemble import generate_ensemble
     from .stages import Problem
 
     network = _build(cfg.network)
@@ -196,6 +200,19 @@ def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
     elif settings["path"]:
         file = Path(hydra.utils.to_absolute_path(settings["path"]))
         dataset = read(file, network, time_scale=settings["time_scale"])
+    elif "draw" in settings:
+        y0, given = _build(cfg.data.draw)(network, seed=cfg.seed)
+        dataset, failed = generate_ensemble(
+            network,
+            y0,
+            given,
+            times(**settings["times"]),
+            t0=settings["t0"],
+            progress=progress,
+            **settings["solver"],
+        )
+        if len(failed):
+            log.warning("data: %d of %d cells failed and are left out", len(failed), len(y0))
     else:
         y0 = sample(
             network,
@@ -217,7 +234,26 @@ def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
     dataset.attrs["fingerprint"] = mark
     dataset.attrs["configuration"] = OmegaConf.to_yaml(cfg, resolve=True)
     write(dataset, path)
-    data = observe(dataset, network, seed=cfg.seed, **settings["observe"])
+    held = seen = dataset
+    if settings["test_path"]:
+        held = read(Path(hydra.utils.to_absolute_path(settings["test_path"])), network)
+        if settings["split"]:
+            raise ValueError("data.split and data.test_path exclude one another; set one to null.")
+        if not np.allclose(held["time"].values, dataset["time"].values, rtol=1e-9):
+            raise ValueError(
+                f"data.test_path={settings['test_path']} has other times than the data to learn "
+                "from; give it the same data.times."
+            )
+    if settings["split"]:
+        order = np.random.default_rng(0).permutation(dataset.sizes["case"])
+        tested = round(settings["split"] * len(order))
+        if not 0 < tested < len(order):
+            raise ValueError(
+                f"data.split={settings['split']} of {len(order)} cases leaves none to train on or "
+                "none to test on."
+            )
+        held, seen = dataset.isel(case=order[:tested]), dataset.isel(case=order[tested:])
+    data = observe(seen, network, seed=cfg.seed, **settings["observe"])
     log.info(
         "%s: %d species, %d reactions (%d given); %d cases, %d of %d times observed",
         network.name,
@@ -228,7 +264,7 @@ def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
         len(data.ts),
         dataset.sizes["time"],
     )
-    return problem, dataset, data
+    return problem, held, data
 
 
 def _run_stages(
@@ -248,13 +284,20 @@ def _run_stages(
     import jax
 
     from . import checkpoint, models
-    from .dataset import label_history, write
-    from .stages import Resume, evaluate
+    from .dataset import given, label_history, write
+    from .stages import Resume, evaluate, evaluate_emulator
 
     ts, truth = dataset["time"].values, dataset["concentration"].values
     y0, t0 = dataset["initial"].values, float(dataset.attrs["t0"])
     base = _digest({n: v for n, v in plain.items() if n not in ("stages", "name", "metric")})
+    conditions = jax.numpy.asarray(given(dataset))
     key = jax.random.key(cfg.seed)
+
+    def judge(model: Any) -> tuple[dict[str, float], Any]:
+        if isinstance(model, (models.Conserved, *models.EMULATORS.values())):
+            return evaluate_emulator(problem.network, model, data, ts, truth, y0, conditions)
+        return evaluate(problem, model, ts, truth, y0, t0)
+
     model, deviation, prediction, metrics = None, None, None, {}
     for position, name in enumerate(cfg.stages.order):
         # what a stage does depends on its settings and on the stages before it
@@ -283,7 +326,7 @@ def _run_stages(
             )
             model = result.model
             deviation = None if result.deviation is None else result.deviation.tolist()
-            scores, prediction = evaluate(problem, model, ts, truth, y0, t0)
+            scores, prediction = judge(model)
             found = {**scores, **result.metrics}
             write(label_history(result.history), folder / name / "history.nc")
             models.save(done, model, fingerprint=base, metrics=found, deviation=deviation)
@@ -292,12 +335,13 @@ def _run_stages(
         if position == len(cfg.stages.order) - 1:
             metrics = {**found, **metrics}
     if prediction is None:
-        _, prediction = evaluate(problem, model, ts, truth, y0, t0)
+        _, prediction = judge(model)
     return metrics, model, deviation, prediction
 
 
 def _summary(metrics: dict[str, float]) -> str:
     names = ("err_k", "k_err", "max_err_k", "err_y", "err_dy", "identified", "failed")
+    names += ("rmse", "mean_dex", "p99_dex", "max_dex")
     return ", ".join(f"{n} {metrics[n]:.3g}" for n in names if n in metrics)
 
 

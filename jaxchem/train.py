@@ -3,6 +3,7 @@
 JAX arrays of floating point in a model are its parameters; NumPy arrays are constants.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from tqdm import tqdm
 
 from . import checkpoint
+from .soap import soap
 
-__all__ = ["adam", "fit", "trainable"]
+__all__ = ["adam", "fit", "scheduled", "trainable"]
 
 Model = TypeVar("Model")
 
@@ -60,6 +62,36 @@ def adam(
     if patience is not None:
         parts.append(optax.contrib.reduce_on_plateau(factor=factor, patience=patience))
     return optax.with_extra_args_support(optax.chain(*parts))
+
+
+def scheduled(
+    name: str,
+    learning_rate: float,
+    *,
+    steps: int,
+    last: float = 0.0,
+    warm_up: int = 100,
+    refresh: int = 10,
+) -> optax.GradientTransformationExtraArgs:
+    """An optimiser whose rate rises linearly and then falls as a cosine.
+
+    Args:
+        name: ``"adam"`` or ``"soap"``.
+        learning_rate: the highest.
+        steps: until it is `last`.
+        last: the rate at the end.
+        warm_up: steps of its rise; at most a tenth of all.
+        refresh: steps from one refresh of SOAP's bases to the next.
+
+    Raises:
+        ValueError: an unknown optimiser.
+    """
+    known = {"adam": optax.adam, "soap": functools.partial(soap, every=refresh)}
+    if name not in known:
+        raise ValueError(f"unknown optimiser {name!r}; known: {', '.join(known)}.")
+    rise = min(warm_up, steps // 10)
+    rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, rise, steps, last)
+    return optax.with_extra_args_support(known[name](rate))
 
 
 def fit(
@@ -163,8 +195,8 @@ def fit(
             choose(jnp.minimum(2 * state.shrink, 1), state.shrink / 2, state.shrink),
             jnp.where(good | stuck, 0, state.refused + 1),
             state.step + 1,
-            state.loss.at[state.step].set(value),
-            state.gradient_norm.at[state.step].set(norm),
+            state.loss.at[state.step].set(value.astype(state.loss.dtype)),
+            state.gradient_norm.at[state.step].set(norm.astype(state.gradient_norm.dtype)),
         )
 
     @jax.jit

@@ -69,6 +69,8 @@ def two_steps(name):
         if key in cfg.stages[stage]
     ]
     points = max([cfg.stages[s].get("window") or 0 for s in cfg.stages.order]) + 1
+    if "draw" in cfg.data:
+        short.append("data.draw.cases=20")
     cases = max([cfg.stages[s].get("cases") or 1 for s in cfg.stages.order])
     return [*short, f"data.cases={cases}", f"data.times.points={max(points, 8)}"]
 

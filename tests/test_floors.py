@@ -17,7 +17,7 @@ FLOORS = {
             ("network", "parse"),
             ("kinetics", "thermal"),
             ("solvers",),
-            ("dataset", "train", "losses"),
+            ("dataset", "soap", "train", "losses", "baselines"),
             ("ensemble",),
             ("models",),
             ("stages", "plot"),
@@ -32,7 +32,7 @@ HOMES = {
     "hydra": ("run",),
     "omegaconf": ("run",),
     "xarray": ("dataset", "plot"),
-    "optax": ("train", "stages"),
+    "optax": ("soap", "train", "stages"),
 }
 """Library -> the only modules that import it."""
 

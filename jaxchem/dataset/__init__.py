@@ -1,5 +1,7 @@
 """Trajectories as labelled data: labels, files, generation, and what of them is observed."""
 
+from .design import dark_cloud as dark_cloud
+from .design import draw as draw
 from .files import read as read
 from .files import read_history as read_history
 from .files import write as write
@@ -10,5 +12,6 @@ from .labels import label_estimate as label_estimate
 from .labels import label_history as label_history
 from .labels import to_dataset as to_dataset
 from .observation import Observations as Observations
+from .observation import given as given
 from .observation import observe as observe
 from .store import Store as Store

@@ -31,7 +31,8 @@ def read(path: str | Path, network: Network, *, time_scale: float = 1.0) -> xr.D
 
     NetCDF is what `write` makes. A CSV file is one case: a header of ``time`` and species names,
     then one row a time (a leading ``#`` is ignored). An NPZ file has `time` (or `time_s`),
-    `species` and `concentration`, [T, S] or [case, T, S]. Species that the file lacks are zero.
+    `species` and `concentration` (or `log10n`), [T, S] or [case, T, S]. Species that the file lacks
+    are zero.
 
     Args:
         path: the file.
@@ -82,6 +83,10 @@ def read(path: str | Path, network: Network, *, time_scale: float = 1.0) -> xr.D
         network, (ts, full), y0=initial, t0=t0, provenance=f"read from {path.name}"
     )
     kept = ("conditions", "provenance", "fingerprint", "configuration")
+    if path.suffix == ".nc":
+        with xr.open_dataset(path, engine="h5netcdf") as kept_file:
+            if "given" in kept_file:
+                dataset["given"] = kept_file["given"].load()
     dataset.attrs.update({name: attrs[name] for name in kept if attrs.get(name)})
     return dataset
 
@@ -160,6 +165,10 @@ def _read_npz(path: Path) -> _Content:
         raise ValueError(f"{path}: not a readable NPZ file ({error}).") from error
     if "time_s" in arrays:
         arrays.setdefault("time", arrays["time_s"])
+    if "t_s" in arrays:
+        arrays.setdefault("time", arrays["t_s"])
+    if "log10n" in arrays:
+        arrays.setdefault("concentration", 10.0 ** arrays["log10n"].astype(float))
     for name in ("time", "species", "concentration"):
         if name not in arrays:
             raise ValueError(f"{path}: no array {name!r}; it has {', '.join(arrays)}.")

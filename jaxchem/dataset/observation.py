@@ -25,6 +25,7 @@ class Observations(eqx.Module):
         operator: [O, S] maps a state to what is observed of it.
         y0: [case, S] initial states at `t0`, taken as known.
         t0: time of the initial states.
+        conditions: [case, C] what each case was made under, where that varies.
         labels: what each of the O observables is.
         noise: relative standard deviation of the observations, 0 for exact ones.
     """
@@ -34,6 +35,7 @@ class Observations(eqx.Module):
     operator: Float[Array, "O S"]
     y0: Float[Array, "case S"]
     t0: Float[Array, ""]
+    conditions: Float[Array, "case C"]
     labels: tuple[str, ...] = eqx.field(static=True)
     noise: float = eqx.field(static=True)
 
@@ -43,8 +45,8 @@ class Observations(eqx.Module):
             return self
         if not 1 <= cases <= len(self.y0):
             raise ValueError(f"{cases} cases are wanted, but {len(self.y0)} are observed.")
-        kept = (self.values[:cases], self.y0[:cases])
-        return eqx.tree_at(lambda d: (d.values, d.y0), self, kept)
+        kept = (self.values[:cases], self.y0[:cases], self.conditions[:cases])
+        return eqx.tree_at(lambda d: (d.values, d.y0, d.conditions), self, kept)
 
     @property
     def states(self) -> Float[Array, "case T S"]:
@@ -109,9 +111,18 @@ def observe(
         operator=jnp.asarray(operator, dtype=float),
         y0=jnp.asarray(np.repeat(chosen["initial"].values, repeats, axis=0), dtype=float),
         t0=jnp.asarray(dataset.attrs["t0"], dtype=float),
+        conditions=jnp.asarray(np.repeat(given(chosen), repeats, axis=0), dtype=float),
         labels=labels,
         noise=float(noise),
     )
+
+
+def given(dataset: xr.Dataset) -> np.ndarray:
+    """[case, C] the conditions that vary from case to case; there may be none."""
+    if "given" not in dataset:
+        return np.zeros((dataset.sizes["case"], 0))
+    values = dataset["given"].transpose("case", "condition").values
+    return values[:, np.ptp(values, axis=0) > 0]
 
 
 def _operator(network: Network, species: str | Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:

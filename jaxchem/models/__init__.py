@@ -12,21 +12,46 @@ import numpy as np
 from .. import checkpoint
 from ..parse import table
 from ..solvers import Integrator
+from .conserve import Conserved as Conserved
+from .conserve import conserve as conserve
+from .conserve import conserved as conserved
 from .crnn import CRNN as CRNN
+from .flow_map import FlowMap as FlowMap
+from .latent import Latent as Latent
 from .neural_ode import NeuralODE as NeuralODE
 
-__all__ = ["CRNN", "NeuralODE", "load_model", "save"]
+__all__ = [
+    "CRNN",
+    "Conserved",
+    "FlowMap",
+    "Latent",
+    "NeuralODE",
+    "conserve",
+    "conserved",
+    "load_model",
+    "save",
+]
+
+EMULATORS: dict[str, type[FlowMap] | type[Latent]] = {"flow_map": FlowMap, "latent": Latent}
+"""Models that are rebuilt from their `settings`."""
 
 
 def _integrator_settings(integrator: Integrator) -> dict[str, Any]:
     values = {f.name: getattr(integrator, f.name) for f in dataclasses.fields(integrator)}
+    values["retries"] = [_integrator_settings(rung) for rung in integrator.retries]
     return {n: np.asarray(v).tolist() if eqx.is_array_like(v) else v for n, v in values.items()}
 
 
 def _describe(model: Any) -> dict[str, Any]:
     """What is needed, besides the arrays, to build a model of the same shape."""
+    if isinstance(model, Conserved):
+        shape = list(np.shape(model.composition))
+        return {"family": "conserved", "shape": shape, "inner": _describe(model.model)}
+    for family, kind in EMULATORS.items():
+        if isinstance(model, kind):
+            return {"family": family, "settings": dict(model.settings)}
     if not isinstance(model, CRNN | NeuralODE):
-        raise ValueError(f"cannot save a {type(model).__name__}; known: CRNN, NeuralODE.")
+        raise ValueError(f"cannot save a {type(model).__name__}; known: {', '.join(__all__[:5])}.")
     settings = {"integrator": _integrator_settings(model.integrator)}
     if isinstance(model, CRNN):
         return {"family": "crnn", "network": table.dumps(model.network), **settings}
@@ -48,8 +73,17 @@ def _activation_name(activation: Any) -> str:
     return getattr(activation, "__name__", "gelu")
 
 
+def _integrator(settings: dict[str, Any]) -> Integrator:
+    rungs = [_integrator(rung) for rung in settings.get("retries", [])]
+    return Integrator(**{**settings, "retries": rungs})
+
+
 def _rebuild(header: dict[str, Any]) -> Any:
-    integrator = Integrator(**header["integrator"])
+    if header["family"] == "conserved":
+        return Conserved(_rebuild(header["inner"]), np.zeros(header["shape"]))
+    if header["family"] in EMULATORS:
+        return EMULATORS[header["family"]](**header["settings"], key=jax.random.key(0))
+    integrator = _integrator(header["integrator"])
     if header["family"] == "crnn":
         network = table.loads(header["network"])
         return CRNN(network, jnp.zeros(len(network.equations)), integrator=integrator)

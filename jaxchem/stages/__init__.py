@@ -6,7 +6,11 @@ from .base import Resume as Resume
 from .base import new_crnn as new_crnn
 from .base import new_neural_ode as new_neural_ode
 from .derivative import derivative as derivative
+from .emulate import emulate as emulate
+from .emulate import new_flow_map as new_flow_map
+from .emulate import new_latent as new_latent
 from .evaluate import evaluate as evaluate
+from .evaluate import evaluate_emulator as evaluate_emulator
 from .infer import infer as infer
 from .regress import regress as regress
 from .trajectory import trajectory as trajectory

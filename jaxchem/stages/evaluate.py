@@ -8,13 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..baselines import BASELINES
+from ..dataset import Observations
 from ..kinetics import tendency
-from ..metrics import conservation_drift, scaled_mse
+from ..metrics import conservation_drift, emulation_scores, scaled_mse
 from ..models import CRNN
+from ..network import Network
 from ..scale import span
 from .base import Problem, integrate, rate_metrics
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "evaluate_emulator"]
 
 
 def evaluate(
@@ -67,3 +70,67 @@ def evaluate(
             modelled = jax.jit(jax.vmap(lambda y: model.field(0.0, y)))(truth[-1])
         metrics["err_dy"] = float(scaled_mse(modelled, exact, span(exact)[1]))
     return metrics, np.asarray(prediction)
+
+
+MOST_FITTED = 2000
+"""Trajectories that the polynomial and the Gaussian process see: their cost grows fast."""
+
+
+def evaluate_emulator(
+    network: Network,
+    model: Any,
+    data: Observations,
+    ts: Float[Array, " T"],
+    truth: Float[Array, "case T S"],
+    y0: Float[Array, "case S"],
+    conditions: Float[Array, "case C"],
+    *,
+    floor: float = 1e-99,
+) -> tuple[dict[str, float], Float[np.ndarray, "case T S"]]:
+    """Measures an emulator on trajectories that it has not seen, beside trivial ones.
+
+    Args:
+        network: what reacts.
+        model: `(y0, conditions, ts) -> y`.
+        data: what it was trained on, for the scale of `rmse` and for the baselines.
+        ts: output times.
+        truth: the trajectories.
+        y0: their initial states.
+        conditions: what they were made under.
+        floor: concentrations are compared from here up.
+
+    Returns:
+        `metrics.emulation_scores` of the model, its `drift`, and the scores of each baseline as
+        `NAME/...`; and the predicted trajectories.
+    """
+    run = jax.jit(jax.vmap(model, in_axes=(0, 0, None)))
+    times = jnp.asarray(ts)
+    blocks = [slice(i, i + 1024) for i in range(0, len(y0), 1024)]
+    parts = [run(jnp.asarray(y0[b]), jnp.asarray(conditions[b]), times) for b in blocks]
+    prediction = np.concatenate([np.asarray(part) for part in parts])
+
+    def logs(values: Any) -> np.ndarray:
+        return np.log10(np.maximum(np.asarray(values, dtype=float), floor))
+
+    exact, seen = logs(truth), logs(data.states)
+    limits = float(seen.min()), float(seen.max())
+    scores = emulation_scores(jnp.asarray(logs(prediction)), jnp.asarray(exact), *limits)
+    if network.balanced:
+        drift = conservation_drift(
+            jnp.asarray(network.conserved), jnp.asarray(prediction), jnp.asarray(y0)
+        )
+        scores["drift"] = float(jnp.max(jnp.abs(drift)))
+    inputs = [
+        logs(np.concatenate([np.asarray(a), np.asarray(b)], axis=1))
+        for a, b in ((data.y0, data.conditions), (y0, conditions))
+    ]
+    varied = np.ptp(inputs[0], axis=0) > 1e-9
+    for name, baseline in BASELINES.items():
+        few = slice(MOST_FITTED if name in ("chebyshev", "gaussian_process") else None)
+        try:
+            guess = baseline(inputs[0][few, varied], seen[few], inputs[1][:, varied])
+        except ValueError:  # too few trajectories, or too many, for this one
+            continue
+        found = emulation_scores(jnp.asarray(guess), jnp.asarray(exact), *limits)
+        scores |= {f"{name}/{key}": value for key, value in found.items()}
+    return scores, prediction

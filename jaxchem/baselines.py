@@ -1,0 +1,254 @@
+"""Trivial emulators, from inputs to fields of log10 abundances, and the errors they leave.
+
+A learned emulator is worth its training only where it beats these. Each takes the inputs
+[N, D] and fields [N, ...] of the training trajectories and the inputs [M, D] of others, and gives
+their fields [M, ...]. The inputs are standardised over the training set; those that do not vary,
+and those that are linear combinations of earlier ones, are left out.
+"""
+
+from collections.abc import Callable
+from itertools import combinations_with_replacement
+from math import comb
+
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import cho_solve, cholesky, solve_triangular, svd
+from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
+
+__all__ = [
+    "BASELINES",
+    "chebyshev",
+    "field_errors",
+    "gaussian_process",
+    "nearest_neighbour",
+    "train_mean",
+]
+
+Array = np.ndarray
+
+# training trajectories of a Gaussian process: the kernel is N x N, its factor takes N^3 / 3
+_MOST = 5000
+# in standard deviations of the inputs: from a tenth of the box to nearly linear
+_LENGTHS = np.geomspace(1 / 8, 16, 15)
+
+
+def train_mean(
+    inputs_train: Float[Array, "N D"],
+    fields_train: Float[Array, "N *F"],
+    inputs_test: Float[Array, "M D"],
+) -> Float[Array, "M *F"]:
+    """The mean of the training fields, whatever the input."""
+    mean = np.mean(fields_train, axis=0, keepdims=True, dtype=float)
+    return np.repeat(mean, len(inputs_test), axis=0)
+
+
+def nearest_neighbour(
+    inputs_train: Float[Array, "N D"],
+    fields_train: Float[Array, "N *F"],
+    inputs_test: Float[Array, "M D"],
+) -> Float[Array, "M *F"]:
+    """The field of the training trajectory whose standardised inputs are closest.
+
+    Raises:
+        ValueError: no input varies.
+    """
+    train, test = _standardised(inputs_train, inputs_test)
+    return np.asarray(fields_train, float)[KDTree(train).query(test)[1]]
+
+
+def chebyshev(
+    inputs_train: Float[Array, "N D"],
+    fields_train: Float[Array, "N *F"],
+    inputs_test: Float[Array, "M D"],
+    *,
+    degree: int | None = None,
+) -> Float[Array, "M *F"]:
+    """Least squares in Chebyshev polynomials of the inputs, up to a total degree.
+
+    The training range of each input becomes [-1, 1]; outside it a polynomial extrapolates badly.
+
+    Args:
+        inputs_train: inputs of the training trajectories.
+        fields_train: their fields.
+        inputs_test: inputs of the fields wanted.
+        degree: total degree. `None` takes the one with the smallest leave-one-out error in the
+            training set, of those with at least two trajectories a term.
+
+    Raises:
+        ValueError: no input varies, or there are fewer trajectories than terms.
+    """
+    train, test = _standardised(inputs_train, inputs_test)
+    low, high = train.min(axis=0), train.max(axis=0)
+    train, test = (2 * (x - low) / (high - low) - 1 for x in (train, test))
+    count, width = train.shape
+    fields = np.reshape(fields_train, (count, -1)).astype(float)
+
+    if degree is None:
+        degrees = [0]
+        while 2 * comb(width + degrees[-1] + 1, width) <= count:
+            degrees.append(degrees[-1] + 1)
+    elif count < comb(width + degree, width):
+        raise ValueError(
+            f"A polynomial of degree {degree} in {width} inputs has "
+            f"{comb(width + degree, width)} terms, but there are only {count} trajectories."
+        )
+    else:
+        degrees = [degree]
+
+    least, best = np.inf, (0, np.empty(0))
+    for d in degrees:
+        left, sizes, right = svd(_polynomials(train, d), full_matrices=False)
+        # inputs on a curved surface make terms nearly dependent: the shortest solution counts
+        rank = np.sum(sizes > count * np.finfo(float).eps * sizes[0])
+        left, sizes, right = left[:, :rank], sizes[:rank], right[:rank]
+        parts = left.T @ fields
+        # the error at a trajectory that the fit has not seen follows from its leverage
+        free = np.maximum(1 - np.sum(left**2, axis=1), np.finfo(float).eps)
+        error = np.mean(((fields - left @ parts) / free[:, None]) ** 2)
+        if error < least:
+            least, best = error, (d, right.T @ (parts / sizes[:, None]))
+    degree, coefficients = best
+    return (_polynomials(test, degree) @ coefficients).reshape(-1, *np.shape(fields_train)[1:])
+
+
+def gaussian_process(
+    inputs_train: Float[Array, "N D"],
+    fields_train: Float[Array, "N *F"],
+    inputs_test: Float[Array, "M D"],
+    *,
+    length: float | None = None,
+    nugget: float = 1e-8,
+) -> Float[Array, "M *F"]:
+    """Mean of a Gaussian process with the kernel exp(-r^2 / (2 length^2)), about the mean field.
+
+    All values of a field share the kernel and its amplitude (Rasmussen and Williams, Gaussian
+    Processes for Machine Learning, 2006, sections 2.2 and 5.4.1).
+
+    Args:
+        inputs_train: inputs of the training trajectories.
+        fields_train: their fields.
+        inputs_test: inputs of the fields wanted.
+        length: in standard deviations of the inputs. `None` takes the one with the largest
+            marginal likelihood of a geometric series.
+        nugget: variance of the noise over that of the process. It keeps the kernel, nearly
+            singular for a long length, positive definite.
+
+    Raises:
+        ValueError: no input varies, the kernel is not positive definite, or there are too many
+            trajectories for an exact solution.
+    """
+    train, test = _standardised(inputs_train, inputs_test)
+    count = len(train)
+    if count > _MOST:
+        raise ValueError(
+            f"{count} trajectories are too many for an exact Gaussian process (at most {_MOST}): "
+            "its kernel has as many rows and columns, and factoring it takes their cube. Give a "
+            "part of the training set."
+        )
+    fields = np.reshape(fields_train, (count, -1)).astype(float)
+    mean = fields.mean(axis=0)
+    distances = cdist(train, train, "sqeuclidean")
+
+    def factor(length: float) -> Array:
+        kernel = np.exp(-distances / (2 * length**2))
+        return cholesky(kernel + nugget * np.eye(count), lower=True)
+
+    def cost(length: float) -> float:
+        """-log of the marginal likelihood at the best amplitude, over half the values."""
+        root = factor(length)
+        white = solve_triangular(root, fields - mean, lower=True)
+        amplitude = np.mean(white**2) + np.finfo(float).tiny
+        return float(np.log(amplitude) + 2 * np.mean(np.log(np.diag(root))))
+
+    if length is None:
+        length = float(min(_LENGTHS, key=cost))
+    weights = cho_solve((factor(length), True), fields - mean)
+    kernel = np.exp(-cdist(test, train, "sqeuclidean") / (2 * length**2))
+    return (mean + kernel @ weights).reshape(-1, *np.shape(fields_train)[1:])
+
+
+BASELINES: dict[str, Callable[[Array, Array, Array], Array]] = {
+    "train_mean": train_mean,
+    "nearest_neighbour": nearest_neighbour,
+    "chebyshev": chebyshev,
+    "gaussian_process": gaussian_process,
+}
+
+
+def field_errors(
+    prediction: Float[Array, "M T S"],
+    truth: Float[Array, "M T S"],
+    low: float,
+    high: float,
+    floor: float = 1e-16,
+) -> dict[str, float]:
+    """Errors of log10 abundances, in dex and in the measures of Sulzer & Buck (2023).
+
+    Theirs are in normalised space, 2 (x - low) / (high - low) - 1: the root mean square, and
+    |x' - x| / max_t |x| of each trajectory and species. The latter is no relative error of
+    abundances, and its mean logarithm is dominated by species that hardly change.
+
+    Args:
+        prediction: log10 abundances.
+        truth: the same of the reference.
+        low: smallest training value, over all trajectories, times and species.
+        high: the largest.
+        floor: least relative error in the mean of logarithms, about round-off.
+
+    Returns:
+        `rmse`, `median_relative`, `mean_log10_relative` (normalised space); `mean_dex`,
+        `median_dex`, `p99_dex`, `max_dex`.
+    """
+    dex = np.abs(np.subtract(prediction, truth, dtype=float))
+    scale = (high - low) / 2
+    # in dex from the middle of the range; the ratio has no unit
+    peak = np.max(np.abs(truth - (low + high) / 2), axis=1, keepdims=True)
+    relative = dex / np.maximum(peak, np.finfo(float).tiny)
+    return {
+        "rmse": float(np.sqrt(np.mean(dex**2)) / scale),
+        "mean_dex": float(np.mean(dex)),
+        "median_dex": float(np.median(dex)),
+        "p99_dex": float(np.percentile(dex, 99)),
+        "max_dex": float(np.max(dex)),
+        "median_relative": float(np.median(relative)),
+        "mean_log10_relative": float(np.mean(np.log10(np.maximum(relative, floor)))),
+    }
+
+
+def _standardised(
+    train: Float[Array, "N D"], test: Float[Array, "M D"]
+) -> tuple[Float[Array, "N d"], Float[Array, "M d"]]:
+    """Both by the mean and deviation of `train`, without columns that carry nothing new."""
+    train, test = np.asarray(train, float), np.asarray(test, float)
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    # a constant has a deviation of round-off; what is divided by infinity is dropped below
+    varies = deviation > 1e-9 * np.abs(train).max(axis=0)
+    deviation = np.where(varies, deviation, np.inf)
+    train, test = (train - mean) / deviation, (test - mean) / deviation
+    kept: list[int] = []
+    basis = np.empty((len(train), 0))
+    for column, values in enumerate(train.T):
+        # Gram-Schmidt in the given order, so that an input added at the end changes nothing
+        new = values - basis @ (basis.T @ values)
+        norm = np.linalg.norm(new)
+        # single precision leaves 1e-7 of an exact combination
+        if norm > 1e-5 * np.sqrt(len(train)):
+            kept.append(column)
+            basis = np.column_stack([basis, new / norm])
+    if not kept:
+        raise ValueError(f"None of the {train.shape[1]} inputs varies over the training set.")
+    return train[:, kept], test[:, kept]
+
+
+def _polynomials(inputs: Float[Array, "N D"], degree: int) -> Float[Array, "N P"]:
+    """Products of Chebyshev polynomials of the inputs, of total degree up to `degree`."""
+    width = inputs.shape[1]
+    # a term is a choice of `degree` factors among the inputs and 1
+    choices = combinations_with_replacement(range(width + 1), degree)
+    powers = np.array([[choice.count(d) for d in range(width)] for choice in choices])
+    values = np.polynomial.chebyshev.chebvander(inputs, degree)
+    terms = np.ones((len(inputs), len(powers)))
+    for d in range(width):
+        terms *= values[:, d, powers[:, d]]
+    return terms

@@ -1,0 +1,161 @@
+"""Conservation of elements and charge, imposed on what a model predicts."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.scipy as jsp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..network import Network
+
+__all__ = ["Conserved", "conserve", "conserved"]
+
+
+def conserve(
+    composition: Float[Any, "E S"],
+    y: Float[Array, "*n S"],
+    totals: Float[Array, "*n E"],
+    *,
+    iterations: int = 64,
+) -> Float[Array, "*n S"]:
+    """The states nearest to `y` that hold these totals.
+
+    y_i exp(sum_e lambda_e a_ei), nearest in the sense of Kullback and Leibler, so that a positive
+    state stays positive and a zero stays zero. The lambda minimise a convex function, by Newton
+    steps with the damping that makes each of them a descent (Sun & Tran-Dinh 2019, Math.
+    Program. 178, 145). The result is in the precision of `y` and exact to its rounding;
+    derivatives are those of the exact solution.
+
+    Args:
+        composition: [E, S] count of each element (and the charge) in each species.
+        y: [*n, S] states, in any unit; what is negative counts as zero.
+        totals: [*n, E] what `composition @ y` is to be, in that unit. Leading axes broadcast
+            against those of `y`. Where an element's total is zero, so are the species that hold it.
+        iterations: the most steps to take; a state a factor of two off takes about six.
+
+    Returns:
+        [*n, S] states. Totals that no positive state has, as that of an element whose species
+        are all zero, are missed and raise nothing.
+
+    Raises:
+        ValueError: shapes that do not match.
+    """
+    a = jnp.asarray(composition, y.dtype)
+    if a.ndim != 2 or y.shape[-1:] != a.shape[1:]:
+        raise ValueError(
+            f"composition {a.shape} does not fit states {y.shape}; give it one row for each "
+            "element and one column for each species of the state, as network.conserved."
+        )
+    if totals.shape[-1:] != a.shape[:1]:
+        raise ValueError(
+            f"totals {totals.shape} do not fit composition {a.shape}; give one for each of its "
+            "rows, as y0 @ composition.T."
+        )
+    one = functools.partial(_conserve, a, iterations=iterations)
+    # the totals of float32 are no better than their sums, so none of the coarser products of GPUs
+    with jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
+        return jnp.vectorize(one, signature="(s),(e)->(s)")(y, totals.astype(y.dtype))
+
+
+def _conserve(
+    a: Float[Array, "E S"], y: Float[Array, " S"], totals: Float[Array, " E"], *, iterations: int
+) -> Float[Array, " S"]:
+    # a total of zero without opposite signs to cancel has no lambda but -inf
+    empty = jnp.all(a >= 0, axis=1) & (totals <= 0) | jnp.all(a <= 0, axis=1) & (totals >= 0)
+    gone = jnp.any(empty[:, None] & (a != 0), axis=0)
+    y = jnp.where(gone | (y < 0), 0, y)
+    return y * jnp.exp(_multipliers(iterations, a, y, totals) @ a)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _multipliers(iterations: int, a: Array, y: Array, totals: Array) -> Float[Array, " E"]:
+    eps = jnp.finfo(y.dtype).eps
+
+    def unfinished(carry: tuple[Array, Array, Array]) -> Array:
+        count, _, change = carry
+        return (count < iterations) & (change > eps**0.5)  # the error is the square of that
+
+    def step(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        count, multipliers, _ = carry
+        state = y * jnp.exp(multipliers @ a)
+        newton = _solve(a, state, totals - a @ state)
+        change = jnp.max(jnp.where(state > 0, jnp.abs(newton @ a), 0))  # of any ln y
+        size = jnp.maximum(change, eps)
+        return count + 1, multipliers + newton * (jnp.log1p(size) / size), change
+
+    start = (jnp.zeros((), jnp.int32), jnp.zeros_like(totals), jnp.full((), jnp.inf, y.dtype))
+    return jax.lax.while_loop(unfinished, step, start)[1]
+
+
+@_multipliers.defjvp
+def _(iterations: int, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    """The implicit function theorem at the solution; the composition is a constant."""
+    a, y, totals = primals
+    _, dy, dtotals = tangents
+    multipliers = _multipliers(iterations, a, y, totals)
+    factors = jnp.exp(multipliers @ a)
+    return multipliers, _solve(a, y * factors, dtotals - a @ (dy * factors))
+
+
+def _solve(a: Array, state: Array, excess: Array) -> Float[Array, " E"]:
+    """The change of the multipliers that changes the totals of `state` by `excess`."""
+    matrix = (a * state[None]) @ a.T
+    diagonal = jnp.diagonal(matrix)
+    scale = jax.lax.rsqrt(jnp.where(diagonal > 0, diagonal, jnp.inf))  # none: no change
+    # elements in fixed proportion make it singular; this much is below its rounding
+    ridge = 8 * len(a) * jnp.finfo(state.dtype).eps * jnp.eye(len(a), dtype=state.dtype)
+    factor = jsp.linalg.cho_factor(matrix * scale[:, None] * scale[None] + ridge)
+    return scale * jsp.linalg.cho_solve(factor, scale * excess)
+
+
+class Conserved(eqx.Module):
+    """A model whose every output holds the elements and the charge of its initial state.
+
+    Attributes:
+        model: `(y0 [S], conditions, ts [T]) -> y [T, S]`, concentrations in any unit.
+        composition: [E, S] count of each element (and the charge) in each species.
+    """
+
+    model: Callable[..., Float[Array, "T S"]]
+    composition: Float[np.ndarray, "E S"]
+
+    def __call__(
+        self, y0: Float[Array, " S"], conditions: Any, ts: Float[Array, " T"], **settings: Any
+    ) -> Float[Array, "T S"]:
+        """Concentrations at `ts` from `y0`; `settings` are passed on to the model.
+
+        Raises:
+            ValueError: the model's species are not those of `composition`.
+        """
+        y = self.model(y0, conditions, ts, **settings)
+        a, start = jnp.asarray(self.composition, y.dtype), jnp.asarray(y0, y.dtype)
+        totals = jnp.matmul(a, start, precision="highest")
+        # what rounding leaves of a neutral gas could exceed the few electrons of a later one
+        noise = 8 * jnp.finfo(y.dtype).eps * jnp.matmul(jnp.abs(a), start, precision="highest")
+        return conserve(a, y, jnp.where(jnp.abs(totals) <= noise, 0, totals))
+
+
+def conserved(model: Callable[..., Float[Array, "T S"]], network: Network) -> Conserved:
+    """Wraps a model so that it conserves what the network balances.
+
+    Args:
+        model: `(y0 [S], conditions, ts [T]) -> y [T, S]`, species in the order of the network.
+        network: gives the composition of the species.
+
+    Raises:
+        ValueError: the network balances no element, or has reactions that do not.
+    """
+    drift = np.abs(network.conserved @ network.stoichiometry).max(axis=1)
+    broken = [e for e, d in zip(network.balanced, drift, strict=True) if d > 1e-9]
+    if broken or not network.balanced:
+        what = ", ".join(broken) or "any element"
+        raise ValueError(
+            f"the reactions of network {network.name!r} do not conserve {what}; name in `balanced` "
+            "those elements that they do, and declare the composition of every species."
+        )
+    return Conserved(model, network.conserved)

@@ -1,0 +1,224 @@
+"""Direct emulators: initial state and conditions to the whole trajectory at once."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from .emulator import LogTime
+from .perceptron import Perceptron
+
+__all__ = ["FlowMap"]
+
+
+class FlowMap(eqx.Module):
+    """An emulator `(y0[S], conditions[C], ts[T]) -> y[T, S]` by proper orthogonal decomposition.
+
+    Trajectories of logarithms on a grid of times are one vector each. A perceptron gives its
+    coefficients in the leading orthogonal modes of the training data from the logarithms of those
+    initial concentrations and conditions that vary there. Between grid times the logarithms are
+    interpolated by cubics in the logarithm of time.
+
+    Attributes:
+        mlp: standardised inputs to coefficients over their deviations.
+        chosen: [D] which of species and conditions are inputs.
+        centre: [D] their means, as log10.
+        spread: [D] their standard deviations.
+        modes: [M, G, S] orthogonal fields of log10 concentration.
+        mean: [G, S] the mean field.
+        deviation: [M] standard deviations of the coefficients.
+        times: scale of the grid's times.
+        floor: smallest concentration that is told from zero.
+        settings: what rebuilds a model of this shape.
+    """
+
+    mlp: Perceptron
+    chosen: Int[np.ndarray, " D"]
+    centre: Float[np.ndarray, " D"]
+    spread: Float[np.ndarray, " D"]
+    modes: Float[np.ndarray, "M G S"]
+    mean: Float[np.ndarray, "G S"]
+    deviation: Float[np.ndarray, " M"]
+    times: LogTime
+    floor: Float[np.ndarray, ""]
+    settings: tuple[tuple[str, Any], ...] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        *,
+        inputs: int,
+        grid: int,
+        size: int,
+        modes: int = 80,
+        width: int = 64,
+        depth: int = 3,
+        activation: str = "silu",
+        key: PRNGKeyArray,
+    ):
+        """A model with empty modes; `fitted_to` takes them from data.
+
+        Args:
+            inputs: how many of the initial concentrations and conditions vary.
+            grid: number of grid times.
+            size: number of species.
+            modes: number of modes.
+            width: of each hidden layer.
+            depth: number of hidden layers, with skip connections.
+            activation: between them.
+            key: seeds the weights.
+        """
+        sizes = (inputs, *(width,) * depth, modes)
+        self.mlp = Perceptron(sizes, activation=activation, residual=True, gain=1.4, key=key)
+        self.chosen = np.zeros(inputs, dtype=np.int32)
+        self.centre, self.spread = np.zeros(inputs), np.ones(inputs)
+        self.modes = np.zeros((modes, grid, size), dtype=np.float32)
+        self.mean = np.zeros((grid, size))
+        self.deviation = np.ones(modes)
+        self.times = LogTime(np.asarray(0.0), np.asarray(1.0))
+        self.floor = np.asarray(0.0)
+        self.settings = (
+            *(("inputs", inputs), ("grid", grid), ("size", size), ("modes", modes)),
+            *(("width", width), ("depth", depth), ("activation", activation)),
+        )
+
+    @classmethod
+    def fitted_to(
+        cls,
+        y0: Any,
+        conditions: Any,
+        ts: Any,
+        ys: Any,
+        *,
+        modes: int = 80,
+        floor: float = 1e-99,
+        key: PRNGKeyArray,
+        **settings: Any,
+    ) -> "FlowMap":
+        """Inputs, scales and modes from trajectories; the perceptron is still to be trained.
+
+        Args:
+            y0: [N, S] initial states.
+            conditions: [N, C] conditions.
+            ts: [G] times, evenly spaced in their logarithm.
+            ys: [N, G, S] trajectories.
+            modes: at most so many modes; there are no more than trajectories.
+            floor: smallest concentration that is told from zero.
+            key: seeds the weights.
+            **settings: of the perceptron, as for `FlowMap`.
+
+        Raises:
+            ValueError: times that are not evenly spaced in their logarithm, or nothing varies.
+        """
+        steps = np.diff(np.log10(np.asarray(ts, dtype=float)))
+        if len(ts) < 4 or not np.allclose(steps, steps[0], rtol=1e-6):
+            raise ValueError(
+                "a flow map wants four times or more, evenly spaced in their logarithm; generate "
+                "data with data.times.spacing=log."
+            )
+        given = np.concatenate([np.asarray(y0), np.asarray(conditions)], axis=1)
+        logs = np.log10(np.maximum(given, floor))
+        chosen = _independent(logs)
+        if not len(chosen):
+            raise ValueError("every trajectory starts alike: there is nothing to emulate.")
+        fields = np.log10(np.maximum(np.asarray(ys, dtype=float), floor))
+        mean = np.mean(fields, axis=0)
+        flat = (fields - mean).reshape(len(fields), -1)
+        modes = min(modes, len(flat))
+        basis = _leading(flat, modes)
+        made = cls(
+            inputs=len(chosen), grid=len(ts), size=fields.shape[2], modes=modes, key=key, **settings
+        )
+        deviation = np.std(flat @ basis.T, axis=0)
+        return eqx.tree_at(
+            lambda m: (
+                *(m.chosen, m.centre, m.spread, m.modes, m.mean, m.deviation, m.times, m.floor),
+            ),
+            made,
+            (
+                chosen.astype(np.int32),
+                np.mean(logs[:, chosen], axis=0),
+                np.std(logs[:, chosen], axis=0),
+                basis.reshape(modes, *mean.shape).astype(np.float32),
+                mean,
+                np.where(deviation > 0, deviation, 1.0),
+                LogTime.of(ts),
+                np.asarray(floor),
+            ),
+        )
+
+    def inputs(self, y0: Float[Array, "*n S"], conditions: Float[Array, "*n C"]) -> Any:
+        """What the perceptron is given."""
+        given = jnp.concatenate([y0, conditions], axis=-1)[..., self.chosen]
+        logs = jnp.log10(jnp.maximum(given, self.floor))
+        shape = (*(1,) * (logs.ndim - 1), -1)
+        return (logs - self.centre.reshape(shape)) / self.spread.reshape(shape)
+
+    def examples(self, y0: Any, conditions: Any, ts: Any, ys: Any) -> "Coefficients":
+        """Inputs and coefficients of trajectories on the model's own grid of times."""
+        del ts
+        fields = np.log10(np.maximum(np.asarray(ys, dtype=float), self.floor)) - self.mean
+        rows = self.modes.reshape(len(self.modes), -1)
+        wanted = fields.reshape(len(fields), -1) @ rows.T / self.deviation
+        inputs = self.inputs(jnp.asarray(y0), jnp.asarray(conditions))
+        return Coefficients(jnp.asarray(inputs, jnp.float32), jnp.asarray(wanted, jnp.float32))
+
+    def terms(self, batch: "Coefficients") -> dict[str, Float[Array, ""]]:
+        """`trajectory`: mean square error of the field in dex, within the modes' span."""
+        error = jax.vmap(self.mlp)(batch.inputs) - batch.wanted
+        error = error * jnp.asarray(self.deviation, error.dtype)[None]
+        return {"trajectory": jnp.mean(jnp.sum(error**2, axis=1)) / self.mean.size}
+
+    def __call__(
+        self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
+    ) -> Float[Array, "T S"]:
+        """Concentrations at `ts`; outside of the grid's times the ends' cubics go on."""
+        scaled = self.mlp(self.inputs(y0, conditions))
+        weights = scaled * jnp.asarray(self.deviation, scaled.dtype)
+        change = jnp.tensordot(weights, jnp.asarray(self.modes), 1)
+        grid = self.mean.shape[0]
+        place = self.times(ts) * (grid - 1)
+        start = jnp.clip(jnp.floor(place).astype(jnp.int32), 1, grid - 3)
+        r = (place - start.astype(place.dtype))[:, None]
+        shares = (
+            -r * (r - 1) * (r - 2) / 6,
+            (r + 1) * (r - 1) * (r - 2) / 2,
+            -(r + 1) * r * (r - 2) / 2,
+            (r + 1) * r * (r - 1) / 6,
+        )
+        field = self.mean + change.astype(float)
+        logs = sum(share * field[start + n - 1] for n, share in enumerate(shares))
+        return 10.0 ** jnp.asarray(logs)
+
+
+class Coefficients(NamedTuple):
+    """Standardised inputs and, over their deviations, the coefficients that are wanted."""
+
+    inputs: Float[Array, "N D"]
+    wanted: Float[Array, "N M"]
+
+    def at(self, index: Any) -> "Coefficients":
+        """Coefficients are of whole trajectories, so they stay."""
+        del index
+        return self
+
+
+def _independent(columns: np.ndarray) -> np.ndarray:
+    """Numbers of the columns that vary, without those that only repeat one before them."""
+    centred = columns - np.mean(columns, axis=0)
+    size = np.linalg.norm(centred, axis=0)
+    kept: list[int] = []
+    for n in np.flatnonzero(size > 1e-9 * len(columns) ** 0.5):
+        shared = centred[:, kept].T @ centred[:, n] / (size[kept] * size[n])
+        if np.all(np.abs(shared) < 1 - 1e-8):
+            kept.append(int(n))
+    return np.array(kept, dtype=int)
+
+
+def _leading(flat: np.ndarray, modes: int) -> np.ndarray:
+    """The leading right singular vectors, from the smaller Gram matrix."""
+    if len(flat) <= flat.shape[1]:
+        return np.linalg.svd(flat, full_matrices=False)[2][:modes]
+    return np.linalg.eigh(flat.T @ flat)[1][:, ::-1][:, :modes].T

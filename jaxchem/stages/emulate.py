@@ -1,0 +1,155 @@
+"""Train an emulator on trajectories."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from ..dataset import Observations
+from ..formula import STANDARD_WEIGHTS
+from ..models import FlowMap, Latent, conserved
+from ..train import fit, scheduled
+from .base import Problem, Result, Resume
+
+__all__ = ["emulate", "new_flow_map", "new_latent"]
+
+
+def new_latent(
+    problem: Problem,
+    data: Observations,
+    key: PRNGKeyArray,
+    *,
+    per_species: bool = False,
+    **settings: Any,
+) -> Latent:
+    """A latent emulator with random weights and the scales of the data.
+
+    Args:
+        problem: the network.
+        data: trajectories of every species.
+        key: seeds the weights.
+        per_species: see `Latent.scaled_to`.
+        **settings: of `Latent`.
+    """
+    network = problem.network
+    weights = np.array([STANDARD_WEIGHTS.get(element, 0.0) for element in network.elements])
+    model = Latent(len(network.species), data.conditions.shape[1], key=key, **settings)
+    return model.scaled_to(
+        data.ts,
+        data.states,
+        data.conditions,
+        per_species=per_species,
+        masses=weights @ network.composition,
+    )
+
+
+def new_flow_map(
+    problem: Problem, data: Observations, key: PRNGKeyArray, **settings: Any
+) -> FlowMap:
+    """A flow map with random weights and the modes of the data (see `FlowMap.fitted_to`)."""
+    del problem
+    parts = (data.y0, data.conditions, data.ts, data.states)
+    return FlowMap.fitted_to(*map(np.asarray, parts), key=key, **settings)
+
+
+def emulate(
+    problem: Problem,
+    model: Any,
+    data: Observations,
+    key: PRNGKeyArray,
+    *,
+    start: Callable[[Problem, Observations, PRNGKeyArray], Any] | None = None,
+    weights: Mapping[str, float] | None = None,
+    normalise: bool = False,
+    points: int | None = None,
+    steps: int = 10_000,
+    optimizer: str = "soap",
+    learning_rate: float = 3e-3,
+    last_rate: float = 0.0,
+    warm_up: int = 100,
+    refresh: int = 10,
+    batch_size: int | None = 64,
+    conserve: bool = False,
+    resume: Resume | None = None,
+    save_every: float = 20.0,
+    label: str = "emulate",
+    progress: bool = True,
+) -> Result:
+    """Fits an emulator so that it meets the observed trajectories.
+
+    Args:
+        problem: the network.
+        model: from the stage before; ignored where `start` is given.
+        data: trajectories of every species.
+        key: seeds weights and batches.
+        start: makes the initial model.
+        weights: of the model's loss terms by name; `None` is the trajectory term alone.
+        normalise: divide each weight by what its term is at the start of this stage, as the
+            published recipe does after some steps of burn-in.
+        points: times a step, drawn anew for each; `None` takes all.
+        steps: optimiser steps.
+        optimizer: ``"soap"`` or ``"adam"``.
+        learning_rate: the highest, after `warm_up` steps; a cosine takes it to `last_rate`.
+        last_rate: at the last step.
+        warm_up: steps; at most a tenth of all.
+        refresh: steps from one refresh of SOAP's bases to the next.
+        batch_size: trajectories a step.
+        conserve: wrap the trained model so that its outputs hold the elements and the charge of
+            the initial state (see `models.conserved`).
+        resume: where to keep progress.
+        save_every: seconds between checkpoints.
+        label: for the progress bar.
+        progress: show a bar.
+
+    Returns:
+        The fitted model; histories `loss` and `gradient_norm`.
+
+    Raises:
+        ValueError: there is no model to start from, or an unknown loss term.
+    """
+    if start is not None:
+        model = start(problem, data, key)
+    if not isinstance(model, FlowMap | Latent):
+        got = "no model" if model is None else f"a {type(model).__name__}"
+        raise ValueError(f"stage {label} trains an emulator but got {got}; give it a start.")
+    examples = model.examples(data.y0, data.conditions, data.ts, data.states)
+    weights = {"trajectory": 1.0} if weights is None else dict(weights)
+    known = jax.eval_shape(model.terms, examples)
+    for name in weights:
+        if name not in known:
+            raise ValueError(
+                f"a {type(model).__name__} has no loss term {name!r}; known: {', '.join(known)}."
+            )
+    if normalise:
+        terms = jax.jit(lambda model, examples: model.terms(examples))(model, examples)
+        weights = {name: weight / float(terms[name]) for name, weight in weights.items()}
+    count = len(data.ts)
+
+    def objective(model: Any, batch: Any, key: PRNGKeyArray) -> Any:
+        if points is not None and points < count:
+            chosen = jax.random.choice(key, count, (points,), replace=False)
+            batch = batch.at(chosen)
+        terms = model.terms(batch)
+        parts = [terms[name] * jnp.asarray(w, terms[name].dtype) for name, w in weights.items()]
+        return jnp.sum(jnp.stack(parts))
+
+    model, history = fit(
+        objective,
+        model,
+        examples,
+        optimizer=scheduled(optimizer, learning_rate, steps=steps, last=last_rate, warm_up=warm_up),
+        steps=steps,
+        key=key,
+        batch_size=batch_size,
+        label=label,
+        path=resume.path if resume else None,
+        fingerprint=resume.fingerprint if resume else "",
+        save_every=save_every,
+        progress=progress,
+    )
+    if conserve:
+        model = conserved(model, problem.network)
+    return Result(model, history, {})

@@ -1,0 +1,327 @@
+"""Emulators: their forms, their training, their files."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import Reference
+from scipy.integrate import solve_ivp
+
+import jaxchem
+from jaxchem.dataset import dark_cloud, draw, given, observe, read, write
+from jaxchem.ensemble import generate_ensemble
+from jaxchem.metrics import emulation_scores
+from jaxchem.models import FlowMap, Latent
+from jaxchem.models.emulator import LogScale
+from jaxchem.models.perceptron import Perceptron
+from jaxchem.stages import emulate, evaluate_emulator, new_flow_map, new_latent
+from jaxchem.stages.base import Problem
+
+FORMS = {
+    "linear": {},
+    "slopes": {"slopes": "state", "warp": 3, "decoder": (8, 8), "squash": False},
+    "polynomial": {"dynamics": "polynomial", "degree": 3},
+    "neural_ode": {"dynamics": "neural_ode", "ode": (8, 8)},
+}
+SMALL = {"latent": 3, "coder": (8, 4)}
+
+
+@pytest.fixture(scope="module")
+def clouds():
+    """Dark clouds of varied carbon and temperature, as a dataset."""
+    network = jaxchem.load("osu29")
+    y0, conditions = dark_cloud(network, cases=48, temperature=(20.0, 100.0))
+    ts = np.geomspace(1e3, 1e13, 12)
+    dataset, failed = generate_ensemble(network, y0, conditions, ts, t0=1.0, progress=False)
+    assert not len(failed)
+    return network, dataset
+
+
+def problem(network):
+    return Problem(network, jaxchem.Integrator(), None, np.zeros(len(network.equations), bool))
+
+
+def parts(data):
+    return data.y0, data.conditions, data.ts, data.states
+
+
+# Data
+
+
+def test_draws_fill_their_ranges():
+    values = draw({"a": (1e-3, 1e3), "b": [2.0, 4.0], "c": 5.0}, cases=64)
+    logs = np.log10(values["a"])
+    assert np.all(np.abs(logs) <= 3) and np.all((values["b"] >= 2) & (values["b"] <= 4))
+    np.testing.assert_array_equal(np.sort(np.floor((logs + 3) / 6 * 64)), np.arange(64))
+    np.testing.assert_array_equal(values["c"], np.full(64, 5.0))
+    np.testing.assert_array_equal(
+        values["a"], draw({"a": (1e-3, 1e3), "b": [2.0, 4.0]}, cases=64)["a"]
+    )
+
+
+@pytest.mark.parametrize("bad", [(0.0, 1.0), (2.0, 1.0), (1.0, 2.0, 3.0)])
+def test_bad_ranges(bad):
+    with pytest.raises(ValueError, match=r"density: .* is no range"):
+        draw({"density": bad}, cases=4)
+
+
+def test_clouds_are_neutral_and_hold_their_oxygen(clouds):
+    network, _ = clouds
+    y0, conditions = dark_cloud(network, cases=16, density=(1e2, 1e6), oxygen_ratio=(1.0, 10.0))
+    charge = np.asarray(network.composition)[network.elements.index("charge")]
+    np.testing.assert_allclose(y0 @ charge, 0, atol=1e-12 * y0.max())
+    np.testing.assert_allclose(y0[:, network.index("H2")], conditions["density"])
+    carbon = y0[:, network.index("C")] + y0[:, network.index("C+")]
+    ratio = y0[:, network.index("O")] / carbon
+    assert ratio.min() >= 1 - 1e-9 and ratio.max() <= 10 + 1e-9 and np.ptp(ratio) > 5
+
+
+def test_trajectories_have_their_own_conditions(clouds):
+    """One cell against SciPy with the rates of its temperature."""
+    network, dataset = clouds
+    case, names = 7, list(dataset["condition"].values)
+    conditions = dict(zip(names, dataset["given"].values[case], strict=True))
+    k = np.asarray(
+        network.rates(
+            temperature=conditions["temperature"], cosmic_ray_rate=conditions["cosmic_ray_rate"]
+        )
+    )
+    reference, ts = Reference.read("osu29"), dataset["time"].values
+    found = solve_ivp(
+        lambda t, y: reference.tendency(k, y),
+        (1.0, ts[5]),
+        dataset["initial"].values[case],
+        "LSODA",
+        rtol=1e-8,
+        atol=1e-18,
+    )
+    ours = dataset["concentration"].values[case, 5]
+    above = ours > 1e-10
+    np.testing.assert_allclose(ours[above], found.y[above, -1], rtol=1e-4)
+
+
+def test_conditions_go_through_files(clouds, tmp_path):
+    network, dataset = clouds
+    write(dataset, tmp_path / "data.nc")
+    again = read(tmp_path / "data.nc", network)
+    np.testing.assert_array_equal(given(again), given(dataset))
+    assert given(dataset).shape == (48, 1)  # what is alike in all cells is no input
+
+
+# Forms
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_latent_emulators(form, clouds, tmp_path, getkey):
+    """Shape, precision, jit and vmap, and the same after a round trip through a file."""
+    network, dataset = clouds
+    data = observe(dataset, network)
+    y0, conditions, ts, _ = parts(data)
+    model = new_latent(problem(network), data, getkey(), **SMALL, **FORMS[form])
+    one = model(y0[0], conditions[0], ts)
+    assert one.shape == (12, 29) and one.dtype == jnp.float64 and np.all(one > 0)
+    many = jax.jit(jax.vmap(model, in_axes=(0, 0, None)))(y0, conditions, ts)
+    np.testing.assert_allclose(many[0], one, rtol=1e-4)
+    jaxchem.save(tmp_path / "model.eqx", model)
+    again = jaxchem.load_model(tmp_path / "model.eqx")
+    np.testing.assert_array_equal(again(y0[0], conditions[0], ts), one)
+
+
+def test_published_size(getkey):
+    """9447 parameters, as the paper's latent linear model."""
+    leaves = jax.tree.leaves(eqx.filter(Latent(29, key=getkey()), eqx.is_inexact_array))
+    assert sum(leaf.size for leaf in leaves if isinstance(leaf, jax.Array)) == 9447
+
+
+def test_straight_lines_and_polynomials(getkey):
+    """z - z0 is c tau, and a1 tau + a2 tau^2 + ..."""
+    tau, x, none = jnp.array([0.0, 0.25, 1.0]), jnp.linspace(-1, 1, 4), jnp.zeros(0)
+    for settings in ({}, {"dynamics": "polynomial", "degree": 4}):
+        model = Latent(4, **SMALL, **settings, key=getkey())
+        z = np.asarray(model.evolve(x, none, tau), dtype=float)
+        rates = np.asarray(model.rates, dtype=float)
+        powers = np.asarray(tau)[:, None] ** np.arange(1, len(rates) + 1)
+        np.testing.assert_allclose(z - z[0], powers @ rates, atol=1e-6)
+
+
+def test_latent_equation_against_scipy(getkey):
+    model = Latent(4, **SMALL, **FORMS["neural_ode"], key=getkey())
+    x, none, tau = jnp.linspace(-1, 1, 4), jnp.zeros(0), jnp.array([0.0, 0.33, 1.0])
+    z = np.asarray(model.evolve(x, none, tau))
+
+    def field(t, z):
+        return np.tanh(np.asarray(model.rates(jnp.asarray(z))) / 1.0)
+
+    found = solve_ivp(field, (0.0, 1.0), z[0], t_eval=np.asarray(tau), rtol=1e-8, atol=1e-10)
+    assert np.abs(z[-1] - z[0]).max() > 1e-2
+    np.testing.assert_allclose(z, found.y.T, atol=1e-5)
+
+
+def test_learned_time_rises_from_zero(getkey):
+    model = Latent(4, **SMALL, warp=5, slopes="state", key=getkey())
+    times = jax.vmap(model.warp)(jnp.linspace(0, 1, 50, dtype=jnp.float32))
+    np.testing.assert_allclose(times[0], 0, atol=1e-7)
+    assert np.all(np.diff(times, axis=0) > 0)
+
+
+def test_flow_map_reproduces_what_it_holds(clouds, getkey):
+    """With all modes and perfect coefficients, trajectories and their cubics in log time."""
+    network, dataset = clouds
+    data = observe(dataset, network)
+    y0, conditions, ts, states = parts(data)
+    model = new_flow_map(problem(network), data, getkey(), modes=48, width=8, depth=1)
+    wanted = model.examples(*parts(data)).wanted[5]
+
+    class Perfect(eqx.Module):
+        def __call__(self, x):
+            return wanted
+
+    model = eqx.tree_at(lambda m: m.mlp, model, Perfect())
+    np.testing.assert_allclose(model(y0[5], conditions[5], ts), states[5], rtol=2e-5)
+    fields = np.log10(states[5])
+    middle = jnp.sqrt(ts[4:6].prod())[None]
+    cubic = fields[3:7].T @ np.array([-1, 9, 9, -1]) / 16
+    np.testing.assert_allclose(np.log10(model(y0[5], conditions[5], middle))[0], cubic, atol=1e-5)
+
+
+def test_scales_go_back():
+    ys = np.abs(np.random.default_rng(0).standard_normal((3, 5, 4))) + 1e-9
+    for per_species in (True, False):
+        scale = LogScale.of(ys, per_species=per_species)
+        scaled = scale.forward(jnp.asarray(ys))
+        np.testing.assert_allclose([scaled.min(), scaled.max()], [-1, 1])
+        np.testing.assert_allclose(scale.backward(scaled), ys, rtol=1e-12)
+
+
+# Training
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        functools.partial(new_flow_map, modes=20, width=32),
+        functools.partial(
+            new_latent,
+            per_species=True,
+            slopes="state",
+            decoder=(32, 32),
+            activation="silu",
+            squash=False,
+        ),
+    ],
+)
+def test_training_beats_the_mean(start, clouds, getkey):
+    """On cells that were not trained on; a file keeps the trained model."""
+    network, dataset = clouds
+    data = observe(dataset.isel(case=slice(8, None)), network)
+    test = dataset.isel(case=slice(8))
+    result = emulate(
+        problem(network), None, data, getkey(), start=start, steps=600, points=6, progress=False
+    )
+    scores, prediction = evaluate_emulator(
+        network,
+        result.model,
+        data,
+        test["time"].values,
+        test["concentration"].values,
+        test["initial"].values,
+        given(test),
+    )
+    assert result.history["loss"][-50:].mean() < 0.3 * result.history["loss"][:20].mean()
+    assert scores["mean_dex"] < 0.9 * scores["train_mean/mean_dex"]
+    assert prediction.shape == test["concentration"].shape
+
+
+def test_loss_terms(clouds, getkey):
+    """The published terms, written out in NumPy."""
+    network, dataset = clouds
+    data = observe(dataset, network).first(5)
+    model = new_latent(problem(network), data, getkey(), **SMALL)
+    examples = model.examples(*parts(data))
+    terms = jax.jit(lambda m, e: m.terms(e))(model, examples)
+    x = np.asarray(examples.x, dtype=float)
+    y = np.asarray(jax.vmap(model, in_axes=(0, 0, None))(data.y0, data.conditions, data.ts))
+    y = np.asarray(model.states.forward(jnp.asarray(y)))
+    error = y - x
+    masses = np.array(
+        [{"CO": 28.010, "H2": 2.016, "C+": 12.0105}.get(s, -1) for s in network.species]
+    )
+    np.testing.assert_allclose(model.masses[masses > 0], masses[masses > 0], rtol=1e-4)
+    expected = {
+        "trajectory": np.mean(error**2),
+        "first": np.mean(((error[:, 2:] - error[:, :-2]) / 2) ** 2),
+        "second": np.mean((error[:, 2:] - 2 * error[:, 1:-1] + error[:, :-2]) ** 2),
+        "mass": np.mean(np.abs(error @ model.masses).sum(axis=1)),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(terms[name], value, rtol=1e-4)
+    again = model.decoder(model.encode(examples.x[2, 3], examples.conditions[2]))
+    assert terms["identity"] > 0 and again.shape == (29,)
+
+
+def test_scores_by_hand():
+    truth = jnp.zeros((2, 3, 1)) + jnp.array([-4.0, 0.0, 4.0])[None, :, None]
+    scores = emulation_scores(truth + 0.4, truth, -4.0, 4.0)
+    assert np.isclose(scores["rmse"], 0.1) and np.isclose(scores["max_dex"], 0.4)
+    assert np.isclose(scores["median_relative"], 0.1)
+    assert np.isclose(scores["mean_log10_relative"], -1.0)
+
+
+def test_a_conserving_emulator(clouds, tmp_path, getkey):
+    """One setting wraps it; elements and charge hold to rounding, also after a file."""
+    network, dataset = clouds
+    data = observe(dataset, network)
+    start = functools.partial(new_flow_map, modes=20, width=16)
+    settings = {"start": start, "steps": 200, "conserve": True, "progress": False}
+    model = emulate(problem(network), None, data, getkey(), **settings).model
+    jaxchem.save(tmp_path / "model.eqx", model)
+    again = jaxchem.load_model(tmp_path / "model.eqx")
+    y0, conditions, ts, _ = parts(data)
+    ys = np.asarray(jax.vmap(again, in_axes=(0, 0, None))(y0, conditions, ts))
+    weights = np.asarray(network.conserved).T
+    scale = np.asarray(y0) @ np.abs(weights)
+    drift = (ys @ weights - (np.asarray(y0) @ weights)[:, None]) / scale[:, None]
+    assert np.abs(drift).max() < 1e-12
+    free = np.asarray(jax.vmap(again.model, in_axes=(0, 0, None))(y0, conditions, ts))
+    assert np.abs(free @ weights - (np.asarray(y0) @ weights)[:, None]).max() > 1e-3
+
+
+# Bad input
+
+
+def test_bad_emulators(clouds, getkey):
+    network, dataset = clouds
+    data = observe(dataset, network)
+    with pytest.raises(ValueError, match="unknown dynamics 'cubic'; known: linear"):
+        Latent(3, dynamics="cubic", key=getkey())
+    with pytest.raises(ValueError, match="unknown slopes"):
+        Latent(3, slopes="both", key=getkey())
+    with pytest.raises(ValueError, match="unknown activation 'silly'"):
+        Perceptron((2, 2), activation="silly", key=getkey())
+    with pytest.raises(ValueError, match="no loss term 'entropy'; known: trajectory"):
+        emulate(
+            problem(network), None, data, getkey(), start=new_flow_map, weights={"entropy": 1.0}
+        )
+    with pytest.raises(ValueError, match="trains an emulator but got no model"):
+        emulate(problem(network), None, data, getkey())
+    uneven = np.asarray(data.ts) * np.linspace(1, 2, 12)
+    with pytest.raises(ValueError, match="evenly spaced in their logarithm"):
+        FlowMap.fitted_to(data.y0, data.conditions, uneven, data.states, key=getkey())
+    same = np.repeat(np.asarray(data.y0)[:1], 48, axis=0)
+    with pytest.raises(ValueError, match="nothing to emulate"):
+        FlowMap.fitted_to(same, np.zeros((48, 0)), data.ts, data.states, key=getkey())
+    with pytest.raises(ValueError, match="unknown optimiser 'sgd'"):
+        emulate(problem(network), None, data, getkey(), start=new_flow_map, optimizer="sgd")
+
+
+def test_retries_of_a_model_that_is_saved(tmp_path, getkey):
+    """An integrator with a ladder comes back with it."""
+    how = jaxchem.Integrator(rtol=1e-4)
+    how = how.replace(retries=jaxchem.ladder(how))
+    model = jaxchem.NeuralODE(3, width=4, depth=1, integrator=how, key=getkey())
+    jaxchem.save(tmp_path / "model.eqx", model)
+    again = jaxchem.load_model(tmp_path / "model.eqx").integrator
+    assert [r.method for r in again.retries] == [r.method for r in how.retries]
