@@ -1,5 +1,6 @@
 """The solvers that are compared, each behind the same two calls."""
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from problems import Problem
 from scipy.integrate import odeint, solve_ivp
 
 import jaxchem
+from jaxchem.network import Structure
 
 MAX_STEPS = 100_000
 
@@ -102,11 +104,16 @@ def diffrax_kvaerno5(problem: Problem) -> Run:
 # Solvers that call back: straight-line code, compiled by numba where it is installed
 
 
-def straight_line(problem: Problem) -> tuple[Callable, Callable]:
-    """``rhs(y, dy)`` and ``jacobian(y, matrix)``, every reaction written out."""
+def _structure(problem: Problem) -> Structure:
     structure = problem.network.structure
     if len(structure.pools):
         raise ValueError("networks with pools are not written out here.")
+    return structure
+
+
+def straight_line(problem: Problem) -> tuple[Callable, Callable]:
+    """``rhs(y, dy)`` and ``jacobian(y, matrix)``, every reaction written out."""
+    structure = _structure(problem)
     size, count = structure.stoichiometry.shape
     slots = structure.reactants.shape[1]
 
@@ -259,6 +266,60 @@ def sundae_cvode(problem: Problem) -> Run:
     return _one_by_one(problem, solve)
 
 
+# Solvers that take a mechanism
+
+
+def micm(problem: Problem) -> Run:
+    """MUSICA's MICM at fixed rates: all cells in one state, which share their steps."""
+    import musica.mechanism_configuration as mc
+    from musica.micm import MICM, RosenbrockSolverParameters, SolverType
+    from musica.micm.micm import vector_size
+    from musica.micm.solver_result import SolverState
+
+    structure, names = _structure(problem), problem.network.species
+    cells, size = problem.y0.shape
+    species = [mc.Species(name=name) for name in names]
+    gas = mc.Phase(name="gas", species=species)
+
+    def side(counts: np.ndarray) -> list[tuple[Any, float]]:
+        return [(species[i], float(counts[i])) for i in np.flatnonzero(counts)]
+
+    reactions = []
+    for j, slots in enumerate(structure.reactants):
+        used = np.bincount(slots[slots < size], minlength=size)
+        made = used + structure.stoichiometry[:, j]
+        sides = {"reactants": side(used), "products": side(made)}
+        reactions.append(mc.UserDefined(name=str(j), gas_phase=gas, **sides))
+    mechanism = mc.Mechanism(
+        name=problem.network.name, species=species, phases=[gas], reactions=reactions
+    )
+
+    @functools.cache
+    def prepared(rtol: float, atol: float) -> tuple[Any, Any]:
+        solver = MICM(mechanism=mechanism, solver_type=SolverType.rosenbrock)
+        settings = RosenbrockSolverParameters(rtol, [atol] * size, max_number_of_steps=MAX_STEPS)
+        solver.set_solver_parameters(settings)
+        state = solver.create_state(cells)  # keeps the tolerances that the solver has now
+        rates = {f"USER.{j}": [float(k)] * cells for j, k in enumerate(problem.k)}
+        state.set_user_defined_rate_parameters(rates)
+        return solver, state
+
+    def run(rtol: float, atol: float) -> tuple[np.ndarray, np.ndarray]:
+        solver, state = prepared(rtol, atol)
+        state.set_concentrations(dict(zip(names, problem.y0.T.tolist(), strict=True)))
+        good, found = True, []
+        for step in np.diff(problem.ts, prepend=problem.t0):
+            good &= solver.solve(state, float(step)).state == SolverState.Converged
+            found.append(np.array(state.get_internal_state().concentrations))
+        # its own getter would take most of the time; groups of cells, species, cells of a group
+        width, order = vector_size(SolverType.rosenbrock), state.get_species_ordering()
+        ys = np.reshape(found, (len(found), -1, size, width)).transpose(1, 3, 0, 2)
+        ys = ys.reshape(-1, len(found), size)[:cells, :, [order[name] for name in names]]
+        return ys, np.full(cells, not good)
+
+    return run
+
+
 PEERS: dict[str, Peer] = {
     "jaxchem rodas3": Peer(jaxchem_peer("rodas3")),
     "jaxchem rodas4": Peer(jaxchem_peer("rodas4")),
@@ -267,6 +328,7 @@ PEERS: dict[str, Peer] = {
     "diffrax kvaerno5": Peer(diffrax_kvaerno5),
     "scikit-sundae cvode": Peer(sundae_cvode, ("sksundae", "numba")),
     "numbalsoda lsoda": Peer(numbalsoda, ("numbalsoda", "numba")),
+    "musica micm": Peer(micm, ("musica",)),
     "scipy odeint": Peer(scipy_odeint),
     "scipy lsoda": Peer(scipy_ivp("LSODA"), cells=8),
     "scipy bdf": Peer(scipy_ivp("BDF"), cells=8),

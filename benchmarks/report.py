@@ -15,7 +15,8 @@ TARGET = 1e-3
 """dex; the accuracy at which the table compares."""
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
-PACKAGES = ("jaxchem", "jax", "diffrax", "scipy", "numpy", "numba", "numbalsoda", "scikit-sundae")
+PACKAGES = ("jaxchem", "jax", "diffrax", "scipy", "numpy")
+PACKAGES += ("numba", "numbalsoda", "scikit-sundae", "musica")
 
 Row = dict[str, Any]
 
