@@ -1,4 +1,4 @@
-"""Trivial emulators, from inputs to fields of log10 abundances, and the errors they leave.
+"""Trivial emulators, from inputs to fields of log10 abundances.
 
 A learned emulator is worth its training only where it beats these. Each takes the inputs
 [N, D] and fields [N, ...] of the training trajectories and the inputs [M, D] of others, and gives
@@ -19,7 +19,6 @@ from scipy.spatial.distance import cdist
 __all__ = [
     "BASELINES",
     "chebyshev",
-    "field_errors",
     "gaussian_process",
     "nearest_neighbour",
     "train_mean",
@@ -29,6 +28,8 @@ Array = np.ndarray
 
 # training trajectories of a Gaussian process: the kernel is N x N, its factor takes N^3 / 3
 _MOST = 5000
+# least singular value of the terms of a polynomial, over the largest: single precision
+_DEPENDENT = 1e-6
 # in standard deviations of the inputs: from a tenth of the box to nearly linear
 _LENGTHS = np.geomspace(1 / 8, 16, 15)
 
@@ -99,8 +100,9 @@ def chebyshev(
     least, best = np.inf, (0, np.empty(0))
     for d in degrees:
         left, sizes, right = svd(_polynomials(train, d), full_matrices=False)
-        # inputs on a curved surface make terms nearly dependent: the shortest solution counts
-        rank = np.sum(sizes > count * np.finfo(float).eps * sizes[0])
+        # inputs on a curved surface, such as the oxygen of a fixed ratio to all carbon, make terms
+        # nearly dependent; keeping such directions would amplify the error of the fields
+        rank = np.sum(sizes > _DEPENDENT * sizes[0])
         left, sizes, right = left[:, :rank], sizes[:rank], right[:rank]
         parts = left.T @ fields
         # the error at a trajectory that the fit has not seen follows from its leverage
@@ -174,46 +176,6 @@ BASELINES: dict[str, Callable[[Array, Array, Array], Array]] = {
     "chebyshev": chebyshev,
     "gaussian_process": gaussian_process,
 }
-
-
-def field_errors(
-    prediction: Float[Array, "M T S"],
-    truth: Float[Array, "M T S"],
-    low: float,
-    high: float,
-    floor: float = 1e-16,
-) -> dict[str, float]:
-    """Errors of log10 abundances, in dex and in the measures of Sulzer & Buck (2023).
-
-    Theirs are in normalised space, 2 (x - low) / (high - low) - 1: the root mean square, and
-    |x' - x| / max_t |x| of each trajectory and species. The latter is no relative error of
-    abundances, and its mean logarithm is dominated by species that hardly change.
-
-    Args:
-        prediction: log10 abundances.
-        truth: the same of the reference.
-        low: smallest training value, over all trajectories, times and species.
-        high: the largest.
-        floor: least relative error in the mean of logarithms, about round-off.
-
-    Returns:
-        `rmse`, `median_relative`, `mean_log10_relative` (normalised space); `mean_dex`,
-        `median_dex`, `p99_dex`, `max_dex`.
-    """
-    dex = np.abs(np.subtract(prediction, truth, dtype=float))
-    scale = (high - low) / 2
-    # in dex from the middle of the range; the ratio has no unit
-    peak = np.max(np.abs(truth - (low + high) / 2), axis=1, keepdims=True)
-    relative = dex / np.maximum(peak, np.finfo(float).tiny)
-    return {
-        "rmse": float(np.sqrt(np.mean(dex**2)) / scale),
-        "mean_dex": float(np.mean(dex)),
-        "median_dex": float(np.median(dex)),
-        "p99_dex": float(np.percentile(dex, 99)),
-        "max_dex": float(np.max(dex)),
-        "median_relative": float(np.median(relative)),
-        "mean_log10_relative": float(np.mean(np.log10(np.maximum(relative, floor)))),
-    }
 
 
 def _standardised(

@@ -155,15 +155,15 @@ def generate_ensemble(
     Args:
         network: the reactions.
         y0: initial states.
-        conditions: name -> one value a cell; those that the rates do not need are kept as well.
+        conditions: name -> one value a cell.
         ts: output times.
         t0: time of the initial states.
         progress: show a bar.
         **settings: of `solve_ensemble`.
 
     Returns:
-        A dataset of the cells that were solved, with `given(case, condition)`, and the numbers of
-        those that were not.
+        A dataset of the cells that were solved, with `given(case, condition)` of the conditions
+        that vary, and the numbers of those that were not.
     """
     values = {name: jnp.asarray(v) for name, v in conditions.items()}
     k = jax.jit(jax.vmap(lambda one: network.rates(**one)))(values)
@@ -171,11 +171,17 @@ def generate_ensemble(
     good = found.result == 0
     assert found.ys is not None
     dataset = to_dataset(
-        network, (ts, found.ys[good]), y0=y0[good], t0=t0, provenance="jaxchem.solve_ensemble"
+        network,
+        (ts, found.ys[good]),
+        y0=y0[good],
+        t0=t0,
+        conditions={name: v[0] for name, v in conditions.items() if np.ptp(v) == 0},
+        provenance="jaxchem.solve_ensemble",
     )
-    given = np.stack([np.asarray(v)[good] for v in conditions.values()], axis=1)
-    dataset["given"] = (("case", "condition"), given)
-    dataset = dataset.assign_coords(condition=np.asarray(list(conditions), dtype=object))
+    varied = {name: np.asarray(v)[good] for name, v in conditions.items() if np.ptp(v) > 0}
+    if varied:
+        dataset["given"] = (("case", "condition"), np.stack(list(varied.values()), axis=1))
+        dataset = dataset.assign_coords(condition=np.asarray(list(varied), dtype=object))
     return dataset, np.flatnonzero(~good)
 
 

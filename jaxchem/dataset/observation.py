@@ -118,11 +118,10 @@ def observe(
 
 
 def given(dataset: xr.Dataset) -> np.ndarray:
-    """[case, C] the conditions that vary from case to case; there may be none."""
+    """[case, C] the conditions of each case, where a dataset has such; else C is 0."""
     if "given" not in dataset:
         return np.zeros((dataset.sizes["case"], 0))
-    values = dataset["given"].transpose("case", "condition").values
-    return values[:, np.ptp(values, axis=0) > 0]
+    return dataset["given"].transpose("case", "condition").values
 
 
 def _operator(network: Network, species: str | Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:

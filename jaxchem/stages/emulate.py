@@ -131,7 +131,7 @@ def emulate(
     def objective(model: Any, batch: Any, key: PRNGKeyArray) -> Any:
         if points is not None and points < count:
             chosen = jax.random.choice(key, count, (points,), replace=False)
-            batch = batch.at(chosen)
+            batch = batch.at(jnp.sort(chosen))  # a solver wants its output times in order
         terms = model.terms(batch)
         parts = [terms[name] * jnp.asarray(w, terms[name].dtype) for name, w in weights.items()]
         return jnp.sum(jnp.stack(parts))
