@@ -7,10 +7,8 @@ from jaxchem import baselines
 from jaxchem.baselines import BASELINES, chebyshev, gaussian_process, nearest_neighbour, train_mean
 
 RNG = np.random.default_rng(5)
-TRAIN, TEST = (
-    RNG.uniform([-2, 3, -17], [0, 7, -15], (60, 3)),
-    RNG.uniform([-1.9, 3.1, -16.9], [-0.1, 6.9, -15.1], (20, 3)),
-)
+TRAIN = RNG.uniform([-2, 3, -17], [0, 7, -15], (60, 3))
+TEST = RNG.uniform([-1.9, 3.1, -16.9], [-0.1, 6.9, -15.1], (20, 3))
 
 
 def smooth(inputs):

@@ -1,5 +1,6 @@
 """How good an estimate is: rate, trajectory, tendency and conservation errors."""
 
+import logging
 from typing import Any
 
 import equinox as eqx
@@ -18,6 +19,8 @@ from ..scale import span
 from .base import Problem, integrate, rate_metrics
 
 __all__ = ["evaluate", "evaluate_emulator"]
+
+log = logging.getLogger("jaxchem")
 
 
 def evaluate(
@@ -129,7 +132,8 @@ def evaluate_emulator(
         few = slice(MOST_FITTED if name in ("chebyshev", "gaussian_process") else None)
         try:
             guess = baseline(inputs[0][few, varied], seen[few], inputs[1][:, varied])
-        except ValueError:  # too few trajectories, or too many, for this one
+        except ValueError as error:  # too few trajectories, or too many, for this one
+            log.info("no %s: %s", name, error)
             continue
         found = emulation_scores(jnp.asarray(guess), jnp.asarray(exact), *limits)
         scores |= {f"{name}/{key}": value for key, value in found.items()}
