@@ -20,9 +20,16 @@ from tqdm import tqdm
 from . import checkpoint
 from .soap import soap
 
-__all__ = ["adam", "fit", "scheduled", "trainable"]
+__all__ = ["Resume", "adam", "fit", "scheduled", "trainable"]
 
 Model = TypeVar("Model")
+
+
+class Resume(NamedTuple):
+    """Where a stage keeps its progress, and what tells its work from another configuration's."""
+
+    path: Path
+    fingerprint: str
 
 
 class _State(NamedTuple):
@@ -104,8 +111,7 @@ def fit(
     key: PRNGKeyArray,
     batch_size: int | None = None,
     label: str = "fit",
-    path: Path | None = None,
-    fingerprint: str = "",
+    resume: Resume | None = None,
     save_every: float = 20.0,
     progress: bool = True,
 ) -> tuple[Model, dict[str, np.ndarray]]:
@@ -126,8 +132,8 @@ def fit(
         key: seeds batches and whatever randomness the loss has.
         batch_size: examples a step, drawn from a new permutation each epoch; `None` for all.
         label: for the progress bar.
-        path: a checkpoint, written every `save_every` seconds, and resumed from if it exists.
-        fingerprint: tells this fit from another one; a checkpoint of another one is refused.
+        resume: a checkpoint, written every `save_every` seconds, and resumed from if it exists;
+            one of another fingerprint is refused.
         save_every: seconds between checkpoints.
         progress: show a bar with the loss.
 
@@ -155,8 +161,8 @@ def fit(
         jnp.full(steps, jnp.nan),
         jnp.full(steps, jnp.nan),
     )
-    if path is not None and path.exists():
-        state = checkpoint.load(path, state, kind="fit", fingerprint=fingerprint)
+    if resume is not None and resume.path.exists():
+        state = checkpoint.load(resume.path, state, kind="fit", fingerprint=resume.fingerprint)
 
     def batch(data: PyTree, step: Int[Array, ""]) -> PyTree:
         if size == count:
@@ -204,8 +210,8 @@ def fit(
         return jax.lax.fori_loop(0, number, lambda _, s: one(s, data), state)
 
     def store() -> None:
-        if path is not None:
-            checkpoint.save(path, state, kind="fit", fingerprint=fingerprint)
+        if resume is not None:
+            checkpoint.save(resume.path, state, kind="fit", fingerprint=resume.fingerprint)
 
     done, burst, saved = int(state.step), 1, time.monotonic()
     with tqdm(total=steps, initial=done, desc=label, disable=None if progress else True) as bar:

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from jaxchem.soap import soap
-from jaxchem.train import fit, trainable
+from jaxchem.train import Resume, fit, trainable
 
 
 def normal(*shape, seed=3):
@@ -181,7 +181,7 @@ def test_trains_a_module(tmp_path):
             optimizer=optax.with_extra_args_support(soap(0.01)),
             steps=200,
             key=jax.random.key(1),
-            path=path,
+            resume=Resume(path, "job"),
             progress=False,
         )
 

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from jaxchem import checkpoint
-from jaxchem.train import adam, fit, trainable
+from jaxchem.train import Resume, adam, fit, trainable
 
 KEY = jax.random.key(5)
 
@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxchem.train import adam, fit
+from jaxchem.train import Resume, adam, fit
 
 jax.config.update("jax_enable_x64", True)
 rng = np.random.default_rng(0)
@@ -44,8 +44,7 @@ def job(path, steps=60):
         steps=steps,
         key=jax.random.key(1),
         batch_size=7,
-        path=path,
-        fingerprint="job",
+        resume=path and Resume(path, "job"),
         save_every=0.0,
         progress=False,
     )
@@ -378,15 +377,14 @@ def test_checkpoints_of_other_fits_are_refused(tmp_path):
             "optimizer": adam(0.1),
             "steps": 3,
             "key": KEY,
-            "path": path,
-            "fingerprint": "one",
+            "resume": Resume(path, "one"),
             "progress": False,
         }
         return fit(square, model, jnp.zeros((1, 2)), **{**settings, **changes})
 
     run(jnp.ones(2))
     with pytest.raises(ValueError, match="another fingerprint: it has 'one', this run 'two'"):
-        run(jnp.ones(2), fingerprint="two")
+        run(jnp.ones(2), resume=Resume(path, "two"))
     with pytest.raises(ValueError, match=r"last.eqx holds something else than expected"):
         run(jnp.ones((1, 2)))
     with pytest.raises(ValueError, match=r"last.eqx holds something else than expected"):

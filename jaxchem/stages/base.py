@@ -1,6 +1,5 @@
 """What every stage is given and gives back, and the models that a stage can start from."""
 
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import diffrax
@@ -15,6 +14,7 @@ from ..metrics import log_rate_mae, log_rate_mse
 from ..models import CRNN, NeuralODE
 from ..network import Network
 from ..solvers import Integrator
+from ..train import Resume
 
 __all__ = ["Problem", "Result", "Resume", "new_crnn", "new_neural_ode", "rate_metrics", "windows"]
 
@@ -36,13 +36,6 @@ class Problem(NamedTuple):
     integrator: Integrator
     k_true: Float[np.ndarray, " R"] | None
     known: Bool[np.ndarray, " R"]
-
-
-class Resume(NamedTuple):
-    """Where a stage keeps its progress, and what tells its work from another configuration's."""
-
-    path: Path
-    fingerprint: str
 
 
 class Result(NamedTuple):

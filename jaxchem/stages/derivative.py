@@ -167,8 +167,7 @@ def derivative(
         key=key,
         batch_size=batch_size,
         label=label,
-        path=resume.path if resume else None,
-        fingerprint=resume.fingerprint if resume else "",
+        resume=resume,
         save_every=save_every,
         progress=progress,
     )

@@ -145,8 +145,7 @@ def emulate(
         key=key,
         batch_size=batch_size,
         label=label,
-        path=resume.path if resume else None,
-        fingerprint=resume.fingerprint if resume else "",
+        resume=resume,
         save_every=save_every,
         progress=progress,
     )

@@ -137,8 +137,7 @@ def trajectory(
         key=key,
         batch_size=batch_size,
         label=label,
-        path=resume.path if resume else None,
-        fingerprint=resume.fingerprint if resume else "",
+        resume=resume,
         save_every=save_every,
         progress=progress,
     )
