@@ -7,7 +7,7 @@ import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -32,6 +32,13 @@ class Resume(NamedTuple):
     fingerprint: str
 
 
+class _Best(NamedTuple):
+    parameters: PyTree
+    loss: Float[Array, ""]  # on what is held back
+    waited: Int[Array, ""]  # looks since then
+    history: Float[Array, " steps"]
+
+
 class _State(NamedTuple):
     parameters: PyTree
     optimizer: PyTree
@@ -41,6 +48,7 @@ class _State(NamedTuple):
     step: Int[Array, ""]
     loss: Float[Array, " steps"]
     gradient_norm: Float[Array, " steps"]
+    best: _Best | None
 
 
 def trainable(leaf: Any) -> bool:
@@ -110,6 +118,9 @@ def fit(
     steps: int,
     key: PRNGKeyArray,
     batch_size: int | None = None,
+    held: PyTree | None = None,
+    patience: int | None = None,
+    every: int = 200,
     label: str = "fit",
     resume: Resume | None = None,
     save_every: float = 20.0,
@@ -131,6 +142,10 @@ def fit(
         steps: how many steps to take.
         key: seeds batches and whatever randomness the loss has.
         batch_size: examples a step, drawn from a new permutation each epoch; `None` for all.
+        held: examples that are not trained on; the model that is given back is the one with the
+            smallest loss on them.
+        patience: stop after so many looks at `held` without a smaller loss; `None` takes all steps.
+        every: steps from one look at `held` to the next.
         label: for the progress bar.
         resume: a checkpoint, written every `save_every` seconds, and resumed from if it exists;
             one of another fingerprint is refused.
@@ -138,7 +153,8 @@ def fit(
         progress: show a bar with the loss.
 
     Returns:
-        The model after the last step, and `loss[steps]` and `gradient_norm[steps]`.
+        The model after the last step, or the best on `held`; `loss` and `gradient_norm` of each
+        step, and with `held` the loss on it since the last look, as `validation`.
 
     Raises:
         ValueError: no examples, or a checkpoint that is damaged or of another fit.
@@ -160,6 +176,11 @@ def fit(
         jnp.zeros((), jnp.int32),
         jnp.full(steps, jnp.nan),
         jnp.full(steps, jnp.nan),
+        None
+        if held is None
+        else _Best(
+            parameters, jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32), jnp.full(steps, jnp.nan)
+        ),
     )
     if resume is not None and resume.path.exists():
         state = checkpoint.load(resume.path, state, kind="fit", fingerprint=resume.fingerprint)
@@ -203,11 +224,32 @@ def fit(
             state.step + 1,
             state.loss.at[state.step].set(value.astype(state.loss.dtype)),
             state.gradient_norm.at[state.step].set(norm.astype(state.gradient_norm.dtype)),
+            state.best,
         )
+
+    @jax.jit
+    def look(state: _State, held: PyTree) -> _State:
+        best = cast(_Best, state.best)
+        value = objective(state.parameters, held, key).astype(best.loss.dtype)
+        better = value < best.loss
+        since = jnp.arange(steps, dtype=state.step.dtype)
+        since = (since >= state.step - 1 - (state.step - 1) % every) & (since < state.step)
+        new = _Best(
+            jax.tree.map(lambda a, b: jnp.where(better, a, b), state.parameters, best.parameters),
+            jnp.where(better, value, best.loss),
+            jnp.where(better, 0, best.waited + 1),
+            jnp.where(since, value, best.history),
+        )
+        return state._replace(best=new)
 
     @jax.jit
     def advance(state: _State, data: PyTree, number: Int[Array, ""]) -> _State:
         return jax.lax.fori_loop(0, number, lambda _, s: one(s, data), state)
+
+    def stopped(state: _State) -> bool:
+        if patience is None or state.best is None:
+            return False
+        return int(state.best.waited) >= patience
 
     def store() -> None:
         if resume is not None:
@@ -215,11 +257,15 @@ def fit(
 
     done, burst, saved = int(state.step), 1, time.monotonic()
     with tqdm(total=steps, initial=done, desc=label, disable=None if progress else True) as bar:
-        while done < steps:
+        while done < steps and not stopped(state):
             begin = time.monotonic()
             number = min(burst, steps - done)
+            if held is not None:
+                number = min(number, every - done % every)
             state = jax.block_until_ready(advance(state, data, jnp.asarray(number)))
             done += number
+            if held is not None and (done % every == 0 or done == steps):
+                state = look(state, held)
             bar.update(number)
             bar.set_postfix(loss=f"{float(state.loss[done - 1]):.3e}", refresh=False)
             now = time.monotonic()
@@ -231,5 +277,11 @@ def fit(
                 store()
                 saved = now
     store()
-    history = {"loss": np.asarray(state.loss), "gradient_norm": np.asarray(state.gradient_norm)}
-    return eqx.combine(state.parameters, static), history
+    history = {"loss": state.loss, "gradient_norm": state.gradient_norm}
+    if state.best is not None:
+        history["validation"] = state.best.history
+        parameters = state.best.parameters
+    else:
+        parameters = state.parameters
+    history = {name: np.asarray(values)[:done] for name, values in history.items()}
+    return eqx.combine(parameters, static), history

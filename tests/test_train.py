@@ -423,3 +423,52 @@ def test_an_equinox_model_is_fitted_in_place_of_its_arrays():
     )
     assert isinstance(model, Line) and model.name == "line"
     np.testing.assert_allclose(model.slope, 3.0, rtol=1e-8)
+
+
+# What is held back
+
+
+def held_back(tmp_path=None, steps=400, patience=3):
+    """Twelve points of a line with noise, fitted by a polynomial of degree nine."""
+    rng = np.random.default_rng(2)
+    x = np.linspace(-1, 1, 24)
+    powers = jnp.asarray(x[:, None] ** np.arange(10))
+    y = jnp.asarray(x + 0.5 * rng.standard_normal(24))
+
+    def loss(model, batch, key):
+        del key
+        return jnp.mean((batch[0] @ model - batch[1]) ** 2)
+
+    even, odd = ((powers[n::2], y[n::2]) for n in (0, 1))
+    model, history = fit(
+        loss,
+        jnp.zeros(10),
+        even,
+        optimizer=adam(0.05),
+        steps=steps,
+        key=KEY,
+        held=odd,
+        patience=patience,
+        every=10,
+        resume=tmp_path and Resume(tmp_path / "last.eqx", "held"),
+        progress=False,
+    )
+    return model, history, float(loss(model, odd, KEY))
+
+
+def test_stops_where_what_is_held_back_gets_worse(tmp_path):
+    model, history, found = held_back(tmp_path)
+    steps = len(history["loss"])
+    assert steps < 400 and steps % 10 == 0 and np.all(np.isfinite(history["validation"]))
+    assert np.isclose(found, history["validation"].min())
+    assert history["validation"][-30:].min() > found  # three looks without a better one
+    assert history["loss"][-1] < history["loss"][np.argmin(history["validation"])]
+    again, _, _ = held_back(tmp_path)
+    assert_identical(again, model)
+
+
+def test_all_steps_without_patience():
+    _, history, found = held_back(steps=205, patience=None)
+    assert len(history["loss"]) == 205 and np.isclose(found, history["validation"].min())
+    looks = np.flatnonzero(np.diff(history["validation"])) + 1
+    assert np.all(looks % 10 == 0) and looks[-1] == 200
