@@ -7,11 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from scipy.linalg import eigh
 
 from .emulator import LogTime
 from .perceptron import Perceptron
 
 __all__ = ["FlowMap"]
+
+# trajectories that the modes are taken from: their cost grows as the cube
+_SAMPLED = 4000
 
 
 class FlowMap(eqx.Module):
@@ -27,11 +31,13 @@ class FlowMap(eqx.Module):
         chosen: [D] which of species and conditions are inputs.
         centre: [D] their means, as log10.
         spread: [D] their standard deviations.
-        modes: [M, G, S] orthogonal fields of log10 concentration.
+        modes: [G, S, M] orthogonal fields of log10 concentration; the product of one state is
+            fastest where a mode is a column.
         mean: [G, S] the mean field.
         deviation: [M] standard deviations of the coefficients.
         times: scale of the grid's times.
-        floor: smallest concentration that is told from zero.
+        floor: smallest concentration, or abundance, that is told from zero.
+        relative: concentrations count over the initial state's total, as abundances.
         settings: what rebuilds a model of this shape.
     """
 
@@ -39,11 +45,12 @@ class FlowMap(eqx.Module):
     chosen: Int[np.ndarray, " D"]
     centre: Float[np.ndarray, " D"]
     spread: Float[np.ndarray, " D"]
-    modes: Float[np.ndarray, "M G S"]
+    modes: Float[np.ndarray, "G S M"]
     mean: Float[np.ndarray, "G S"]
     deviation: Float[np.ndarray, " M"]
     times: LogTime
     floor: Float[np.ndarray, ""]
+    relative: bool = eqx.field(static=True)
     settings: tuple[tuple[str, Any], ...] = eqx.field(static=True)
 
     def __init__(
@@ -56,6 +63,7 @@ class FlowMap(eqx.Module):
         width: int = 64,
         depth: int = 3,
         activation: str = "silu",
+        relative: bool = False,
         key: PRNGKeyArray,
     ):
         """A model with empty modes; `fitted_to` takes them from data.
@@ -68,20 +76,23 @@ class FlowMap(eqx.Module):
             width: of each hidden layer.
             depth: number of hidden layers, with skip connections.
             activation: between them.
+            relative: learn abundances, concentrations over the initial state's total.
             key: seeds the weights.
         """
         sizes = (inputs, *(width,) * depth, modes)
         self.mlp = Perceptron(sizes, activation=activation, residual=True, gain=1.4, key=key)
         self.chosen = np.zeros(inputs, dtype=np.int32)
         self.centre, self.spread = np.zeros(inputs), np.ones(inputs)
-        self.modes = np.zeros((modes, grid, size), dtype=np.float32)
+        self.modes = np.zeros((grid, size, modes), dtype=np.float32)
         self.mean = np.zeros((grid, size))
         self.deviation = np.ones(modes)
         self.times = LogTime(np.asarray(0.0), np.asarray(1.0))
         self.floor = np.asarray(0.0)
+        self.relative = relative
         self.settings = (
             *(("inputs", inputs), ("grid", grid), ("size", size), ("modes", modes)),
             *(("width", width), ("depth", depth), ("activation", activation)),
+            ("relative", relative),
         )
 
     @classmethod
@@ -94,6 +105,7 @@ class FlowMap(eqx.Module):
         *,
         modes: int = 80,
         floor: float = 1e-99,
+        relative: bool = False,
         key: PRNGKeyArray,
         **settings: Any,
     ) -> "FlowMap":
@@ -105,7 +117,8 @@ class FlowMap(eqx.Module):
             ts: [G] times, evenly spaced in their logarithm.
             ys: [N, G, S] trajectories.
             modes: at most so many modes; there are no more than trajectories.
-            floor: smallest concentration that is told from zero.
+            floor: smallest concentration, or abundance, that is told from zero.
+            relative: learn abundances, concentrations over the initial state's total.
             key: seeds the weights.
             **settings: of the perceptron, as for `FlowMap`.
 
@@ -118,18 +131,25 @@ class FlowMap(eqx.Module):
                 "a flow map wants four times or more, evenly spaced in their logarithm; generate "
                 "data with data.times.spacing=log."
             )
-        given = np.concatenate([np.asarray(y0), np.asarray(conditions)], axis=1)
+        total = np.sum(np.asarray(y0), axis=1, keepdims=True) if relative else np.ones((len(y0), 1))
+        given = np.concatenate([np.asarray(y0) / total, np.asarray(conditions)], axis=1)
         logs = np.log10(np.maximum(given, floor))
         chosen = _independent(logs)
         if not len(chosen):
             raise ValueError("every trajectory starts alike: there is nothing to emulate.")
-        fields = np.log10(np.maximum(np.asarray(ys, dtype=float), floor))
+        fields = np.log10(np.maximum(np.asarray(ys, dtype=float) / total[:, None], floor))
         mean = np.mean(fields, axis=0)
         flat = (fields - mean).reshape(len(fields), -1)
-        modes = min(modes, len(flat))
+        modes = min(modes, len(flat), flat.shape[1], _SAMPLED)
         basis = _leading(flat, modes)
         made = cls(
-            inputs=len(chosen), grid=len(ts), size=fields.shape[2], modes=modes, key=key, **settings
+            inputs=len(chosen),
+            grid=len(ts),
+            size=fields.shape[2],
+            modes=modes,
+            relative=relative,
+            key=key,
+            **settings,
         )
         deviation = np.std(flat @ basis.T, axis=0)
         return eqx.tree_at(
@@ -141,7 +161,7 @@ class FlowMap(eqx.Module):
                 chosen.astype(np.int32),
                 np.mean(logs[:, chosen], axis=0),
                 np.std(logs[:, chosen], axis=0),
-                basis.reshape(modes, *mean.shape).astype(np.float32),
+                basis.T.reshape(*mean.shape, modes).astype(np.float32),
                 mean,
                 np.where(deviation > 0, deviation, 1.0),
                 LogTime.of(ts),
@@ -151,7 +171,7 @@ class FlowMap(eqx.Module):
 
     def inputs(self, y0: Float[Array, "*n S"], conditions: Float[Array, "*n C"]) -> Any:
         """What the perceptron is given."""
-        given = jnp.concatenate([y0, conditions], axis=-1)[..., self.chosen]
+        given = jnp.concatenate([y0 / self._total(y0), conditions], axis=-1)[..., self.chosen]
         logs = jnp.log10(jnp.maximum(given, self.floor))
         shape = (*(1,) * (logs.ndim - 1), -1)
         return (logs - self.centre.reshape(shape)) / self.spread.reshape(shape)
@@ -159,9 +179,10 @@ class FlowMap(eqx.Module):
     def examples(self, y0: Any, conditions: Any, ts: Any, ys: Any) -> "Coefficients":
         """Inputs and coefficients of trajectories on the model's own grid of times."""
         del ts
-        fields = np.log10(np.maximum(np.asarray(ys, dtype=float), self.floor)) - self.mean
-        rows = self.modes.reshape(len(self.modes), -1)
-        wanted = fields.reshape(len(fields), -1) @ rows.T / self.deviation
+        total = np.asarray(self._total(jnp.asarray(y0)))[:, None]
+        fields = np.log10(np.maximum(np.asarray(ys, dtype=float) / total, self.floor)) - self.mean
+        columns = self.modes.reshape(-1, self.modes.shape[-1])
+        wanted = fields.reshape(len(fields), -1) @ columns / self.deviation
         inputs = self.inputs(jnp.asarray(y0), jnp.asarray(conditions))
         return Coefficients(jnp.asarray(inputs, jnp.float32), jnp.asarray(wanted, jnp.float32))
 
@@ -177,7 +198,7 @@ class FlowMap(eqx.Module):
         """Concentrations at `ts`; outside of the grid's times the ends' cubics go on."""
         scaled = self.mlp(self.inputs(y0, conditions))
         weights = scaled * jnp.asarray(self.deviation, scaled.dtype)
-        change = jnp.tensordot(weights, jnp.asarray(self.modes), 1)
+        change = jnp.tensordot(jnp.asarray(self.modes), weights, 1)
         grid = self.mean.shape[0]
         place = self.times(ts) * (grid - 1)
         start = jnp.clip(jnp.floor(place).astype(jnp.int32), 1, grid - 3)
@@ -190,7 +211,11 @@ class FlowMap(eqx.Module):
         )
         field = self.mean + change.astype(float)
         logs = sum(share * field[start + n - 1] for n, share in enumerate(shares))
-        return 10.0 ** jnp.asarray(logs)
+        # half the time of a power of ten
+        return self._total(y0) * jnp.exp(np.log(10.0) * jnp.asarray(logs))
+
+    def _total(self, y0: Float[Array, "*n S"]) -> Float[Array, "*n 1"]:
+        return jnp.sum(y0, axis=-1, keepdims=True) if self.relative else jnp.ones_like(y0[..., :1])
 
 
 class Coefficients(NamedTuple):
@@ -218,7 +243,13 @@ def _independent(columns: np.ndarray) -> np.ndarray:
 
 
 def _leading(flat: np.ndarray, modes: int) -> np.ndarray:
-    """The leading right singular vectors, from the smaller Gram matrix."""
-    if len(flat) <= flat.shape[1]:
+    """The leading right singular vectors, of a sample of the rows where there are many."""
+    flat = flat[:: -(-len(flat) // _SAMPLED)]
+    if len(flat) <= 1000:
         return np.linalg.svd(flat, full_matrices=False)[2][:modes]
-    return np.linalg.eigh(flat.T @ flat)[1][:, ::-1][:, :modes].T
+    # from the smaller Gram matrix, whose rounding is far below what a mode of many rows matters
+    wide = len(flat) < flat.shape[1]
+    gram = flat @ flat.T if wide else flat.T @ flat
+    last = len(gram) - 1
+    vectors = eigh(gram, subset_by_index=[last - modes + 1, last])[1][:, ::-1]
+    return np.linalg.qr(flat.T @ vectors)[0].T if wide else vectors.T
