@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .dataset import sample as sample
     from .dataset import to_dataset as to_dataset
     from .dataset import write as write
+    from .ensemble import emulate_ensemble as emulate_ensemble
     from .ensemble import solve_ensemble as solve_ensemble
     from .kinetics import flux as flux
     from .kinetics import jacobian as jacobian
@@ -47,7 +48,7 @@ _HOMES = {
         "to_dataset",
         "write",
     ),
-    "ensemble": ("solve_ensemble",),
+    "ensemble": ("emulate_ensemble", "solve_ensemble"),
     "kinetics": ("flux", "jacobian", "tendency"),
     "models": ("CRNN", "NeuralODE", "load_model", "save"),
     "network": ("Network", "Units"),

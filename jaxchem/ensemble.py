@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
 from .dataset import to_dataset
@@ -21,7 +21,7 @@ from .solvers.cell import compilable
 from .solvers.integrator import check_times
 from .solvers.native import RESULTS
 
-__all__ = ["Ensemble", "generate_ensemble", "solve_ensemble"]
+__all__ = ["Ensemble", "emulate_ensemble", "generate_ensemble", "solve_ensemble"]
 
 FAILURES = ("solved", "too many steps", "step too small", "not finite", "failed")
 """What the numbers of `Ensemble.result` mean."""
@@ -183,6 +183,64 @@ def generate_ensemble(
         dataset["given"] = (("case", "condition"), np.stack(list(varied.values()), axis=1))
         dataset = dataset.assign_coords(condition=np.asarray(list(varied), dtype=object))
     return dataset, np.flatnonzero(~good)
+
+
+def emulate_ensemble(
+    model: Any,
+    network: Network,
+    y0: Float[np.ndarray, "N S"],
+    conditions: Mapping[str, Any],
+    ts: Float[np.ndarray, " T"],
+    *,
+    limit: float,
+    t0: float = 0.0,
+    block: int = 1024,
+    progress: bool = True,
+    **settings: Any,
+) -> tuple[Float[np.ndarray, "N T S"], Bool[np.ndarray, " N"]]:
+    """Asks an emulator for many cells, and solves those that it is not sure of.
+
+    Args:
+        model: knows its own spread, as a `jaxchem.models.Committee` does.
+        network: what reacts.
+        y0: initial states.
+        conditions: name -> one value a cell for what the model is told, in its order; name -> one
+            number for what is the same in all cells.
+        ts: output times.
+        limit: a cell is solved where the spread of any species at any time exceeds this, in dex.
+            A quantile of `model.predict` over such cells sends a known share of them.
+        t0: time of the initial states.
+        block: most cells that the model is asked for at a time.
+        progress: show the solver's bar.
+        **settings: of `solve_ensemble`.
+
+    Returns:
+        Concentrations, and which cells were solved; one that could not be has infinite ones.
+
+    Raises:
+        ValueError: a model that does not know its spread.
+    """
+    if not hasattr(model, "predict"):
+        raise ValueError(
+            f"a {type(model).__name__} does not know how sure it is; train a committee "
+            "(stages=committee)."
+        )
+    told = [np.asarray(v) for v in conditions.values() if np.ndim(v)]
+    given = np.stack(told, axis=1) if told else np.zeros((len(y0), 0))
+    ask = jax.jit(jax.vmap(model.predict, in_axes=(0, 0, None)))
+    blocks = [slice(i, i + block) for i in range(0, len(y0), block)]
+    parts = [ask(jnp.asarray(y0[b]), jnp.asarray(given[b]), jnp.asarray(ts)) for b in blocks]
+    ys, spread = (np.concatenate([np.asarray(p[n]) for p in parts]) for n in (0, 1))
+    doubtful = ~(np.max(spread, axis=(1, 2)) <= limit)  # not a number is doubtful too
+    if doubtful.any():
+        cells = np.flatnonzero(doubtful)
+        values = {n: np.broadcast_to(v, len(y0))[cells] for n, v in conditions.items()}
+        k = jax.jit(jax.vmap(lambda one: network.rates(**one)))(values)
+        found = solve_ensemble(
+            network, np.asarray(k), y0[cells], ts, t0=t0, progress=progress, **settings
+        )
+        ys[cells] = found.ys
+    return ys, doubtful
 
 
 def _order(network: Network, k: Any, y0: Any, integrator: Integrator) -> Int[np.ndarray, " N"]:

@@ -1,6 +1,9 @@
 """Error measures, on plain arrays."""
 
+from typing import Any
+
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 __all__ = [
@@ -10,6 +13,7 @@ __all__ = [
     "log_rate_mae",
     "log_rate_mse",
     "scaled_mse",
+    "uncertainty_scores",
 ]
 
 
@@ -73,6 +77,51 @@ def emulation_scores(
         "rmse": float(jnp.sqrt(jnp.mean(scaled**2))),
         "median_relative": float(jnp.median(relative)),
         "mean_log10_relative": float(jnp.mean(jnp.log10(jnp.maximum(relative, 1e-16)))),
+    }
+
+
+def uncertainty_scores(
+    error: Float[Any, "case T S"],
+    spread: Float[Any, "case T S"],
+    *,
+    large: float = 0.3,
+    share: float = 0.05,
+) -> dict[str, float]:
+    """How well a spread tells errors, and what a gate that leaves doubtful states to a solver does.
+
+    A state (case and time) is doubtful where the spread of any species is above a limit. The limit
+    is the one that puts `share` of these states in doubt, which needs no truth.
+
+    Args:
+        error: of the prediction, in dex.
+        spread: predicted standard deviation, in dex.
+        large: an error above this shall not go unnoticed.
+        share: of the states that may be left to the solver.
+
+    Returns:
+        `gate/limit`; `gate/recall`, the part of the large errors that lies in doubtful states;
+        `gate/states` and `gate/missed`, the part of all states that hold a large error and of those
+        not in doubt; `gate/mean_dex` and `gate/p99_dex` of the states that are not in doubt;
+        `spread/correlation` with |error|, and `spread/within_1` and `spread/within_2`, how many
+        errors are within one and two spreads (a calibrated normal one: 0.68 and 0.95).
+    """
+    error, spread = np.abs(np.asarray(error)), np.asarray(spread)
+    worst = np.max(spread, axis=2)
+    limit = np.quantile(worst, 1 - share)
+    doubtful = worst > limit
+    bad = error > large
+    kept = error[~doubtful]
+    some = bad.any(axis=2)
+    return {
+        "gate/limit": float(limit),
+        "gate/recall": float(bad[doubtful].sum() / max(bad.sum(), 1)),
+        "gate/states": float(some.mean()),
+        "gate/missed": float((some & ~doubtful).mean()),
+        "gate/mean_dex": float(kept.mean()),
+        "gate/p99_dex": float(np.quantile(kept, 0.99)),
+        "spread/correlation": float(np.corrcoef(error.ravel(), spread.ravel())[0, 1]),
+        "spread/within_1": float(np.mean(error <= spread)),
+        "spread/within_2": float(np.mean(error <= 2 * spread)),
     }
 
 

@@ -170,12 +170,11 @@ def _digest(*parts: Any) -> str:
 def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
     """The problem, the trajectories that results are measured on, and what is observed.
 
-    Without `data.split` the observed cases are those that results are measured on.
+    Without `data.split` and `data.test` the observed cases are those that results are measured on.
     """
     import numpy as np
 
-    from .dataset import generate, observe, read, sample, times, write
-    from .ensemble import generate_ensemble
+    from .dataset import observe
     from .stages import Problem
 
     network = _build(cfg.network)
@@ -192,58 +191,17 @@ def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
         known[j] = True
     problem = Problem(network, _build(cfg.solver), k_true, known)
     settings = plain["data"]
-    path = folder / "data.nc"
-    mark = _digest(plain["network"], plain["conditions"], settings, cfg.seed)
-    if path.exists() and (kept := read(path, network)).attrs.get("fingerprint") == mark:
-        log.info("data: taken up from %s", path)
-        dataset = kept
-    elif settings["path"]:
-        file = Path(hydra.utils.to_absolute_path(settings["path"]))
-        dataset = read(file, network, time_scale=settings["time_scale"])
-    elif "draw" in settings:
-        y0, given = _build(cfg.data.draw)(network, seed=cfg.seed)
-        dataset, failed = generate_ensemble(
-            network,
-            y0,
-            given,
-            times(**settings["times"]),
-            t0=settings["t0"],
-            progress=progress,
-            **settings["solver"],
-        )
-        if len(failed):
-            log.warning("data: %d of %d cells failed and are left out", len(failed), len(y0))
-    else:
-        y0 = sample(
-            network,
-            settings["initial"],
-            cases=settings["cases"],
-            spread=settings["spread"],
-            seed=cfg.seed,
-        )
-        dataset = generate(
-            network,
-            rates,
-            y0,
-            times(**settings["times"]),
-            t0=settings["t0"],
-            conditions=conditions,
-            progress=progress,
-            **settings["truth"],
-        )
-    dataset.attrs["fingerprint"] = mark
-    dataset.attrs["configuration"] = OmegaConf.to_yaml(cfg, resolve=True)
-    write(dataset, path)
+    dataset = _trajectories(
+        cfg, cfg.data, network, conditions, folder / "data.nc", progress, cfg.seed
+    )
     held = seen = dataset
-    if settings["test_path"]:
-        held = read(Path(hydra.utils.to_absolute_path(settings["test_path"])), network)
-        if settings["split"]:
-            raise ValueError("data.split and data.test_path exclude one another; set one to null.")
-        if not np.allclose(held["time"].values, dataset["time"].values, rtol=1e-9):
-            raise ValueError(
-                f"data.test_path={settings['test_path']} has other times than the data to learn "
-                "from; give it the same data.times."
-            )
+    tests = {name: value for name, value in settings["test"].items() if value is not None}
+    if tests and settings["split"]:
+        raise ValueError("data.split and data.test exclude one another; set data.split=null.")
+    if tests:  # as the data, but for what `data.test` says otherwise
+        test = OmegaConf.merge(plain["data"], plain["data"]["test"])
+        path = folder / "test.nc"
+        held = _trajectories(cfg, test, network, conditions, path, progress, cfg.seed + 1)
     if settings["split"]:
         order = np.random.default_rng(0).permutation(dataset.sizes["case"])
         tested = round(settings["split"] * len(order))
@@ -265,6 +223,65 @@ def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
         dataset.sizes["time"],
     )
     return problem, held, data
+
+
+def _trajectories(
+    cfg: DictConfig,
+    wanted: Any,
+    network: Any,
+    conditions: Any,
+    path: Path,
+    progress: bool,
+    seed: int,
+) -> Any:
+    """The trajectories that a section `data` wants, read or made, and kept at `path`."""
+    from .dataset import generate, read, sample, times, write
+    from .ensemble import generate_ensemble
+
+    settings: Any = OmegaConf.to_container(wanted, resolve=True)
+    parts = (OmegaConf.to_container(c, resolve=True) for c in (cfg.network, cfg.conditions))
+    mark = _digest(*parts, settings, seed)
+    if path.exists() and (kept := read(path, network)).attrs.get("fingerprint") == mark:
+        log.info("data: taken up from %s", path)
+        dataset = kept
+    elif settings["path"]:
+        file = Path(hydra.utils.to_absolute_path(settings["path"]))
+        dataset = read(file, network, time_scale=settings["time_scale"])
+    elif "draw" in settings:
+        y0, given = _build(wanted.draw)(network, seed=seed)
+        dataset, failed = generate_ensemble(
+            network,
+            y0,
+            given,
+            times(**settings["times"]),
+            t0=settings["t0"],
+            progress=progress,
+            **settings["solver"],
+        )
+        if len(failed):
+            log.warning("data: %d of %d cells failed and are left out", len(failed), len(y0))
+    else:
+        y0 = sample(
+            network,
+            settings["initial"],
+            cases=settings["cases"],
+            spread=settings["spread"],
+            seed=seed,
+        )
+        dataset = generate(
+            network,
+            network.rates(**conditions),
+            y0,
+            times(**settings["times"]),
+            t0=settings["t0"],
+            conditions=conditions,
+            progress=progress,
+            **settings["truth"],
+        )
+    dataset.attrs["fingerprint"] = mark
+    dataset.attrs["configuration"] = OmegaConf.to_yaml(cfg, resolve=True)
+    write(dataset, path)
+    return dataset
 
 
 def _run_stages(
@@ -294,9 +311,11 @@ def _run_stages(
     key = jax.random.key(cfg.seed)
 
     def judge(model: Any) -> tuple[dict[str, float], Any]:
-        if isinstance(model, (models.Conserved, *models.EMULATORS.values())):
-            return evaluate_emulator(problem.network, model, data, ts, truth, y0, conditions)
-        return evaluate(problem, model, ts, truth, y0, t0)
+        if isinstance(model, models.CRNN | models.NeuralODE):
+            return evaluate(problem, model, ts, truth, y0, t0)
+        return evaluate_emulator(
+            problem.network, model, data, ts, truth, y0, conditions, floor=cfg.data.floor
+        )
 
     model, deviation, prediction, metrics = None, None, None, {}
     for position, name in enumerate(cfg.stages.order):

@@ -71,6 +71,8 @@ def two_steps(name):
     points = max([cfg.stages[s].get("window") or 0 for s in cfg.stages.order]) + 1
     if "draw" in cfg.data:
         short.append("data.draw.cases=20")
+    if "draw" in cfg.data.test:
+        short.append("data.test.draw.cases=4")
     cases = max([cfg.stages[s].get("cases") or 1 for s in cfg.stages.order])
     return [*short, f"data.cases={cases}", f"data.times.points={max(points, 8)}"]
 
@@ -84,9 +86,12 @@ def test_two_steps_of_every_experiment(site, tmp_path, name):
     for stage in composed(name).stages.order:
         assert (out / stage / "history.nc").stat().st_size
         model = jaxchem.load_model(out / stage / "model.eqx")
-        assert callable(model) and hasattr(model, "terms" if emulates else "field")
+        assert callable(model)
+        assert hasattr(getattr(model, "model", model), "terms" if emulates else "field")
     metrics = json.loads((out / "metrics.json").read_text())
-    measures = {"rmse", "p99_dex", "train_mean/rmse"} if emulates else {"err_k", "err_y", "failed"}
+    measures = {"rmse", "p99_dex"} if emulates else {"err_k", "err_y", "failed"}
+    if emulates and not name.endswith("similar"):  # tested on other times than it learns from
+        measures.add("train_mean/rmse")
     assert {"drift", *measures} <= set(metrics)
     with xr.open_dataset(out / "predictions.nc", engine="h5netcdf") as predictions:
         assert predictions["concentration"].shape == predictions["truth"].shape

@@ -55,6 +55,7 @@ def dark_cloud(
     carbon_ion: Range = (1e-6, 1e-4),
     oxygen_ratio: Range = 4.0,
     background: float = 1e-20,
+    reference: float | None = None,
 ) -> tuple[Float[np.ndarray, "case S"], dict[str, Float[np.ndarray, " case"]]]:
     """Initial states of dark clouds as of Sulzer & Buck (2023, arXiv:2312.06015), varied.
 
@@ -72,6 +73,8 @@ def dark_cloud(
         carbon_ion: n_C+ over the density.
         oxygen_ratio: oxygen nuclei per carbon nucleus.
         background: of all other species, over the density.
+        reference: turn each cloud into the similar one of this cosmic-ray rate (see
+            `jaxchem.models.Similar`); times then are of that one too.
 
     Returns:
         Number densities [case, S], and the conditions `temperature`, `cosmic_ray_rate` and
@@ -86,6 +89,9 @@ def dark_cloud(
         cases=cases,
         seed=seed,
     )
+    if reference is not None:
+        values["density"] = values["density"] * (reference / values["cosmic_ray_rate"])
+        values["cosmic_ray_rate"] = np.full(cases, float(reference))
     total = values["density"]
     y0 = np.tile(background * total[:, None], (1, len(network.species)))
     for name, amount in {

@@ -26,6 +26,7 @@ class Observations(eqx.Module):
         y0: [case, S] initial states at `t0`, taken as known.
         t0: time of the initial states.
         conditions: [case, C] what each case was made under, where that varies.
+        names: of the conditions.
         labels: what each of the O observables is.
         noise: relative standard deviation of the observations, 0 for exact ones.
     """
@@ -36,6 +37,7 @@ class Observations(eqx.Module):
     y0: Float[Array, "case S"]
     t0: Float[Array, ""]
     conditions: Float[Array, "case C"]
+    names: tuple[str, ...] = eqx.field(static=True)
     labels: tuple[str, ...] = eqx.field(static=True)
     noise: float = eqx.field(static=True)
 
@@ -112,6 +114,7 @@ def observe(
         y0=jnp.asarray(np.repeat(chosen["initial"].values, repeats, axis=0), dtype=float),
         t0=jnp.asarray(dataset.attrs["t0"], dtype=float),
         conditions=jnp.asarray(np.repeat(given(chosen), repeats, axis=0), dtype=float),
+        names=tuple(map(str, chosen["condition"].values)) if "given" in chosen else (),
         labels=labels,
         noise=float(noise),
     )

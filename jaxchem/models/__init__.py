@@ -12,6 +12,7 @@ import numpy as np
 from .. import checkpoint
 from ..parse import table
 from ..solvers import Integrator
+from .committee import Committee as Committee
 from .conserve import Conserved as Conserved
 from .conserve import conserve as conserve
 from .conserve import conserved as conserved
@@ -19,17 +20,22 @@ from .crnn import CRNN as CRNN
 from .flow_map import FlowMap as FlowMap
 from .latent import Latent as Latent
 from .neural_ode import NeuralODE as NeuralODE
+from .similar import Similar as Similar
+from .similar import similar as similar
 
 __all__ = [
     "CRNN",
+    "Committee",
     "Conserved",
     "FlowMap",
     "Latent",
     "NeuralODE",
+    "Similar",
     "conserve",
     "conserved",
     "load_model",
     "save",
+    "similar",
 ]
 
 EMULATORS: dict[str, type[FlowMap] | type[Latent]] = {"flow_map": FlowMap, "latent": Latent}
@@ -47,11 +53,20 @@ def _describe(model: Any) -> dict[str, Any]:
     if isinstance(model, Conserved):
         shape = list(np.shape(model.composition))
         return {"family": "conserved", "shape": shape, "inner": _describe(model.model)}
+    if isinstance(model, Committee):
+        return {"family": "committee", "members": [_describe(m) for m in model.members]}
+    if isinstance(model, Similar):
+        return {
+            "family": "similar",
+            "place": model.place,
+            "scaled": list(model.scaled),
+            "inner": _describe(model.model),
+        }
     for family, kind in EMULATORS.items():
         if isinstance(model, kind):
             return {"family": family, "settings": dict(model.settings)}
     if not isinstance(model, CRNN | NeuralODE):
-        raise ValueError(f"cannot save a {type(model).__name__}; known: {', '.join(__all__[:5])}.")
+        raise ValueError(f"cannot save a {type(model).__name__}; known: {', '.join(__all__[:7])}.")
     settings = {"integrator": _integrator_settings(model.integrator)}
     if isinstance(model, CRNN):
         return {"family": "crnn", "network": table.dumps(model.network), **settings}
@@ -81,6 +96,12 @@ def _integrator(settings: dict[str, Any]) -> Integrator:
 def _rebuild(header: dict[str, Any]) -> Any:
     if header["family"] == "conserved":
         return Conserved(_rebuild(header["inner"]), np.zeros(header["shape"]))
+    if header["family"] == "committee":
+        return Committee(tuple(map(_rebuild, header["members"])), np.asarray(0.0))
+    if header["family"] == "similar":
+        zero = np.asarray(0.0)
+        inner = _rebuild(header["inner"])
+        return Similar(inner, zero, zero, header["place"], tuple(header["scaled"]))
     if header["family"] in EMULATORS:
         return EMULATORS[header["family"]](**header["settings"], key=jax.random.key(0))
     integrator = _integrator(header["integrator"])

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -132,7 +132,16 @@ class Conserved(eqx.Module):
         Raises:
             ValueError: the model's species are not those of `composition`.
         """
-        y = self.model(y0, conditions, ts, **settings)
+        return self._held(self.model(y0, conditions, ts, **settings), y0)
+
+    def predict(
+        self, y0: Float[Array, " S"], conditions: Any, ts: Float[Array, " T"]
+    ) -> tuple[Float[Array, "T S"], Float[Array, "T S"]]:
+        """Concentrations, and the spread of the wrapped `Committee` in dex."""
+        y, spread = cast(Any, self.model).predict(y0, conditions, ts)
+        return self._held(y, y0), spread
+
+    def _held(self, y: Float[Array, "T S"], y0: Float[Array, " S"]) -> Float[Array, "T S"]:
         a, start = jnp.asarray(self.composition, y.dtype), jnp.asarray(y0, y.dtype)
         totals = jnp.matmul(a, start, precision="highest")
         # what rounding leaves of a neutral gas could exceed the few electrons of a later one

@@ -5,6 +5,7 @@ from .base import Result as Result
 from .base import Resume as Resume
 from .base import new_crnn as new_crnn
 from .base import new_neural_ode as new_neural_ode
+from .committee import committee as committee
 from .derivative import derivative as derivative
 from .emulate import emulate as emulate
 from .emulate import new_flow_map as new_flow_map

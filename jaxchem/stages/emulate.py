@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..dataset import Observations
 from ..formula import STANDARD_WEIGHTS
-from ..models import FlowMap, Latent, conserved
+from ..models import FlowMap, Latent, conserved, similar
 from ..train import fit, scheduled
 from .base import Problem, Result, Resume
 
@@ -72,6 +72,9 @@ def emulate(
     warm_up: int = 100,
     refresh: int = 10,
     batch_size: int | None = 64,
+    validation: float = 0.0,
+    patience: int | None = None,
+    similarity: Mapping[str, Any] | None = None,
     conserve: bool = False,
     resume: Resume | None = None,
     save_every: float = 20.0,
@@ -97,6 +100,11 @@ def emulate(
         warm_up: steps; at most a tenth of all.
         refresh: steps from one refresh of SOAP's bases to the next.
         batch_size: trajectories a step.
+        validation: this part of the trajectories is not trained on; the model with the smallest
+            loss on it is kept.
+        patience: stop after so many times 200 steps without a smaller one.
+        similarity: the data are of one value of a condition, from time 0: wrap the trained model
+            so that it takes any. The settings of `models.similar`.
         conserve: wrap the trained model so that its outputs hold the elements and the charge of
             the initial state (see `models.conserved`).
         resume: where to keep progress.
@@ -123,6 +131,19 @@ def emulate(
             raise ValueError(
                 f"a {type(model).__name__} has no loss term {name!r}; known: {', '.join(known)}."
             )
+    held = None
+    if validation:
+        order = np.random.default_rng(0).permutation(len(data.y0))
+        aside = round(validation * len(order))
+        if not 0 < aside < len(order):
+            raise ValueError(
+                f"validation={validation} of {len(order)} trajectories leaves none to train on or "
+                "none to validate on."
+            )
+        held, examples = (
+            jax.tree.map(lambda a, part=part: a[part], examples)
+            for part in (order[:aside], order[aside:])
+        )
     if normalise:
         terms = jax.jit(lambda model, examples: model.terms(examples))(model, examples)
         weights = {name: weight / float(terms[name]) for name, weight in weights.items()}
@@ -144,11 +165,15 @@ def emulate(
         steps=steps,
         key=key,
         batch_size=batch_size,
+        held=held,
+        patience=patience,
         label=label,
         resume=resume,
         save_every=save_every,
         progress=progress,
     )
+    if similarity is not None:
+        model = similar(model, problem.network, data.names, **similarity)
     if conserve:
         model = conserved(model, problem.network)
     return Result(model, history, {})

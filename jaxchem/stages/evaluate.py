@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 from ..baselines import BASELINES
 from ..dataset import Observations
 from ..kinetics import tendency
-from ..metrics import conservation_drift, emulation_scores, scaled_mse
-from ..models import CRNN
+from ..metrics import conservation_drift, emulation_scores, scaled_mse, uncertainty_scores
+from ..models import CRNN, Committee, Conserved
 from ..network import Network
 from ..scale import span
 from .base import Problem, integrate, rate_metrics
@@ -75,6 +75,9 @@ def evaluate(
     return metrics, np.asarray(prediction)
 
 
+LEAST = 1e-99
+"""Smallest concentration that is told from zero."""
+
 MOST_FITTED = 2000
 """Trajectories that the polynomial and the Gaussian process see: their cost grows fast."""
 
@@ -88,7 +91,7 @@ def evaluate_emulator(
     y0: Float[Array, "case S"],
     conditions: Float[Array, "case C"],
     *,
-    floor: float = 1e-99,
+    floor: float = 0.0,
 ) -> tuple[dict[str, float], Float[np.ndarray, "case T S"]]:
     """Measures an emulator on trajectories that it has not seen, beside trivial ones.
 
@@ -100,31 +103,44 @@ def evaluate_emulator(
         truth: the trajectories.
         y0: their initial states.
         conditions: what they were made under.
-        floor: concentrations are compared from here up.
+        floor: concentrations are compared from this part of the initial state's total up.
 
     Returns:
-        `metrics.emulation_scores` of the model, its `drift`, and the scores of each baseline as
-        `NAME/...`; and the predicted trajectories.
+        `metrics.emulation_scores` of the model, its `drift`, `metrics.uncertainty_scores` of a
+        committee, and the scores of each baseline as
+        `NAME/...`; and the predicted trajectories. Without baselines where the data are of other
+        times or conditions than the truth.
     """
-    run = jax.jit(jax.vmap(model, in_axes=(0, 0, None)))
-    times = jnp.asarray(ts)
-    blocks = [slice(i, i + 1024) for i in range(0, len(y0), 1024)]
-    parts = [run(jnp.asarray(y0[b]), jnp.asarray(conditions[b]), times) for b in blocks]
-    prediction = np.concatenate([np.asarray(part) for part in parts])
 
-    def logs(values: Any) -> np.ndarray:
-        return np.log10(np.maximum(np.asarray(values, dtype=float), floor))
+    def in_blocks(call: Any) -> np.ndarray:
+        run = jax.jit(jax.vmap(call, in_axes=(0, 0, None)))
+        blocks = [slice(i, i + 256) for i in range(0, len(y0), 256)]
+        cells = [(jnp.asarray(y0[b]), jnp.asarray(conditions[b])) for b in blocks]
+        return np.concatenate([np.asarray(run(*c, jnp.asarray(ts))) for c in cells])
 
-    exact, seen = logs(truth), logs(data.states)
+    prediction = in_blocks(model)
+
+    def logs(values: Any, y0: Any) -> np.ndarray:
+        least = np.maximum(floor * np.sum(np.asarray(y0), axis=1), LEAST)[:, None, None]
+        return np.log10(np.maximum(np.asarray(values, dtype=float), least))
+
+    exact, seen = logs(truth, y0), logs(data.states, data.y0)
     limits = float(seen.min()), float(seen.max())
-    scores = emulation_scores(jnp.asarray(logs(prediction)), jnp.asarray(exact), *limits)
+    scores = emulation_scores(jnp.asarray(logs(prediction, y0)), jnp.asarray(exact), *limits)
+    if isinstance(model.model if isinstance(model, Conserved) else model, Committee):
+        spread = in_blocks(lambda *query: model.predict(*query)[1])
+        scores |= uncertainty_scores(logs(prediction, y0) - exact, spread)
     if network.balanced:
         drift = conservation_drift(
             jnp.asarray(network.conserved), jnp.asarray(prediction), jnp.asarray(y0)
         )
         scores["drift"] = float(jnp.max(jnp.abs(drift)))
+    alike = len(ts) == len(data.ts) and np.allclose(ts, data.ts, rtol=1e-9)
+    if not alike or np.shape(conditions)[1] != data.conditions.shape[1]:
+        log.info("no baselines: the data are of other times or conditions than the test")
+        return scores, prediction
     inputs = [
-        logs(np.concatenate([np.asarray(a), np.asarray(b)], axis=1))
+        np.log10(np.maximum(np.concatenate([np.asarray(a), np.asarray(b)], axis=1), LEAST))
         for a, b in ((data.y0, data.conditions), (y0, conditions))
     ]
     varied = np.ptp(inputs[0], axis=0) > 1e-9

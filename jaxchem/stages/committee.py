@@ -1,0 +1,71 @@
+"""Train several emulators alike, to know where they are to be trusted."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from ..dataset import Observations
+from ..models import Committee, conserved
+from .base import Problem, Result, Resume
+
+__all__ = ["committee"]
+
+
+def committee(
+    problem: Problem,
+    model: Any,
+    data: Observations,
+    key: PRNGKeyArray,
+    *,
+    train: Callable[..., Result],
+    members: int = 5,
+    floor: float = 1e-99,
+    conserve: bool = False,
+    resume: Resume | None = None,
+    label: str = "committee",
+    progress: bool = True,
+) -> Result:
+    """Trains a deep ensemble of emulators.
+
+    Args:
+        problem: the network.
+        model: from the stage before, for `train`.
+        data: trajectories of every species.
+        key: seeds the members, each in its own way.
+        train: a stage that makes one member, such as `emulate` with its settings.
+        members: how many.
+        floor: smallest concentration that is told from zero.
+        conserve: wrap the committee (see `models.conserved`); it does not help to wrap members.
+        resume: where to keep progress, a file a member.
+        label: for the progress bars.
+        progress: show bars.
+
+    Returns:
+        The committee; histories of the members' mean `loss` and `gradient_norm`.
+
+    Raises:
+        ValueError: fewer than two members, or as `train`.
+    """
+    if members < 2:
+        raise ValueError(f"members={members}: a committee has two at least.")
+    results = []
+    for n in range(members):
+        results.append(
+            train(
+                problem,
+                model,
+                data,
+                jax.random.fold_in(key, n),
+                resume=resume and resume._replace(path=resume.path.with_name(f"last_{n}.eqx")),
+                label=f"{label} {n + 1}/{members}",
+                progress=progress,
+            )
+        )
+    made = Committee(tuple(r.model for r in results), np.asarray(floor))
+    history = {
+        name: np.mean([r.history[name] for r in results], axis=0) for name in results[0].history
+    }
+    return Result(conserved(made, problem.network) if conserve else made, history, {})
