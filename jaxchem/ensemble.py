@@ -147,6 +147,7 @@ def generate_ensemble(
     ts: Float[np.ndarray, " T"],
     *,
     t0: float = 0.0,
+    store: str | Path | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> tuple[Any, Int[np.ndarray, " F"]]:
@@ -158,6 +159,7 @@ def generate_ensemble(
         conditions: name -> one value a cell.
         ts: output times.
         t0: time of the initial states.
+        store: a folder that keeps what is done; a run that was killed goes on from there.
         progress: show a bar.
         **settings: of `solve_ensemble`.
 
@@ -167,12 +169,19 @@ def generate_ensemble(
     """
     values = {name: jnp.asarray(v) for name, v in conditions.items()}
     k = jax.jit(jax.vmap(lambda one: network.rates(**one)))(values)
-    found = solve_ensemble(network, np.asarray(k), y0, ts, t0=t0, progress=progress, **settings)
+    found = solve_ensemble(
+        network, np.asarray(k), y0, ts, t0=t0, store=store, progress=progress, **settings
+    )
     good = found.result == 0
-    assert found.ys is not None
+    ys = found.ys
+    if ys is None:
+        assert store is not None
+        ys = np.empty((len(y0), len(ts), len(network.species)))
+        for chunk in Store(store):
+            ys[chunk["cell"].values] = chunk["concentration"].values
     dataset = to_dataset(
         network,
-        (ts, found.ys[good]),
+        (ts, ys[good]),
         y0=y0[good],
         t0=t0,
         conditions={name: v[0] for name, v in conditions.items() if np.ptp(v) == 0},

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -240,7 +241,7 @@ def _trajectories(
 
     settings: Any = OmegaConf.to_container(wanted, resolve=True)
     parts = (OmegaConf.to_container(c, resolve=True) for c in (cfg.network, cfg.conditions))
-    mark = _digest(*parts, settings, seed)
+    mark, store = _digest(*parts, settings, seed), None
     if path.exists() and (kept := read(path, network)).attrs.get("fingerprint") == mark:
         log.info("data: taken up from %s", path)
         dataset = kept
@@ -249,12 +250,14 @@ def _trajectories(
         dataset = read(file, network, time_scale=settings["time_scale"])
     elif "draw" in settings:
         y0, given = _build(wanted.draw)(network, seed=seed)
+        store = path.with_name(f"{path.stem}-{mark}")  # so that a killed run goes on
         dataset, failed = generate_ensemble(
             network,
             y0,
             given,
             times(**settings["times"]),
             t0=settings["t0"],
+            store=store,
             progress=progress,
             **settings["solver"],
         )
@@ -281,6 +284,8 @@ def _trajectories(
     dataset.attrs["fingerprint"] = mark
     dataset.attrs["configuration"] = OmegaConf.to_yaml(cfg, resolve=True)
     write(dataset, path)
+    if store is not None:
+        shutil.rmtree(store)
     return dataset
 
 

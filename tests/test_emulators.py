@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 from problems import Reference
 from scipy.integrate import solve_ivp
 
@@ -98,6 +99,21 @@ def test_trajectories_have_their_own_conditions(clouds):
     ours = dataset["concentration"].values[case, 5]
     above = ours > 1e-10
     np.testing.assert_allclose(ours[above], found.y[above, -1], rtol=1e-4)
+
+
+def test_trajectories_through_a_store(clouds, tmp_path):
+    """Kept chunk by chunk, they are the same, and a second run takes them up."""
+    network, dataset = clouds
+    y0, conditions = dark_cloud(network, cases=48, temperature=(20.0, 100.0))
+    how = {"t0": 1.0, "store": tmp_path / "store", "chunk": 20, "progress": False}
+    before = None
+    for _ in range(2):
+        again, failed = generate_ensemble(network, y0, conditions, dataset["time"].values, **how)
+        assert not len(failed)
+        xr.testing.assert_identical(again, dataset)
+        written = {p: p.stat().st_mtime_ns for p in (tmp_path / "store").glob("*.nc")}
+        assert len(written) == 3 and before in (None, written)
+        before = written
 
 
 def test_conditions_go_through_files(clouds, tmp_path):
