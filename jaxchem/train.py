@@ -91,7 +91,8 @@ def scheduled(
     """An optimiser whose rate rises linearly and then falls as a cosine.
 
     Args:
-        name: ``"adam"`` or ``"soap"``.
+        name: ``"adam"``, ``"soap"``, or ``"lbfgs"``, which searches along each step for its length
+            instead and wants all examples at once.
         learning_rate: the highest.
         steps: until it is `last`.
         last: the rate at the end.
@@ -101,7 +102,11 @@ def scheduled(
     Raises:
         ValueError: an unknown optimiser.
     """
-    known = {"adam": optax.adam, "soap": functools.partial(soap, every=refresh)}
+    known = {
+        "adam": optax.adam,
+        "soap": functools.partial(soap, every=refresh),
+        "lbfgs": lambda rate: optax.lbfgs(),
+    }
     if name not in known:
         raise ValueError(f"unknown optimiser {name!r}; known: {', '.join(known)}.")
     rise = min(warm_up, steps // 10)
@@ -138,7 +143,8 @@ def fit(
         loss: `(model, batch, key) -> scalar`.
         model: the initial model.
         data: a pytree of arrays with a common leading axis of examples.
-        optimizer: an optax transformation; it is given the loss as `value`.
+        optimizer: an optax transformation; it is given the loss as `value` and what a line search
+            wants besides.
         steps: how many steps to take.
         key: seeds batches and whatever randomness the loss has.
         batch_size: examples a step, drawn from a new permutation each epoch; `None` for all.
@@ -197,13 +203,17 @@ def fit(
 
     def one(state: _State, data: PyTree) -> _State:
         step_key = jax.random.fold_in(key, count + state.step)
-        value, gradient = jax.value_and_grad(objective)(
-            state.parameters, batch(data, state.step), step_key
-        )
+        examples = batch(data, state.step)
+        value, gradient = jax.value_and_grad(objective)(state.parameters, examples, step_key)
         norm = optax.tree.norm(gradient)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes its own types
             updates, new = optimizer.update(
-                gradient, state.optimizer, state.parameters, value=value
+                gradient,
+                state.optimizer,
+                state.parameters,
+                value=value,
+                grad=gradient,
+                value_fn=lambda parameters: objective(parameters, examples, step_key),
             )
         updates = jax.tree.map(lambda u: u * state.shrink.astype(u.dtype), updates)
         moved = (optax.apply_updates(state.parameters, updates), new)

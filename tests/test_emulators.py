@@ -257,6 +257,33 @@ def test_latent_equation_trains_on_some_of_the_times(clouds, getkey):
     assert np.all(np.isfinite(loss)) and loss[-10:].mean() < loss[:10].mean()
 
 
+def test_polishing_what_was_trained(clouds, getkey):
+    """A second stage by L-BFGS over all examples goes on from the first, inside of its wrap."""
+    network, dataset = clouds
+    data = observe(dataset, network)
+    start = functools.partial(new_flow_map, modes=20, width=16)
+    settings = {"conserve": True, "progress": False}
+    first = emulate(problem(network), None, data, getkey(), start=start, steps=100, **settings)
+    settings |= {"optimizer": "lbfgs", "batch_size": None, "steps": 40}
+    second = emulate(problem(network), first.model, data, getkey(), **settings)
+    loss = second.history["loss"]
+    assert loss[0] < 1.2 * first.history["loss"][-1] and loss[-1] < 0.5 * loss[0]
+    assert isinstance(second.model.model, FlowMap)
+
+
+def test_validation_holds_trajectories_back(clouds, getkey):
+    network, dataset = clouds
+    data = observe(dataset, network)
+    settings = {"start": functools.partial(new_flow_map, modes=20, width=8), "progress": False}
+    key = getkey()
+    history = emulate(
+        problem(network), None, data, key, steps=30, validation=0.25, **settings
+    ).history
+    assert np.all(np.isfinite(history["validation"]))
+    with pytest.raises(ValueError, match=r"validation=0\.001 of 48 trajectories leaves none"):
+        emulate(problem(network), None, data, key, validation=0.001, **settings)
+
+
 def test_loss_terms(clouds, getkey):
     """The published terms, written out in NumPy."""
     network, dataset = clouds

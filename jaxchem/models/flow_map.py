@@ -37,7 +37,7 @@ class FlowMap(eqx.Module):
         deviation: [M] standard deviations of the coefficients.
         times: scale of the grid's times.
         floor: smallest concentration, or abundance, that is told from zero.
-        relative: concentrations count over the initial state's total, as abundances.
+        relative: concentrations count over the largest of the initial state, as abundances.
         settings: what rebuilds a model of this shape.
     """
 
@@ -76,7 +76,7 @@ class FlowMap(eqx.Module):
             width: of each hidden layer.
             depth: number of hidden layers, with skip connections.
             activation: between them.
-            relative: learn abundances, concentrations over the initial state's total.
+            relative: learn abundances, concentrations over the largest of the initial state.
             key: seeds the weights.
         """
         sizes = (inputs, *(width,) * depth, modes)
@@ -118,7 +118,7 @@ class FlowMap(eqx.Module):
             ys: [N, G, S] trajectories.
             modes: at most so many modes; there are no more than trajectories.
             floor: smallest concentration, or abundance, that is told from zero.
-            relative: learn abundances, concentrations over the initial state's total.
+            relative: learn abundances, concentrations over the largest of the initial state.
             key: seeds the weights.
             **settings: of the perceptron, as for `FlowMap`.
 
@@ -131,13 +131,13 @@ class FlowMap(eqx.Module):
                 "a flow map wants four times or more, evenly spaced in their logarithm; generate "
                 "data with data.times.spacing=log."
             )
-        total = np.sum(np.asarray(y0), axis=1, keepdims=True) if relative else np.ones((len(y0), 1))
-        given = np.concatenate([np.asarray(y0) / total, np.asarray(conditions)], axis=1)
+        unit = np.max(np.asarray(y0), axis=1, keepdims=True) if relative else np.ones((len(y0), 1))
+        given = np.concatenate([np.asarray(y0) / unit, np.asarray(conditions)], axis=1)
         logs = np.log10(np.maximum(given, floor))
         chosen = _independent(logs)
         if not len(chosen):
             raise ValueError("every trajectory starts alike: there is nothing to emulate.")
-        fields = np.log10(np.maximum(np.asarray(ys, dtype=float) / total[:, None], floor))
+        fields = np.log10(np.maximum(np.asarray(ys, dtype=float) / unit[:, None], floor))
         mean = np.mean(fields, axis=0)
         flat = (fields - mean).reshape(len(fields), -1)
         modes = min(modes, len(flat), flat.shape[1], _SAMPLED)
@@ -171,7 +171,7 @@ class FlowMap(eqx.Module):
 
     def inputs(self, y0: Float[Array, "*n S"], conditions: Float[Array, "*n C"]) -> Any:
         """What the perceptron is given."""
-        given = jnp.concatenate([y0 / self._total(y0), conditions], axis=-1)[..., self.chosen]
+        given = jnp.concatenate([y0 / self._unit(y0), conditions], axis=-1)[..., self.chosen]
         logs = jnp.log10(jnp.maximum(given, self.floor))
         shape = (*(1,) * (logs.ndim - 1), -1)
         return (logs - self.centre.reshape(shape)) / self.spread.reshape(shape)
@@ -179,8 +179,8 @@ class FlowMap(eqx.Module):
     def examples(self, y0: Any, conditions: Any, ts: Any, ys: Any) -> "Coefficients":
         """Inputs and coefficients of trajectories on the model's own grid of times."""
         del ts
-        total = np.asarray(self._total(jnp.asarray(y0)))[:, None]
-        fields = np.log10(np.maximum(np.asarray(ys, dtype=float) / total, self.floor)) - self.mean
+        unit = np.asarray(self._unit(jnp.asarray(y0)))[:, None]
+        fields = np.log10(np.maximum(np.asarray(ys, dtype=float) / unit, self.floor)) - self.mean
         columns = self.modes.reshape(-1, self.modes.shape[-1])
         wanted = fields.reshape(len(fields), -1) @ columns / self.deviation
         inputs = self.inputs(jnp.asarray(y0), jnp.asarray(conditions))
@@ -212,10 +212,10 @@ class FlowMap(eqx.Module):
         field = self.mean + change.astype(float)
         logs = sum(share * field[start + n - 1] for n, share in enumerate(shares))
         # half the time of a power of ten
-        return self._total(y0) * jnp.exp(np.log(10.0) * jnp.asarray(logs))
+        return self._unit(y0) * jnp.exp(np.log(10.0) * jnp.asarray(logs))
 
-    def _total(self, y0: Float[Array, "*n S"]) -> Float[Array, "*n 1"]:
-        return jnp.sum(y0, axis=-1, keepdims=True) if self.relative else jnp.ones_like(y0[..., :1])
+    def _unit(self, y0: Float[Array, "*n S"]) -> Float[Array, "*n 1"]:
+        return jnp.max(y0, axis=-1, keepdims=True) if self.relative else jnp.ones_like(y0[..., :1])
 
 
 class Coefficients(NamedTuple):
@@ -244,7 +244,8 @@ def _independent(columns: np.ndarray) -> np.ndarray:
 
 def _leading(flat: np.ndarray, modes: int) -> np.ndarray:
     """The leading right singular vectors, of a sample of the rows where there are many."""
-    flat = flat[:: -(-len(flat) // _SAMPLED)]
+    if len(flat) > _SAMPLED:  # at random, as every so many-th of a Sobol sequence fills no range
+        flat = flat[np.random.default_rng(0).choice(len(flat), _SAMPLED, replace=False)]
     if len(flat) <= 1000:
         return np.linalg.svd(flat, full_matrices=False)[2][:modes]
     # from the smaller Gram matrix, whose rounding is far below what a mode of many rows matters

@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..dataset import Observations
 from ..formula import STANDARD_WEIGHTS
-from ..models import FlowMap, Latent, conserved, similar
+from ..models import Conserved, FlowMap, Latent, Similar, conserved, similar
 from ..train import fit, scheduled
 from .base import Problem, Result, Resume
 
@@ -94,7 +94,7 @@ def emulate(
             published recipe does after some steps of burn-in.
         points: times a step, drawn anew for each; `None` takes all.
         steps: optimiser steps.
-        optimizer: ``"soap"`` or ``"adam"``.
+        optimizer: ``"soap"``, ``"adam"`` or ``"lbfgs"`` (see `train.scheduled`).
         learning_rate: the highest, after `warm_up` steps; a cosine takes it to `last_rate`.
         last_rate: at the last step.
         warm_up: steps; at most a tenth of all.
@@ -120,6 +120,8 @@ def emulate(
     """
     if start is not None:
         model = start(problem, data, key)
+    while isinstance(model, Conserved | Similar):  # what the stage before wrapped it in
+        model = model.model
     if not isinstance(model, FlowMap | Latent):
         got = "no model" if model is None else f"a {type(model).__name__}"
         raise ValueError(f"stage {label} trains an emulator but got {got}; give it a start.")
