@@ -241,7 +241,8 @@ def _trajectories(
 
     settings: Any = OmegaConf.to_container(wanted, resolve=True)
     parts = (OmegaConf.to_container(c, resolve=True) for c in (cfg.network, cfg.conditions))
-    mark, store = _digest(*parts, settings, seed), None
+    made = {n: v for n, v in settings.items() if n not in ("test", "split", "observe", "floor")}
+    mark, store = _digest(*parts, made, seed), None
     if path.exists() and (kept := read(path, network)).attrs.get("fingerprint") == mark:
         log.info("data: taken up from %s", path)
         dataset = kept

@@ -28,7 +28,8 @@ class FlowMap(eqx.Module):
 
     Attributes:
         mlp: standardised inputs to coefficients over their deviations.
-        chosen: [D] which of species and conditions are inputs.
+        sums: [E, S] sums of species that are inputs too, such as the nuclei of each element.
+        chosen: [D] which of species, sums and conditions are inputs.
         centre: [D] their means, as log10.
         spread: [D] their standard deviations.
         modes: [G, S, M] orthogonal fields of log10 concentration; the product of one state is
@@ -42,6 +43,7 @@ class FlowMap(eqx.Module):
     """
 
     mlp: Perceptron
+    sums: Float[np.ndarray, "E S"]
     chosen: Int[np.ndarray, " D"]
     centre: Float[np.ndarray, " D"]
     spread: Float[np.ndarray, " D"]
@@ -64,6 +66,7 @@ class FlowMap(eqx.Module):
         depth: int = 3,
         activation: str = "silu",
         relative: bool = False,
+        sums: int = 0,
         key: PRNGKeyArray,
     ):
         """A model with empty modes; `fitted_to` takes them from data.
@@ -77,10 +80,12 @@ class FlowMap(eqx.Module):
             depth: number of hidden layers, with skip connections.
             activation: between them.
             relative: learn abundances, concentrations over the largest of the initial state.
+            sums: number of sums of species that are inputs too.
             key: seeds the weights.
         """
         sizes = (inputs, *(width,) * depth, modes)
         self.mlp = Perceptron(sizes, activation=activation, residual=True, gain=1.4, key=key)
+        self.sums = np.zeros((sums, size))
         self.chosen = np.zeros(inputs, dtype=np.int32)
         self.centre, self.spread = np.zeros(inputs), np.ones(inputs)
         self.modes = np.zeros((grid, size, modes), dtype=np.float32)
@@ -92,7 +97,7 @@ class FlowMap(eqx.Module):
         self.settings = (
             *(("inputs", inputs), ("grid", grid), ("size", size), ("modes", modes)),
             *(("width", width), ("depth", depth), ("activation", activation)),
-            ("relative", relative),
+            *(("relative", relative), ("sums", sums)),
         )
 
     @classmethod
@@ -106,6 +111,7 @@ class FlowMap(eqx.Module):
         modes: int = 80,
         floor: float = 1e-99,
         relative: bool = False,
+        sums: Any = None,
         key: PRNGKeyArray,
         **settings: Any,
     ) -> "FlowMap":
@@ -119,6 +125,7 @@ class FlowMap(eqx.Module):
             modes: at most so many modes; there are no more than trajectories.
             floor: smallest concentration, or abundance, that is told from zero.
             relative: learn abundances, concentrations over the largest of the initial state.
+            sums: [E, S] sums of species that are inputs too, where they vary and are no species.
             key: seeds the weights.
             **settings: of the perceptron, as for `FlowMap`.
 
@@ -132,7 +139,9 @@ class FlowMap(eqx.Module):
                 "data with data.times.spacing=log."
             )
         unit = np.max(np.asarray(y0), axis=1, keepdims=True) if relative else np.ones((len(y0), 1))
-        given = np.concatenate([np.asarray(y0) / unit, np.asarray(conditions)], axis=1)
+        sums = np.zeros((0, np.shape(y0)[1])) if sums is None else np.asarray(sums, dtype=float)
+        start = np.asarray(y0) / unit
+        given = np.concatenate([start, start @ sums.T, np.asarray(conditions)], axis=1)
         logs = np.log10(np.maximum(given, floor))
         chosen = _independent(logs)
         if not len(chosen):
@@ -148,16 +157,28 @@ class FlowMap(eqx.Module):
             size=fields.shape[2],
             modes=modes,
             relative=relative,
+            sums=len(sums),
             key=key,
             **settings,
         )
         deviation = np.std(flat @ basis.T, axis=0)
         return eqx.tree_at(
             lambda m: (
-                *(m.chosen, m.centre, m.spread, m.modes, m.mean, m.deviation, m.times, m.floor),
+                *(
+                    m.sums,
+                    m.chosen,
+                    m.centre,
+                    m.spread,
+                    m.modes,
+                    m.mean,
+                    m.deviation,
+                    m.times,
+                    m.floor,
+                ),
             ),
             made,
             (
+                sums,
                 chosen.astype(np.int32),
                 np.mean(logs[:, chosen], axis=0),
                 np.std(logs[:, chosen], axis=0),
@@ -171,7 +192,8 @@ class FlowMap(eqx.Module):
 
     def inputs(self, y0: Float[Array, "*n S"], conditions: Float[Array, "*n C"]) -> Any:
         """What the perceptron is given."""
-        given = jnp.concatenate([y0 / self._unit(y0), conditions], axis=-1)[..., self.chosen]
+        start = y0 / self._unit(y0)
+        given = jnp.concatenate([start, start @ self.sums.T, conditions], axis=-1)[..., self.chosen]
         logs = jnp.log10(jnp.maximum(given, self.floor))
         shape = (*(1,) * (logs.ndim - 1), -1)
         return (logs - self.centre.reshape(shape)) / self.spread.reshape(shape)

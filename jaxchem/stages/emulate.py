@@ -49,10 +49,14 @@ def new_latent(
 def new_flow_map(
     problem: Problem, data: Observations, key: PRNGKeyArray, **settings: Any
 ) -> FlowMap:
-    """A flow map with random weights and the modes of the data (see `FlowMap.fitted_to`)."""
-    del problem
+    """A flow map with random weights and the modes of the data (see `FlowMap.fitted_to`).
+
+    Nuclei of the elements are inputs too: which of two is left over decides what is made.
+    """
+    network = problem.network
+    sums = network.conserved[np.all(network.conserved >= 0, axis=1)]
     parts = (data.y0, data.conditions, data.ts, data.states)
-    return FlowMap.fitted_to(*map(np.asarray, parts), key=key, **settings)
+    return FlowMap.fitted_to(*map(np.asarray, parts), sums=sums, key=key, **settings)
 
 
 def emulate(
