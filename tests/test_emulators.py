@@ -15,10 +15,11 @@ import jaxchem
 from jaxchem.dataset import dark_cloud, draw, given, observe, read, write
 from jaxchem.ensemble import generate_ensemble
 from jaxchem.metrics import emulation_scores
-from jaxchem.models import FlowMap, Latent
+from jaxchem.models import FlowMap, Latent, StepMap, conserved, rollout
 from jaxchem.models.emulator import LogScale
 from jaxchem.models.perceptron import Perceptron
-from jaxchem.stages import emulate, evaluate_emulator, new_flow_map, new_latent
+from jaxchem.models.step_map import _shifted
+from jaxchem.stages import emulate, evaluate_emulator, new_flow_map, new_latent, new_step_map
 from jaxchem.stages.base import Problem
 
 FORMS = {
@@ -209,6 +210,128 @@ def test_scales_go_back():
         np.testing.assert_allclose(scale.backward(scaled), ys, rtol=1e-12)
 
 
+# Restarts
+
+
+@pytest.fixture(scope="module")
+def stepper(clouds):
+    """A step map with random weights, and what it was made for."""
+    network, dataset = clouds
+    data = observe(dataset, network)
+    settings = {"modes": 20, "width": 16, "depth": 2, "starts": 6}
+    return new_step_map(problem(network), data, jax.random.key(3), **settings), data
+
+
+def test_shifted_power_laws():
+    """What follows a state of y = a t^p is known at any later time; after the last it stays."""
+    elapsed = np.concatenate([[0.0], np.geomspace(3.0, 3e4, 12)])
+    a, p = np.array([1e-9, 2.0, 5e3]), np.array([2.0, -0.5, 1.0])
+    ys = a * elapsed[1:, None] ** p
+    y0, grid = np.array([0.0, 7.0, 0.0]), np.geomspace(0.1, 3e4, 9)
+    states, fields, whose = _shifted(np.stack([y0, y0]), np.stack([ys, ys]), elapsed, grid, 10, 0.0)
+    assert states.shape == (20, 3) and list(whose) == [0] * 10 + [1] * 10
+    for state, field in zip(states, fields, strict=True):
+        begin = 0.0 if state[2] == 0 else state[2] / a[2]
+        time = np.minimum(begin + grid, elapsed[-1])[:, None]
+        np.testing.assert_allclose(field, a * time**p, rtol=1e-9)
+    assert np.sum(states[:, 2] == 0) == 2
+    assert len(np.unique(states[:10], axis=0)) == 10 and states[:, 2].max() < ys[-1, 2]
+
+
+def test_a_step_map_reproduces_what_it_holds(stepper):
+    """With perfect coefficients of all modes: from a later state, and the linear start."""
+    _, data = stepper
+    few = data.y0[:4], data.conditions[:4], data.ts, data.states[:4]
+    model = StepMap.fitted_to(
+        *few, composition=np.ones((1, 29)), start=1.0, starts=12, modes=48, key=jax.random.key(0)
+    )
+    examples, grid = (
+        model.examples(*few),
+        np.logspace(model.flow.times.low, model.flow.times.high, 12),
+    )
+    assert examples.inputs.shape == (48, model.flow.mlp.layers[0][0].shape[1])
+    states, fields, whose = _shifted(
+        np.asarray(few[0]), np.asarray(few[3]), np.append(0.0, few[2] - 1.0), grid, 12, 1e-99
+    )
+    row = 17  # a later state of the second cloud
+
+    class Perfect(eqx.Module):
+        def __call__(self, x):
+            np.testing.assert_allclose(x, examples.inputs[row], rtol=1e-5, atol=1e-5)
+            return examples.wanted[row]
+
+    model = eqx.tree_at(lambda m: m.flow.mlp, model, Perfect())
+    given = jnp.asarray(few[1][whose[row]])
+    found = model(jnp.asarray(states[row]), given, jnp.asarray(grid))
+    np.testing.assert_allclose(found, fields[row], rtol=1e-4)
+    begin = model(jnp.asarray(states[row]), given, jnp.array([0.0, 0.25 * grid[0]]))
+    np.testing.assert_array_equal(begin[0], states[row])
+    np.testing.assert_allclose(begin[1], 0.75 * states[row] + 0.25 * found[0], rtol=1e-12)
+
+
+def test_step_map_calls(stepper, tmp_path):
+    """Jit and vmap, derivatives, and the same after a round trip through a file."""
+    model, data = stepper
+    y0, conditions, ts, states = parts(data)
+    one = model(states[0, 4], conditions[0], ts)
+    assert one.shape == (12, 29) and one.dtype == jnp.float64 and np.all(one > 0)
+    many = jax.jit(jax.vmap(model, in_axes=(0, 0, None)))(states[:, 4], conditions, ts)
+    np.testing.assert_allclose(many[0], one, rtol=1e-4)
+    jaxchem.save(tmp_path / "model.eqx", model)
+    again = jaxchem.load_model(tmp_path / "model.eqx")
+    np.testing.assert_array_equal(again(states[0, 4], conditions[0], ts), one)
+    assert again.start == 1.0 and again.settings == model.settings
+
+    def total(y0, ts):  # from zeros, and at a time of zero
+        return jnp.sum(jnp.log(rollout(model, y0, conditions[0], ts, 3)[1:] + 1e-30))
+
+    for slope in jax.grad(total, (0, 1))(y0[0], jnp.append(0.0, ts)):
+        assert np.all(np.isfinite(slope)) and np.any(slope != 0)
+
+
+@pytest.mark.parametrize("segments", [1, 4, 5, 12])
+def test_chains(stepper, clouds, segments):
+    """Segments are calls from the last state of the one before, at times since then."""
+    network, _ = clouds
+    model, data = conserved(stepper[0], network), stepper[1]
+    y0, conditions, ts, _ = parts(data)
+    elapsed = ts - 1.0
+    chained = jax.jit(functools.partial(rollout, model, segments=segments))
+    found = chained(y0[5], conditions[5], elapsed)
+    state, origin, by_hand = y0[5], 0.0, []
+    for piece in np.array_split(np.asarray(elapsed), segments):
+        ys = model(state, conditions[5], jnp.asarray(piece - origin))
+        state, origin = ys[-1], piece[-1]
+        by_hand.append(ys)
+    np.testing.assert_allclose(found, np.concatenate(by_hand), rtol=2e-3)
+    weights = np.asarray(network.conserved).T
+    drift = (found - y0[5][None]) @ weights / (y0[5] @ np.abs(weights))[None]
+    assert np.abs(drift).max() < 1e-11
+    many = jax.vmap(chained, in_axes=(0, 0, None))(y0, conditions, elapsed)
+    assert many.shape == (48, 12, 29)
+
+
+def test_scores_of_a_chain(stepper, clouds):
+    """Of elapsed times; a chain of ten segments beside one shot."""
+    network, _ = clouds
+    # a start late enough for its share in the first times to be told
+    model = eqx.tree_at(lambda m: m.start, stepper[0], np.asarray(900.0))
+    model, data = conserved(model, network), stepper[1]
+    y0, conditions, ts, states = parts(data)
+    few = (np.asarray(part)[:3] for part in (states, y0, conditions))
+    scores, prediction = evaluate_emulator(network, model, data, np.asarray(ts), *few)
+    shot = jax.vmap(model, in_axes=(0, 0, None))(y0[:3], conditions[:3], ts - 900.0)
+    np.testing.assert_allclose(prediction, shot, rtol=2e-3)
+    chain = functools.partial(rollout, model, segments=10)
+    chain = jax.vmap(chain, in_axes=(0, 0, None))(y0[:3], conditions[:3], ts - 900.0)
+    error = np.mean(np.abs(np.log10(chain) - np.log10(states[:3])))
+    np.testing.assert_allclose(scores["rollout/mean_dex"], error, rtol=1e-3)
+    np.testing.assert_allclose(
+        scores["rollout/growth"], scores["rollout/mean_dex"] / scores["mean_dex"]
+    )
+    assert scores["rollout/drift"] < 1e-11 and scores["rollout/growth"] != 1
+
+
 # Training
 
 
@@ -216,6 +339,7 @@ def test_scales_go_back():
     "start",
     [
         functools.partial(new_flow_map, modes=20, width=32),
+        functools.partial(new_step_map, modes=20, width=32, starts=6),
         functools.partial(
             new_latent,
             per_species=True,
@@ -362,6 +486,14 @@ def test_bad_emulators(clouds, getkey):
     same = np.repeat(np.asarray(data.y0)[:1], 48, axis=0)
     with pytest.raises(ValueError, match="nothing to emulate"):
         FlowMap.fitted_to(same, np.zeros((48, 0)), data.ts, data.states, key=getkey())
+    with pytest.raises(ValueError, match=r"starts=0: .* as 40"):
+        new_step_map(problem(network), data, getkey(), starts=0)
+    with pytest.raises(ValueError, match=r"rise from the initial state's, 1e\+09; set data\.t0"):
+        late = eqx.tree_at(lambda d: d.t0, data, jnp.asarray(1e9))
+        new_step_map(problem(network), late, getkey())
+    for segments in (0, 13):
+        with pytest.raises(ValueError, match=f"{segments} segments of 12 times: .* lower segments"):
+            rollout(None, data.y0[0], data.conditions[0], data.ts, segments)
     with pytest.raises(ValueError, match="unknown optimiser 'sgd'"):
         emulate(problem(network), None, data, getkey(), start=new_flow_map, optimizer="sgd")
 

@@ -66,9 +66,13 @@ def resolve(path):
 
 def parameters(path):
     """What a target takes, and what it hands on to the model that it makes."""
-    handed = {"new_latent": models.Latent, "new_flow_map": models.FlowMap}.get(path.split(".")[-1])
-    names = set(inspect.signature(resolve(path)).parameters)
-    return names | set(inspect.signature(handed).parameters if handed else ())
+    handed = {
+        "new_latent": [models.Latent],
+        "new_flow_map": [models.FlowMap],
+        "new_step_map": [models.StepMap, models.FlowMap],
+    }
+    targets = [resolve(path), *handed.get(path.split(".")[-1], [])]
+    return {name for target in targets for name in inspect.signature(target).parameters}
 
 
 def go(folder, *overrides):

@@ -22,6 +22,8 @@ from .latent import Latent as Latent
 from .neural_ode import NeuralODE as NeuralODE
 from .similar import Similar as Similar
 from .similar import similar as similar
+from .step_map import StepMap as StepMap
+from .step_map import rollout as rollout
 
 __all__ = [
     "CRNN",
@@ -31,14 +33,20 @@ __all__ = [
     "Latent",
     "NeuralODE",
     "Similar",
+    "StepMap",
     "conserve",
     "conserved",
     "load_model",
+    "rollout",
     "save",
     "similar",
 ]
 
-EMULATORS: dict[str, type[FlowMap] | type[Latent]] = {"flow_map": FlowMap, "latent": Latent}
+EMULATORS: dict[str, type[FlowMap] | type[Latent] | type[StepMap]] = {
+    "flow_map": FlowMap,
+    "latent": Latent,
+    "step_map": StepMap,
+}
 """Models that are rebuilt from their `settings`."""
 
 
@@ -66,7 +74,7 @@ def _describe(model: Any) -> dict[str, Any]:
         if isinstance(model, kind):
             return {"family": family, "settings": dict(model.settings)}
     if not isinstance(model, CRNN | NeuralODE):
-        raise ValueError(f"cannot save a {type(model).__name__}; known: {', '.join(__all__[:7])}.")
+        raise ValueError(f"cannot save a {type(model).__name__}; known: {', '.join(__all__[:8])}.")
     settings = {"integrator": _integrator_settings(model.integrator)}
     if isinstance(model, CRNN):
         return {"family": "crnn", "network": table.dumps(model.network), **settings}

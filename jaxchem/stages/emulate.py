@@ -10,11 +10,11 @@ from jaxtyping import PRNGKeyArray
 
 from ..dataset import Observations
 from ..formula import STANDARD_WEIGHTS
-from ..models import Conserved, FlowMap, Latent, Similar, conserved, similar
+from ..models import Conserved, FlowMap, Latent, Similar, StepMap, conserved, similar
 from ..train import fit, scheduled
 from .base import Problem, Result, Resume
 
-__all__ = ["emulate", "new_flow_map", "new_latent"]
+__all__ = ["emulate", "new_flow_map", "new_latent", "new_step_map"]
 
 
 def new_latent(
@@ -57,6 +57,24 @@ def new_flow_map(
     sums = network.conserved[np.all(network.conserved >= 0, axis=1)]
     parts = (data.y0, data.conditions, data.ts, data.states)
     return FlowMap.fitted_to(*map(np.asarray, parts), sums=sums, key=key, **settings)
+
+
+def new_step_map(
+    problem: Problem, data: Observations, key: PRNGKeyArray, **settings: Any
+) -> StepMap:
+    """A step map with random weights and the modes of the data (see `StepMap.fitted_to`).
+
+    The totals that it is given are of all that the network balances, save for the charge.
+    """
+    network = problem.network
+    elements = [n for n, name in enumerate(network.balanced) if name != "charge"]
+    return StepMap.fitted_to(
+        *map(np.asarray, (data.y0, data.conditions, data.ts, data.states)),
+        composition=network.conserved[elements],
+        start=float(data.t0),
+        key=key,
+        **settings,
+    )
 
 
 def emulate(
@@ -126,7 +144,7 @@ def emulate(
         model = start(problem, data, key)
     while isinstance(model, Conserved | Similar):  # what the stage before wrapped it in
         model = model.model
-    if not isinstance(model, FlowMap | Latent):
+    if not isinstance(model, FlowMap | Latent | StepMap):
         got = "no model" if model is None else f"a {type(model).__name__}"
         raise ValueError(f"stage {label} trains an emulator but got {got}; give it a start.")
     examples = model.examples(data.y0, data.conditions, data.ts, data.states)

@@ -1,6 +1,8 @@
 """How good an estimate is: rate, trajectory, tendency and conservation errors."""
 
+import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -13,7 +15,7 @@ from ..baselines import BASELINES
 from ..dataset import Observations
 from ..kinetics import tendency
 from ..metrics import conservation_drift, emulation_scores, scaled_mse, uncertainty_scores
-from ..models import CRNN, Committee, Conserved
+from ..models import CRNN, Committee, Conserved, StepMap, rollout
 from ..network import Network
 from ..scale import span
 from .base import Problem, integrate, rate_metrics
@@ -81,6 +83,9 @@ LEAST = 1e-99
 MOST_FITTED = 2000
 """Trajectories that the polynomial and the Gaussian process see: their cost grows fast."""
 
+SEGMENTS = 10
+"""Pieces that a predicted trajectory is chained from."""
+
 
 def evaluate_emulator(
     network: Network,
@@ -95,6 +100,10 @@ def evaluate_emulator(
 ) -> tuple[dict[str, float], Float[np.ndarray, "case T S"]]:
     """Measures an emulator on trajectories that it has not seen, beside trivial ones.
 
+    One that can start anywhere is also chained: over `SEGMENTS` pieces of as many output times
+    each (the same stretch of log time, where they are evenly spaced in it), each from the state
+    that it has predicted itself.
+
     Args:
         network: what reacts.
         model: `(y0, conditions, ts) -> y`.
@@ -107,18 +116,19 @@ def evaluate_emulator(
 
     Returns:
         `metrics.emulation_scores` of the model, its `drift`, `metrics.uncertainty_scores` of a
-        committee, and the scores of each baseline as
-        `NAME/...`; and the predicted trajectories. Without baselines where the data are of other
-        times or conditions than the truth.
+        committee, and the scores of each baseline as `NAME/...`, save where the data are of other
+        times than the truth; and the predicted trajectories. Of a chain, the scores
+        as `rollout/...`, its `rollout/drift`, and `rollout/growth`, its mean error in dex over
+        that of the model from the initial states.
     """
+    inner = model.model if isinstance(model, Conserved) else model
+    times = jnp.asarray(ts) - inner.start if isinstance(inner, StepMap) else jnp.asarray(ts)
 
-    def in_blocks(call: Any) -> np.ndarray:
+    def predict(call: Callable[..., Any]) -> np.ndarray:
         run = jax.jit(jax.vmap(call, in_axes=(0, 0, None)))
         blocks = [slice(i, i + 256) for i in range(0, len(y0), 256)]
-        cells = [(jnp.asarray(y0[b]), jnp.asarray(conditions[b])) for b in blocks]
-        return np.concatenate([np.asarray(run(*c, jnp.asarray(ts))) for c in cells])
-
-    prediction = in_blocks(model)
+        parts = [run(jnp.asarray(y0[b]), jnp.asarray(conditions[b]), times) for b in blocks]
+        return np.concatenate([np.asarray(part) for part in parts])
 
     def logs(values: Any, y0: Any) -> np.ndarray:
         least = np.maximum(floor * np.sum(np.asarray(y0), axis=1), LEAST)[:, None, None]
@@ -126,18 +136,28 @@ def evaluate_emulator(
 
     exact, seen = logs(truth, y0), logs(data.states, data.y0)
     limits = float(seen.min()), float(seen.max())
-    scores = emulation_scores(jnp.asarray(logs(prediction, y0)), jnp.asarray(exact), *limits)
-    if isinstance(model.model if isinstance(model, Conserved) else model, Committee):
-        spread = in_blocks(lambda *query: model.predict(*query)[1])
+
+    def judged(prediction: np.ndarray) -> dict[str, float]:
+        scores = emulation_scores(jnp.asarray(logs(prediction, y0)), jnp.asarray(exact), *limits)
+        if network.balanced:
+            drift = conservation_drift(
+                jnp.asarray(network.conserved), jnp.asarray(prediction), jnp.asarray(y0)
+            )
+            scores["drift"] = float(jnp.max(jnp.abs(drift)))
+        return scores
+
+    prediction = predict(model)
+    scores = judged(prediction)
+    if isinstance(inner, StepMap):
+        segments = min(SEGMENTS, len(times))
+        chained = judged(predict(functools.partial(rollout, model, segments=segments)))
+        chained["growth"] = chained["mean_dex"] / scores["mean_dex"]
+        scores |= {f"rollout/{name}": value for name, value in chained.items()}
+    if isinstance(inner, Committee):
+        spread = predict(lambda *query: model.predict(*query)[1])
         scores |= uncertainty_scores(logs(prediction, y0) - exact, spread)
-    if network.balanced:
-        drift = conservation_drift(
-            jnp.asarray(network.conserved), jnp.asarray(prediction), jnp.asarray(y0)
-        )
-        scores["drift"] = float(jnp.max(jnp.abs(drift)))
-    alike = len(ts) == len(data.ts) and np.allclose(ts, data.ts, rtol=1e-9)
-    if not alike or np.shape(conditions)[1] != data.conditions.shape[1]:
-        log.info("no baselines: the data are of other times or conditions than the test")
+    if np.shape(ts) != data.ts.shape or not np.allclose(ts, data.ts, rtol=1e-9):
+        log.info("no baselines: the data are of other times than the test")
         return scores, prediction
     inputs = [
         np.log10(np.maximum(np.concatenate([np.asarray(a), np.asarray(b)], axis=1), LEAST))
