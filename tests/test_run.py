@@ -68,8 +68,8 @@ def parameters(path):
     """What a target takes, and what it hands on to the model that it makes."""
     handed = {
         "new_latent": [models.Latent],
-        "new_flow_map": [models.FlowMap],
-        "new_step_map": [models.StepMap, models.FlowMap],
+        "new_flow_map": [models.FlowMap, models.FlowMap.fitted_to],
+        "new_step_map": [models.StepMap, models.FlowMap, models.FlowMap.fitted_to],
     }
     targets = [resolve(path), *handed.get(path.split(".")[-1], [])]
     return {name for target in targets for name in inspect.signature(target).parameters}

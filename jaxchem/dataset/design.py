@@ -1,6 +1,7 @@
 """Initial states and conditions over declared ranges."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -55,7 +56,7 @@ def dark_cloud(
     carbon_ion: Range = (1e-6, 1e-4),
     oxygen_ratio: Range = 4.0,
     background: float = 1e-20,
-    reference: float | None = None,
+    reference: Mapping[str, Any] | None = None,
 ) -> tuple[Float[np.ndarray, "case S"], dict[str, Float[np.ndarray, " case"]]]:
     """Initial states of dark clouds as of Sulzer & Buck (2023, arXiv:2312.06015), varied.
 
@@ -73,8 +74,9 @@ def dark_cloud(
         carbon_ion: n_C+ over the density.
         oxygen_ratio: oxygen nuclei per carbon nucleus.
         background: of all other species, over the density.
-        reference: turn each cloud into the similar one of this cosmic-ray rate (see
-            `jaxchem.models.Similar`); times then are of that one too.
+        reference: turn each cloud into the similar one in which a product of conditions has this
+            `value`: name -> `exponents` (see `jaxchem.models.Similar`). Times then are of that one
+            too.
 
     Returns:
         Number densities [case, S], and the conditions `temperature`, `cosmic_ray_rate` and
@@ -90,8 +92,9 @@ def dark_cloud(
         seed=seed,
     )
     if reference is not None:
-        values["density"] = values["density"] * (reference / values["cosmic_ray_rate"])
-        values["cosmic_ray_rate"] = np.full(cases, float(reference))
+        powers = reference["exponents"]
+        ratio = reference["value"] / np.prod([values[n] ** e for n, e in powers.items()], axis=0)
+        values |= {name: values[name] * ratio for name in powers}
     total = values["density"]
     y0 = np.tile(background * total[:, None], (1, len(network.species)))
     for name, amount in {

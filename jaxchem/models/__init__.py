@@ -66,8 +66,7 @@ def _describe(model: Any) -> dict[str, Any]:
     if isinstance(model, Similar):
         return {
             "family": "similar",
-            "place": model.place,
-            "scaled": list(model.scaled),
+            "exponents": list(model.exponents),
             "inner": _describe(model.model),
         }
     for family, kind in EMULATORS.items():
@@ -109,7 +108,7 @@ def _rebuild(header: dict[str, Any]) -> Any:
     if header["family"] == "similar":
         zero = np.asarray(0.0)
         inner = _rebuild(header["inner"])
-        return Similar(inner, zero, zero, header["place"], tuple(header["scaled"]))
+        return Similar(inner, zero, zero, tuple(header["exponents"]))
     if header["family"] in EMULATORS:
         return EMULATORS[header["family"]](**header["settings"], key=jax.random.key(0))
     integrator = _integrator(header["integrator"])

@@ -1,6 +1,6 @@
-"""Gases under any conditions from an emulator of gases under one."""
+"""Gases of any density from an emulator of those that are alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,37 +14,36 @@ __all__ = ["Similar", "similar"]
 
 
 class Similar(eqx.Module):
-    """A model for one value of a condition, turned into one for any.
+    """A model of gases on one line of density and rates, turned into one of all.
 
     Where every reaction is of two bodies, or of one at a rate proportional to a condition such as
-    the cosmic-ray rate, a gas at time t is one at time t / r with that condition and all
-    concentrations r times as large. An emulator for a single cosmic-ray rate, or for a single
-    density, is therefore one for all, exactly, and has an input less to learn.
+    the cosmic-ray rate, a gas at time t is one at time t / r with all concentrations and that
+    condition r times as large. An emulator of gases in which a product such as
+    density^a cosmic_ray_rate^(1 - a) has one value is therefore one of all gases, exactly, and has
+    an input less to learn.
 
     Attributes:
-        model: `(y0 [S], conditions [C], ts [T]) -> y [T, S]` where the condition has `value`, from
+        model: `(y0 [S], conditions [C], ts [T]) -> y [T, S]` where the product has `value`, from
             time 0.
-        value: of the condition.
+        value: of the product.
         start: time of the states that are given to `Similar`.
-        place: of the condition among those that are given to `Similar`.
-        scaled: which of the model's conditions scale as concentrations do.
+        exponents: of each condition in the product; those that are not zero scale.
     """
 
     model: Callable[..., Float[Array, "T S"]]
     value: Float[np.ndarray, ""]
     start: Float[np.ndarray, ""]
-    place: int = eqx.field(static=True)
-    scaled: tuple[int, ...] = eqx.field(static=True)
+    exponents: tuple[float, ...] = eqx.field(static=True)
 
     def __call__(
-        self, y0: Float[Array, " S"], conditions: Float[Array, " C+1"], ts: Float[Array, " T"]
+        self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
-        """Concentrations at `ts`; the conditions are the model's, with the condition among them."""
-        ratio = self.value / conditions[self.place]
-        others = jnp.delete(conditions, self.place)
-        for index in self.scaled:
-            others = others.at[index].multiply(ratio)
-        return self.model(y0 * ratio, others, (ts - self.start) / ratio) / ratio
+        """Concentrations at `ts`."""
+        powers = np.asarray(self.exponents)
+        # logarithms, as the product of large powers could leave the range of the numbers
+        ratio = jnp.exp(np.log(self.value) - jnp.sum(powers * jnp.log(conditions)))
+        scaled = jnp.where(powers != 0, conditions * ratio, conditions)
+        return self.model(y0 * ratio, scaled, (ts - self.start) / ratio) / ratio
 
 
 def similar(
@@ -52,42 +51,36 @@ def similar(
     network: Network,
     names: Sequence[str],
     *,
-    condition: str,
     value: float,
-    place: int,
-    scaled: Sequence[str],
+    exponents: Mapping[str, float],
     start: float = 0.0,
     temperature: float = 50.0,
 ) -> Similar:
-    """Wraps a model for one value of a condition so that it takes any (see `Similar`).
+    """Wraps a model of gases on one line so that it takes all (see `Similar`).
 
     Args:
         model: `(y0 [S], conditions [C], ts [T]) -> y [T, S]`, from time 0.
         network: is asked whether its rates allow it.
-        names: of the model's conditions.
-        condition: the one that has a single value there.
-        value: that one.
-        place: where it will stand among the conditions.
-        scaled: conditions of the model that scale as it does.
+        names: of the conditions.
+        value: of the product of conditions.
+        exponents: name -> exponent in the product; they add up to one.
         start: time of the states that will be given.
         temperature: at which the network's rates are compared.
 
     Raises:
         ValueError: a reaction whose rate does not scale so, a condition that the model does not
-            take, or a place that is none.
+            take, or exponents that do not add up to one.
     """
-    for name in scaled:
+    for name in exponents:
         if name not in names:
             raise ValueError(
                 f"the model has no condition {name!r} to scale; it has "
                 f"{', '.join(names) or 'none'}."
             )
-    if condition in names or not 0 <= place <= len(names):
-        raise ValueError(
-            f"{condition!r} cannot stand in place {place} of {', '.join((*names, condition))}."
-        )
+    if not np.isclose(sum(exponents.values()), 1.0) or 0 in exponents.values():
+        raise ValueError(f"exponents={dict(exponents)}: all must count, and add up to one.")
     ratio, given = 3.0, dict.fromkeys(network.needs, 1.0) | {"temperature": temperature}
-    more = {n: value * ratio if n in (condition, *scaled) else value for n, value in given.items()}
+    more = {name: v * ratio if name in exponents else v for name, v in given.items()}
     state = jnp.ones(len(network.species))
     before, after = (
         np.asarray(flux(network, jnp.asarray(network.rates(**values)), factor * state))
@@ -97,8 +90,8 @@ def similar(
     if len(wrong):
         raise ValueError(
             f"reaction {network.equations[wrong[0]]} of network {network.name!r} is neither of two "
-            f"bodies nor proportional to {condition}: its gases are not similar. Train on data "
-            f"that vary {condition} instead."
+            f"bodies nor proportional to any of {', '.join(exponents)}: its gases are not similar. "
+            "Train on data that vary them instead."
         )
-    columns = tuple(names.index(name) for name in scaled)
-    return Similar(model, np.asarray(float(value)), np.asarray(float(start)), place, columns)
+    powers = tuple(float(exponents.get(name, 0.0)) for name in names)
+    return Similar(model, np.asarray(float(value)), np.asarray(float(start)), powers)

@@ -42,7 +42,6 @@ class StepMap(eqx.Module):
 
     Attributes:
         flow: from states, conditions and totals to trajectories on a grid of elapsed times.
-        composition: [E, S] count of each conserved element in each species.
         lowest: [S] inputs count as no less than this, the least in the training trajectories; an
             initial state may have zeros.
         start: time of the initial states of the training data.
@@ -51,7 +50,6 @@ class StepMap(eqx.Module):
     """
 
     flow: FlowMap
-    composition: Float[np.ndarray, "E S"]
     lowest: Float[np.ndarray, " S"]
     start: Float[np.ndarray, ""]
     starts: int = eqx.field(static=True)
@@ -63,7 +61,6 @@ class StepMap(eqx.Module):
         inputs: int,
         grid: int,
         size: int,
-        elements: int = 0,
         starts: int = 40,
         key: PRNGKeyArray,
         **flow: Any,
@@ -74,11 +71,10 @@ class StepMap(eqx.Module):
             inputs: how many of concentrations, conditions and totals vary.
             grid: number of grid times.
             size: number of species.
-            elements: number of conserved elements.
             starts: states of each training trajectory to learn from, a tenth of which repeat the
                 initial one; at most one for each of its times.
             key: seeds the weights.
-            **flow: of `FlowMap`: modes, width, depth and activation.
+            **flow: of `FlowMap`: modes, width, depth, activation and sums.
 
         Raises:
             ValueError: `starts` below one.
@@ -86,10 +82,9 @@ class StepMap(eqx.Module):
         if starts < 1:
             raise ValueError(f"starts={starts}: a step map learns from one state or more, as 40.")
         self.flow = FlowMap(inputs=inputs, grid=grid, size=size, key=key, **flow)
-        self.composition = np.zeros((elements, size))
         self.lowest, self.start = np.zeros(size), np.asarray(0.0)
         self.starts = starts
-        self.settings = (("elements", elements), ("starts", starts), *self.flow.settings)
+        self.settings = (("starts", starts), *self.flow.settings)
 
     @classmethod
     def fitted_to(
@@ -138,16 +133,18 @@ class StepMap(eqx.Module):
         each = max(1, min(starts, MOST_FIELDS // len(few)))
         begun, followed = np.asarray(y0)[few], np.asarray(ys)[few]
         states, fields, whose = _shifted(begun, followed, elapsed, grid, each, floor)
-        given = _with_totals(states, np.asarray(conditions)[few][whose], composition)
+        given = np.asarray(conditions)[few][whose]
         states = np.maximum(states, lowest)
-        fitted = FlowMap.fitted_to(states, given, grid, fields, floor=floor, key=key, **flow)
+        fitted = FlowMap.fitted_to(
+            states, given, grid, fields, floor=floor, sums=composition, key=key, **flow
+        )
         spread = np.maximum(fitted.spread, LEAST_SPREAD)
         fitted = eqx.tree_at(lambda m: m.spread, fitted, spread)
-        settings = {**dict(fitted.settings), "elements": len(composition), "starts": starts}
+        settings = {**dict(fitted.settings), "starts": starts}
         return eqx.tree_at(
-            lambda m: (m.flow, m.composition, m.lowest, m.start),
+            lambda m: (m.flow, m.lowest, m.start),
             cls(**settings, key=key),
-            (fitted, np.asarray(composition, dtype=float), lowest, np.asarray(float(start))),
+            (fitted, lowest, np.asarray(float(start))),
         )
 
     def examples(self, y0: Any, conditions: Any, ts: Any, ys: Any) -> Coefficients:
@@ -162,9 +159,8 @@ class StepMap(eqx.Module):
             states, fields, whose = _shifted(
                 y0[block], ys[block], elapsed, grid, self.starts, float(self.flow.floor), at
             )
-            given = _with_totals(states, conditions[block][whose], self.composition)
             states = np.maximum(states, self.lowest)
-            blocks.append(self.flow.examples(states, given, grid, fields))
+            blocks.append(self.flow.examples(states, conditions[block][whose], grid, fields))
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *blocks)
 
     def terms(self, batch: Coefficients) -> dict[str, Float[Array, ""]]:
@@ -176,10 +172,8 @@ class StepMap(eqx.Module):
     ) -> Float[Array, "T S"]:
         """Concentrations at times `ts` after that of `y0`."""
         y0 = jnp.asarray(y0, float)
-        totals = jnp.asarray(self.composition, y0.dtype) @ y0
-        given = jnp.concatenate([jnp.asarray(conditions, y0.dtype), totals])
         low, high = 10.0**self.flow.times.low, 10.0**self.flow.times.high
-        later = self.flow(jnp.maximum(y0, self.lowest), given, jnp.clip(ts, low, high))
+        later = self.flow(jnp.maximum(y0, self.lowest), conditions, jnp.clip(ts, low, high))
         share = jnp.clip(ts / low, 0.0, 1.0)[:, None]
         return share * later + (1.0 - share) * y0[None]
 
@@ -223,10 +217,6 @@ def rollout(
     start = (jnp.asarray(y0, float), jnp.zeros((), ts.dtype))
     ys = jax.lax.scan(advance, start, ts[index])[1]
     return ys.reshape(-1, ys.shape[-1])[kept]
-
-
-def _with_totals(states: np.ndarray, conditions: np.ndarray, composition: Any) -> np.ndarray:
-    return np.concatenate([conditions, states @ np.asarray(composition).T], axis=1)
 
 
 def _shifted(

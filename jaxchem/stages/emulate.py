@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..dataset import Observations
-from ..formula import STANDARD_WEIGHTS
+from ..formula import CHARGE, STANDARD_WEIGHTS
 from ..models import Conserved, FlowMap, Latent, Similar, StepMap, conserved, similar
+from ..network import Network
 from ..train import fit, scheduled
 from .base import Problem, Result, Resume
 
@@ -53,8 +54,7 @@ def new_flow_map(
 
     Nuclei of the elements are inputs too: which of two is left over decides what is made.
     """
-    network = problem.network
-    sums = network.conserved[np.all(network.conserved >= 0, axis=1)]
+    sums = _nuclei(problem.network)
     parts = (data.y0, data.conditions, data.ts, data.states)
     return FlowMap.fitted_to(*map(np.asarray, parts), sums=sums, key=key, **settings)
 
@@ -66,15 +66,18 @@ def new_step_map(
 
     The totals that it is given are of all that the network balances, save for the charge.
     """
-    network = problem.network
-    elements = [n for n, name in enumerate(network.balanced) if name != "charge"]
     return StepMap.fitted_to(
         *map(np.asarray, (data.y0, data.conditions, data.ts, data.states)),
-        composition=network.conserved[elements],
+        composition=_nuclei(problem.network),
         start=float(data.t0),
         key=key,
         **settings,
     )
+
+
+def _nuclei(network: Network) -> np.ndarray:
+    """[E, S] what the network balances, save for the charge."""
+    return network.conserved[[name != CHARGE for name in network.balanced]]
 
 
 def emulate(
@@ -125,8 +128,8 @@ def emulate(
         validation: this part of the trajectories is not trained on; the model with the smallest
             loss on it is kept.
         patience: stop after so many times 200 steps without a smaller one.
-        similarity: the data are of one value of a condition, from time 0: wrap the trained model
-            so that it takes any. The settings of `models.similar`.
+        similarity: the data are of gases on one line, from time 0: wrap the trained model so that
+            it takes all. The settings of `models.similar`.
         conserve: wrap the trained model so that its outputs hold the elements and the charge of
             the initial state (see `models.conserved`).
         resume: where to keep progress.
@@ -185,7 +188,14 @@ def emulate(
         objective,
         model,
         examples,
-        optimizer=scheduled(optimizer, learning_rate, steps=steps, last=last_rate, warm_up=warm_up),
+        optimizer=scheduled(
+            optimizer,
+            learning_rate,
+            steps=steps,
+            last=last_rate,
+            warm_up=warm_up,
+            refresh=refresh,
+        ),
         steps=steps,
         key=key,
         batch_size=batch_size,
