@@ -117,7 +117,8 @@ def evaluate_emulator(
     Returns:
         `metrics.emulation_scores` of the model, its `drift`, `metrics.uncertainty_scores` of a
         committee, and the scores of each baseline as `NAME/...`, save where the data are of other
-        times than the truth; and the predicted trajectories. Of a chain, the scores
+        times than the truth; and the predicted trajectories. Of one that conserves, the scores
+        without that as `free/...`. Of a chain, the scores
         as `rollout/...`, its `rollout/drift`, and `rollout/growth`, its mean error in dex over
         that of the model from the initial states.
     """
@@ -148,6 +149,8 @@ def evaluate_emulator(
 
     prediction = predict(model)
     scores = judged(prediction)
+    if isinstance(model, Conserved):  # what the wrap costs or gains
+        scores |= {f"free/{name}": value for name, value in judged(predict(inner)).items()}
     if isinstance(inner, StepMap):
         segments = min(SEGMENTS, len(times))
         chained = judged(predict(functools.partial(rollout, model, segments=segments)))
