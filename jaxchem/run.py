@@ -308,20 +308,31 @@ def _run_stages(
 
     from . import checkpoint, models
     from .dataset import given, label_history, write
-    from .stages import Resume, evaluate, evaluate_emulator
+    from .stages import Resume, evaluate, evaluate_emulator, gradient_scores
 
     ts, truth = dataset["time"].values, dataset["concentration"].values
     y0, t0 = dataset["initial"].values, float(dataset.attrs["t0"])
     base = _digest({n: v for n, v in plain.items() if n not in ("stages", "name", "metric")})
     conditions = jax.numpy.asarray(given(dataset))
+    names = [str(name) for name in dataset["condition"].values] if "given" in dataset else []
+    fixed = {**(_build(cfg.conditions) or {}), **json.loads(dataset.attrs.get("conditions", "{}"))}
+
+    def rates(values: Any) -> Any:
+        return problem.network.rates(**{**fixed, **dict(zip(names, values, strict=True))})
+
     key = jax.random.key(cfg.seed)
 
     def judge(model: Any) -> tuple[dict[str, float], Any]:
         if isinstance(model, models.CRNN | models.NeuralODE):
             return evaluate(problem, model, ts, truth, y0, t0)
-        return evaluate_emulator(
+        scores, prediction = evaluate_emulator(
             problem.network, model, data, ts, truth, y0, conditions, floor=cfg.data.floor
         )
+        few = slice(cfg.gradients + 1)
+        if cfg.gradients and len(y0) > 1:
+            how = {"t0": t0, "floor": cfg.data.floor}
+            scores |= gradient_scores(problem, model, rates, ts, y0[few], conditions[few], **how)
+        return scores, prediction
 
     model, deviation, prediction, metrics = None, None, None, {}
     for position, name in enumerate(cfg.stages.order):

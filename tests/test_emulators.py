@@ -19,7 +19,14 @@ from jaxchem.models import FlowMap, Latent, StepMap, conserved, rollout
 from jaxchem.models.emulator import LogScale
 from jaxchem.models.perceptron import Perceptron
 from jaxchem.models.step_map import _shifted
-from jaxchem.stages import emulate, evaluate_emulator, new_flow_map, new_latent, new_step_map
+from jaxchem.stages import (
+    emulate,
+    evaluate_emulator,
+    gradient_scores,
+    new_flow_map,
+    new_latent,
+    new_step_map,
+)
 from jaxchem.stages.base import Problem
 
 FORMS = {
@@ -433,6 +440,29 @@ def test_loss_terms(clouds, getkey):
         np.testing.assert_allclose(terms[name], value, rtol=1e-4)
     again = model.decoder(model.encode(examples.x[2, 3], examples.conditions[2]))
     assert terms["identity"] > 0 and again.shape == (29,)
+
+
+def test_derivatives_beside_the_solver(clouds):
+    """The solver at tighter tolerance has the solver's; a model that is a constant has none."""
+    network, dataset = clouds
+    ts, y0 = dataset["time"].values, dataset["initial"].values[:3]
+    kept = given(dataset)[:3]
+
+    def rates(values):
+        return network.rates(temperature=values[0], cosmic_ray_rate=1e-16)
+
+    def again(y0, conditions, ts):
+        how = {"t0": 1.0, "method": "rodas4", "rtol": 1e-7, "adjoint": "forward"}
+        return jaxchem.solve(network, rates(conditions), y0, ts, **how).ys
+
+    settings = {"t0": 1.0, "floor": 1e-20}
+    scores = gradient_scores(problem(network), again, rates, ts, y0, kept, **settings)
+    assert scores["gradient/mean"] < 1e-3 and scores["gradient/size"] > 0.1
+    none = gradient_scores(
+        problem(network), lambda y, c, t: jnp.ones((12, 29)), rates, ts, y0, kept, **settings
+    )
+    assert np.isclose(none["gradient/mean"], none["gradient/size"])
+    assert np.isclose(none["gradient/size"], scores["gradient/size"])
 
 
 def test_scores_by_hand():

@@ -13,6 +13,7 @@ from .emulate import new_latent as new_latent
 from .emulate import new_step_map as new_step_map
 from .evaluate import evaluate as evaluate
 from .evaluate import evaluate_emulator as evaluate_emulator
+from .evaluate import gradient_scores as gradient_scores
 from .infer import infer as infer
 from .regress import regress as regress
 from .trajectory import trajectory as trajectory

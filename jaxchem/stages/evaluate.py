@@ -18,9 +18,10 @@ from ..metrics import conservation_drift, emulation_scores, scaled_mse, uncertai
 from ..models import CRNN, Committee, Conserved, StepMap, rollout
 from ..network import Network
 from ..scale import span
+from ..solvers import solve
 from .base import Problem, integrate, rate_metrics
 
-__all__ = ["evaluate", "evaluate_emulator"]
+__all__ = ["evaluate", "evaluate_emulator", "gradient_scores"]
 
 log = logging.getLogger("jaxchem")
 
@@ -115,15 +116,14 @@ def evaluate_emulator(
         floor: concentrations are compared from this part of the initial state's total up.
 
     Returns:
-        `metrics.emulation_scores` of the model, its `drift`, `metrics.uncertainty_scores` of a
-        committee, and the scores of each baseline as `NAME/...`, save where the data are of other
-        times than the truth; and the predicted trajectories. Of one that conserves, the scores
-        without that as `free/...`. Of a chain, the scores
-        as `rollout/...`, its `rollout/drift`, and `rollout/growth`, its mean error in dex over
-        that of the model from the initial states.
+        `metrics.emulation_scores` of the model, its `drift`, and the scores of each baseline as
+        `NAME/...`, save where the data are of other times than the truth; and the predicted
+        trajectories. Of one that conserves, the scores without that as `free/...`; of a committee,
+        `metrics.uncertainty_scores`. Of a chain, the scores as `rollout/...`, its `rollout/drift`,
+        and `rollout/growth`, its mean error in dex over that of the model from the initial states.
     """
     inner = model.model if isinstance(model, Conserved) else model
-    times = jnp.asarray(ts) - inner.start if isinstance(inner, StepMap) else jnp.asarray(ts)
+    times = _asked(model, ts)
 
     def predict(call: Callable[..., Any]) -> np.ndarray:
         run = jax.jit(jax.vmap(call, in_axes=(0, 0, None)))
@@ -177,3 +177,72 @@ def evaluate_emulator(
         found = emulation_scores(jnp.asarray(guess), jnp.asarray(exact), *limits)
         scores |= {f"{name}/{key}": value for key, value in found.items()}
     return scores, prediction
+
+
+def _asked(model: Any, ts: Float[Any, " T"]) -> Float[Array, " T"]:
+    """The times as a model wants them: of a step map, those since its initial states."""
+    inner = model.model if isinstance(model, Conserved) else model
+    return jnp.asarray(ts) - inner.start if isinstance(inner, StepMap) else jnp.asarray(ts)
+
+
+def gradient_scores(
+    problem: Problem,
+    model: Any,
+    rates: Callable[[Float[Array, " C"]], Float[Array, " R"]],
+    ts: Float[Any, " T"],
+    y0: Float[Any, "case S"],
+    conditions: Float[Any, "case C"],
+    *,
+    t0: float,
+    floor: float = 0.0,
+) -> dict[str, float]:
+    """Derivatives of an emulator beside those of the solver.
+
+    They are of log10 y, along the line from each case to the one after it, on which elements and
+    charge are what the cases have them be; per dex of the input that changes most.
+
+    Args:
+        problem: the network, and how it is integrated.
+        model: `(y0, conditions, ts) -> y`.
+        rates: rate coefficients of conditions.
+        ts: output times.
+        y0: initial states, two or more.
+        conditions: what they are under.
+        t0: time of the initial states.
+        floor: states below this part of the initial state's total do not count.
+
+    Returns:
+        `gradient/mean` and `gradient/median` of |emulator - solver|, and `gradient/size`, the mean
+        of |solver|.
+    """
+    y0, conditions = jnp.asarray(y0), jnp.asarray(conditions)
+    lines = [jnp.diff(part, axis=0) for part in (y0, conditions)]
+    where = [part[:-1] for part in (y0, conditions)]
+    largest = [
+        jnp.max(jnp.abs(line) / jnp.where(part > 0, part, jnp.inf), axis=1, initial=0.0)
+        for line, part in zip(lines, where, strict=True)
+    ]
+    per_dex = (np.log(10.0) / jnp.maximum(*largest))[:, None]
+
+    def slopes(call: Callable[..., Any]) -> tuple[Any, Any]:
+        def logs(y0: Any, conditions: Any) -> Any:
+            return jnp.log10(jnp.maximum(call(y0, conditions), LEAST))
+
+        run = jax.jit(jax.vmap(lambda a, b: jax.jvp(logs, a, b)))
+        return run(tuple(where), tuple(line * per_dex for line in lines))
+
+    def solver(y0: Any, conditions: Any) -> Any:
+        integrator = problem.integrator.replace(adjoint="forward")
+        how = {"t0": t0, "integrator": integrator, "throw": False}
+        return solve(problem.network, rates(conditions), y0, jnp.asarray(ts), **how).ys
+
+    exact, wanted = slopes(solver)
+    _, found = slopes(lambda y0, conditions: model(y0, conditions, _asked(model, ts)))
+    least = np.maximum(floor * jnp.sum(where[0], axis=1), LEAST)[:, None, None]
+    counts = np.asarray((exact > np.log10(least)) & jnp.isfinite(wanted))
+    error, wanted = np.abs(np.asarray(found - wanted))[counts], np.abs(np.asarray(wanted))[counts]
+    return {
+        "gradient/mean": float(error.mean()),
+        "gradient/median": float(np.median(error)),
+        "gradient/size": float(wanted.mean()),
+    }
