@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -227,6 +228,17 @@ def test_readme_example_runs():
     spread, equation = done.stdout.split(maxsplit=1)
     assert 0 < float(spread) < 1
     assert equation.strip() in jaxchem.load("pollu").equations
+
+
+def test_operator_split_loop(tmp_path, capsys):
+    """The loop of chemistry and diffusion keeps the elements, with the solver in it."""
+    main = runpy.run_path(str(ROOT / "experiments" / "operator_split" / "loop.py"))["main"]
+    main(["--cells=3", "--steps=2"], tmp_path)
+    name, *figures = capsys.readouterr().out.splitlines()[-1].strip("| ").split("|")
+    mean, largest, drift, _ = map(float, figures)
+    assert name.strip() == "solver"
+    assert mean == largest == 0 and drift < 1e-12
+    assert (tmp_path / "loop.png").stat().st_size
 
 
 def test_the_package_is_light_until_it_is_used():
