@@ -21,15 +21,18 @@ def conserve(
     y: Float[Array, "*n S"],
     totals: Float[Array, "*n E"],
     *,
-    iterations: int = 64,
+    iterations: int = 256,
 ) -> Float[Array, "*n S"]:
     """The states nearest to `y` that hold these totals.
 
-    y_i exp(sum_e lambda_e a_ei), nearest in the sense of Kullback and Leibler, so that a positive
-    state stays positive and a zero stays zero. The lambda minimise a convex function, by Newton
-    steps with the damping that makes each of them a descent (Sun & Tran-Dinh 2019, Math.
-    Program. 178, 145). The result is in the precision of `y` and exact to its rounding;
-    derivatives are those of the exact solution.
+    y_i exp(w_i sum_e lambda_e a_ei), so that a positive state stays positive and a zero stays zero.
+    Equal weights w would give the nearest state in the sense of Kullback and Leibler, which moves
+    the trace species of an element as far as its main carrier, though their share of the excess is
+    nothing; here w_i is the tenth root of the share of species i in the whole, and what they are
+    predicted to be stays. The lambda minimise a convex function, by Newton steps with the damping
+    that makes each of them a descent (Sun & Tran-Dinh 2019, Math. Program. 178, 145). The result
+    is in the precision of `y` and exact to its rounding; derivatives are those of the exact
+    solution.
 
     Args:
         composition: [E, S] count of each element (and the charge) in each species.
@@ -69,11 +72,16 @@ def _conserve(
     empty = jnp.all(a >= 0, axis=1) & (totals <= 0) | jnp.all(a <= 0, axis=1) & (totals >= 0)
     gone = jnp.any(empty[:, None] & (a != 0), axis=0)
     y = jnp.where(gone | (y < 0), 0, y)
-    return y * jnp.exp(_multipliers(iterations, a, y, totals) @ a)
+    # no less than that of a share of 1e-20, so that it has derivatives where a species is zero
+    whole = jnp.sum(y)
+    weights = (y / jnp.where(whole > 0, whole, 1) + 1e-20) ** 0.1
+    return y * jnp.exp(weights * (_multipliers(iterations, a, y, weights, totals) @ a))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _multipliers(iterations: int, a: Array, y: Array, totals: Array) -> Float[Array, " E"]:
+def _multipliers(
+    iterations: int, a: Array, y: Array, weights: Array, totals: Array
+) -> Float[Array, " E"]:
     eps = jnp.finfo(y.dtype).eps
 
     def unfinished(carry: tuple[Array, Array, Array]) -> Array:
@@ -82,9 +90,9 @@ def _multipliers(iterations: int, a: Array, y: Array, totals: Array) -> Float[Ar
 
     def step(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         count, multipliers, _ = carry
-        state = y * jnp.exp(multipliers @ a)
-        newton = _solve(a, state, totals - a @ state)
-        change = jnp.max(jnp.where(state > 0, jnp.abs(newton @ a), 0))  # of any ln y
+        state = y * jnp.exp(weights * (multipliers @ a))
+        newton = _solve(a, weights * state, totals - a @ state)
+        change = jnp.max(jnp.where(state > 0, jnp.abs(weights * (newton @ a)), 0))  # of any ln y
         size = jnp.maximum(change, eps)
         return count + 1, multipliers + newton * (jnp.log1p(size) / size), change
 
@@ -95,20 +103,24 @@ def _multipliers(iterations: int, a: Array, y: Array, totals: Array) -> Float[Ar
 @_multipliers.defjvp
 def _(iterations: int, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     """The implicit function theorem at the solution; the composition is a constant."""
-    a, y, totals = primals
-    _, dy, dtotals = tangents
-    multipliers = _multipliers(iterations, a, y, totals)
-    factors = jnp.exp(multipliers @ a)
-    return multipliers, _solve(a, y * factors, dtotals - a @ (dy * factors))
+    a, y, weights, totals = primals
+    _, dy, dweights, dtotals = tangents
+    multipliers = _multipliers(iterations, a, y, weights, totals)
+    factors = jnp.exp(weights * (multipliers @ a))
+    change = (dy + y * dweights * (multipliers @ a)) * factors
+    return multipliers, _solve(a, weights * y * factors, dtotals - a @ change)
 
 
-def _solve(a: Array, state: Array, excess: Array) -> Float[Array, " E"]:
-    """The change of the multipliers that changes the totals of `state` by `excess`."""
-    matrix = (a * state[None]) @ a.T
+def _solve(a: Array, slope: Array, excess: Array) -> Float[Array, " E"]:
+    """The change of the multipliers that changes the totals by `excess`.
+
+    `slope` is the derivative of each species by what its multipliers add up to.
+    """
+    matrix = (a * slope[None]) @ a.T
     diagonal = jnp.diagonal(matrix)
     scale = jax.lax.rsqrt(jnp.where(diagonal > 0, diagonal, jnp.inf))  # none: no change
     # elements in fixed proportion make it singular; this much is below its rounding
-    ridge = 8 * len(a) * jnp.finfo(state.dtype).eps * jnp.eye(len(a), dtype=state.dtype)
+    ridge = 8 * len(a) * jnp.finfo(slope.dtype).eps * jnp.eye(len(a), dtype=slope.dtype)
     factor = jsp.linalg.cho_factor(matrix * scale[:, None] * scale[None] + ridge)
     return scale * jsp.linalg.cho_solve(factor, scale * excess)
 
