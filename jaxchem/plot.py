@@ -1,11 +1,11 @@
-"""Five figures, each `(dataset, ax) -> ax`, from the datasets that a run writes."""
+"""Six figures, each `(dataset, ax) -> ax`, from the datasets that a run writes."""
 
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-__all__ = ["conservation", "errors", "history", "rates", "trajectories"]
+__all__ = ["conservation", "errors", "history", "rates", "species_errors", "trajectories"]
 
 
 def _time_axis(dataset: xr.Dataset, ax: Any) -> np.ndarray:
@@ -101,5 +101,23 @@ def errors(dataset: xr.Dataset, ax: Any) -> Any:
     ax.plot(ts, np.maximum(np.median(flat, axis=1), 1e-18), label="median")
     ax.set_yscale("log")
     ax.set_ylabel("|predicted - observed| / maximum")
+    ax.legend(fontsize="small")
+    return ax
+
+
+def species_errors(dataset: xr.Dataset, ax: Any) -> Any:
+    """Mean and 99th percentile of |log10 predicted - log10 observed| by species, worst first."""
+    predicted, truth = dataset["concentration"].values, dataset["truth"].values
+    error = np.abs(np.log10(np.maximum(predicted, 1e-99)) - np.log10(np.maximum(truth, 1e-99)))
+    flat = error.reshape(-1, error.shape[-1])
+    mean, rare = np.mean(flat, axis=0), np.quantile(flat, 0.99, axis=0)
+    order = np.argsort(-mean)
+    position = np.arange(len(order))
+    ax.plot(position, mean[order], "o", label="mean")
+    ax.plot(position, rare[order], "_", label="99th percentile")
+    names = [str(dataset["species"].values[i]) for i in order]
+    ax.set_xticks(position, names, rotation=90, fontsize=max(4, 9 - len(order) // 12))
+    ax.set_yscale("log")
+    ax.set_ylabel("error [dex]")
     ax.legend(fontsize="small")
     return ax

@@ -394,6 +394,7 @@ def _conclude(
     from .checkpoint import atomic
     from .dataset import label_estimate, write
     from .models import CRNN
+    from .stages import emulation_report
 
     estimated = isinstance(model, CRNN)
     labelled = label_estimate(
@@ -409,6 +410,9 @@ def _conclude(
         # JSON has no NaN: a measure that a failed prediction does not have is null
         known = {n: v if math.isfinite(v) else None for n, v in metrics.items()}
         temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    if "mean_dex" in metrics:
+        with atomic(folder / "report.md") as temporary:
+            temporary.write_text(emulation_report(metrics))
     _draw(folder, labelled)
 
 
@@ -431,6 +435,8 @@ def _draw(folder: Path, labelled: Any) -> None:
 
     figure("trajectories", plot.trajectories, labelled)
     figure("errors", plot.errors, labelled)
+    if "k" not in labelled:
+        figure("species", plot.species_errors, labelled)
     if labelled.sizes.get("element"):
         figure("conservation", plot.conservation, labelled)
     if "k" in labelled:

@@ -105,7 +105,8 @@ def test_two_steps_of_every_experiment(site, tmp_path, name):
         assert data["concentration"].attrs["units"]
     figures = {path.stem for path in (out / "figures").glob("*.png")}
     assert {"trajectories", "errors", "conservation"} <= figures
-    assert emulates or "rates" in figures
+    assert ("species" if emulates else "rates") in figures
+    assert not emulates or "| emulator |" in (out / "report.md").read_text()
     assert (
         str(site)
         in subprocess.run(

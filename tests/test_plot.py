@@ -179,3 +179,13 @@ def test_plots_take_what_a_file_gives_back(ax, tmp_path):
             ax.clear()
             assert draw(back, ax) is ax
             assert ax.lines
+
+
+def test_errors_by_species(ax):
+    """10 % above, save for one species that is ten times too much."""
+    dataset = estimate()
+    dataset["concentration"][..., 1] = 10 * dataset["truth"][..., 1]
+    assert plot.species_errors(dataset, ax) is ax
+    assert ax.get_xticklabels()[0].get_text() == "B"
+    for line in ax.lines:
+        np.testing.assert_allclose(line.get_ydata(), [1.0, np.log10(1.1), np.log10(1.1)])

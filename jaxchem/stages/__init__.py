@@ -11,6 +11,7 @@ from .emulate import emulate as emulate
 from .emulate import new_flow_map as new_flow_map
 from .emulate import new_latent as new_latent
 from .emulate import new_step_map as new_step_map
+from .evaluate import emulation_report as emulation_report
 from .evaluate import evaluate as evaluate
 from .evaluate import evaluate_emulator as evaluate_emulator
 from .evaluate import gradient_scores as gradient_scores

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -21,7 +21,7 @@ from ..scale import span
 from ..solvers import solve
 from .base import Problem, integrate, rate_metrics
 
-__all__ = ["evaluate", "evaluate_emulator", "gradient_scores"]
+__all__ = ["emulation_report", "evaluate", "evaluate_emulator", "gradient_scores"]
 
 log = logging.getLogger("jaxchem")
 
@@ -246,3 +246,23 @@ def gradient_scores(
         "gradient/median": float(np.median(error)),
         "gradient/size": float(wanted.mean()),
     }
+
+
+def emulation_report(metrics: Mapping[str, float]) -> str:
+    """The metrics of an emulator as Markdown: a table beside the baselines, and what else is known.
+
+    Args:
+        metrics: of `evaluate_emulator` and `gradient_scores`; those of single stages are left out.
+    """
+    columns = ("rmse", "mean_dex", "median_dex", "p99_dex", "max_dex", "drift")
+    rows = {"emulator": "", "without conservation": "free/", "in a chain": "rollout/"}
+    rows |= {name.replace("_", " "): f"{name}/" for name in BASELINES}
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for row, prefix in rows.items():
+        cells = [metrics.get(prefix + column) for column in columns]
+        if cells[0] is not None:
+            told = ("" if cell is None else f"{cell:.2g}" for cell in cells)
+            lines.append(f"| {row} | " + " | ".join(told) + " |")
+    groups = ("gradient/", "gate/", "spread/", "rollout/growth")
+    others = [f"- {n}: {v:.3g}" for n, v in metrics.items() if n.startswith(groups)]
+    return "\n".join([*lines, "", *others]).rstrip() + "\n"
