@@ -206,6 +206,16 @@ def test_flow_map_reproduces_what_it_holds(clouds, getkey):
     middle = jnp.sqrt(ts[4:6].prod())[None]
     cubic = fields[3:7].T @ np.array([-1, 9, 9, -1]) / 16
     np.testing.assert_allclose(np.log10(model(y0[5], conditions[5], middle))[0], cubic, atol=1e-5)
+    step = ts[-1] / ts[-2]
+    late = model(
+        y0[5], conditions[5], jnp.asarray(float(ts[-1]) * float(step) ** np.array([1.0, 1.5, 8.0]))
+    )
+    cubic = fields[-4:].T @ np.array([-1, 4, -6, 4])
+    np.testing.assert_allclose(np.log10(late), np.tile(cubic, (3, 1)), atol=1e-4)
+    early = model(
+        y0[5], conditions[5], jnp.asarray(float(ts[0]) / float(step) ** np.array([1.0, 3.0]))
+    )
+    np.testing.assert_array_equal(early[0], early[1])
 
 
 def test_scales_go_back():

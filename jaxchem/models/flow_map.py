@@ -217,12 +217,16 @@ class FlowMap(eqx.Module):
     def __call__(
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
-        """Concentrations at `ts`; outside of the grid's times the ends' cubics go on."""
+        """Concentrations at `ts`.
+
+        The cubics of the grid's ends go on for a step of the grid; further out, before the first
+        time or after the last, the state stays as it is there.
+        """
         scaled = self.mlp(self.inputs(y0, conditions))
         weights = scaled * jnp.asarray(self.deviation, scaled.dtype)
         change = jnp.tensordot(jnp.asarray(self.modes), weights, 1)
         grid = self.mean.shape[0]
-        place = self.times(ts) * (grid - 1)
+        place = jnp.clip(self.times(ts) * (grid - 1), -1.0, grid)
         start = jnp.clip(jnp.floor(place).astype(jnp.int32), 1, grid - 3)
         r = (place - start.astype(place.dtype))[:, None]
         shares = (
@@ -234,7 +238,7 @@ class FlowMap(eqx.Module):
         field = self.mean + change.astype(float)
         logs = sum(share * field[start + n - 1] for n, share in enumerate(shares))
         # half the time of a power of ten
-        return self._unit(y0) * jnp.exp(np.log(10.0) * jnp.asarray(logs))
+        return self._unit(y0)[None] * jnp.exp(np.log(10.0) * jnp.asarray(logs))
 
     def _unit(self, y0: Float[Array, "*n S"]) -> Float[Array, "*n 1"]:
         return jnp.max(y0, axis=-1, keepdims=True) if self.relative else jnp.ones_like(y0[..., :1])
