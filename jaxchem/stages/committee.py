@@ -65,7 +65,9 @@ def committee(
             )
         )
     made = Committee(tuple(r.model for r in results), np.asarray(floor))
+    shortest = min(len(r.history["loss"]) for r in results)  # some may have stopped before others
     history = {
-        name: np.mean([r.history[name] for r in results], axis=0) for name in results[0].history
+        name: np.mean([r.history[name][:shortest] for r in results], axis=0)
+        for name in results[0].history
     }
     return Result(conserved(made, problem.network) if conserve else made, history, {})
