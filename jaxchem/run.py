@@ -24,6 +24,12 @@ log = logging.getLogger("jaxchem")
 
 _HERE = Path(__file__).resolve().parent
 _CONFIG_DIR = {"--config-dir", "-cd"}
+_AFTERWARDS = (
+    "stages",
+    "name",
+    "metric",
+    "gradients",
+)  # change nothing of what a stage starts from
 # the wheel carries conf/ inside the package; a checkout has it beside the package
 _CONF = next((p for p in (_HERE / "conf", _HERE.parent / "conf") if p.is_dir()), _HERE / "conf")
 
@@ -312,7 +318,7 @@ def _run_stages(
 
     ts, truth = dataset["time"].values, dataset["concentration"].values
     y0, t0 = dataset["initial"].values, float(dataset.attrs["t0"])
-    base = _digest({n: v for n, v in plain.items() if n not in ("stages", "name", "metric")})
+    base = _digest({n: v for n, v in plain.items() if n not in _AFTERWARDS})
     conditions = jax.numpy.asarray(given(dataset))
     names = [str(name) for name in dataset["condition"].values] if "given" in dataset else []
     fixed = {**(_build(cfg.conditions) or {}), **json.loads(dataset.attrs.get("conditions", "{}"))}
