@@ -70,7 +70,7 @@ def test_same_as_a_root_finder():
     y, totals = small(np.random.default_rng(2), 0.3)
     y, totals = np.asarray(y), np.asarray(totals)
     a, b = SMALL[:3], totals[:3]
-    weights = (y / y.sum()) ** 0.1
+    weights = (y / y.sum()) ** 0.125
     root = scipy.optimize.root(lambda m: a @ (y * np.exp(weights * (m @ a))) - b, np.zeros(3))
     assert root.success
     expected = y * np.exp(weights * (root.x @ a))

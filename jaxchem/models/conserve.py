@@ -7,7 +7,6 @@ from typing import Any, cast
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.scipy as jsp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -28,7 +27,7 @@ def conserve(
     y_i exp(w_i sum_e lambda_e a_ei), so that a positive state stays positive and a zero stays zero.
     Equal weights w would give the nearest state in the sense of Kullback and Leibler, which moves
     the trace species of an element as far as its main carrier, though their share of the excess is
-    nothing; here w_i is the tenth root of the share of species i in the whole, and what they are
+    nothing; here w_i is the eighth root of the share of species i in the whole, and what they are
     predicted to be stays. The lambda minimise a convex function, by Newton steps with the damping
     that makes each of them a descent (Sun & Tran-Dinh 2019, Math. Program. 178, 145). The result
     is in the precision of `y` and exact to its rounding; derivatives are those of the exact
@@ -59,44 +58,55 @@ def conserve(
             f"totals {totals.shape} do not fit composition {a.shape}; give one for each of its "
             "rows, as y0 @ composition.T."
         )
-    one = functools.partial(_conserve, a, iterations=iterations)
+    ahead = jnp.broadcast_shapes(y.shape[:-1], totals.shape[:-1])
+    columns = [
+        jnp.broadcast_to(x.astype(y.dtype), (*ahead, x.shape[-1])).reshape(-1, x.shape[-1]).T
+        for x in (y, totals)
+    ]
     # the totals of float32 are no better than their sums, so none of the coarser products of GPUs
-    with jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
-        return jnp.vectorize(one, signature="(s),(e)->(s)")(y, totals.astype(y.dtype))
+    with jax.default_matmul_precision("highest"):
+        return _conserve(a, columns[0], columns[1], iterations).T.reshape(*ahead, y.shape[-1])
+
+
+# Below, states and totals are columns, so that all is arithmetic on long rows.
 
 
 def _conserve(
-    a: Float[Array, "E S"], y: Float[Array, " S"], totals: Float[Array, " E"], *, iterations: int
-) -> Float[Array, " S"]:
+    a: Float[Array, "E S"], y: Float[Array, "S N"], totals: Float[Array, "E N"], iterations: int
+) -> Float[Array, "S N"]:
     # a total of zero without opposite signs to cancel has no lambda but -inf
-    empty = jnp.all(a >= 0, axis=1) & (totals <= 0) | jnp.all(a <= 0, axis=1) & (totals >= 0)
-    gone = jnp.any(empty[:, None] & (a != 0), axis=0)
+    signs = (jnp.all(a >= 0, axis=1), jnp.all(a <= 0, axis=1))
+    empty = signs[0][:, None] & (totals <= 0) | signs[1][:, None] & (totals >= 0)
+    gone = jnp.any(empty[:, None] & (a != 0)[:, :, None], axis=0)
     y = jnp.where(gone | (y < 0), 0, y)
+    whole = jnp.sum(y, axis=0, keepdims=True)
     # no less than that of a share of 1e-20, so that it has derivatives where a species is zero
-    whole = jnp.sum(y)
-    weights = (y / jnp.where(whole > 0, whole, 1) + 1e-20) ** 0.1
-    return y * jnp.exp(weights * (_multipliers(iterations, a, y, weights, totals) @ a))
+    share = y / jnp.where(whole > 0, whole, 1) + 1e-20
+    weights = jnp.sqrt(jnp.sqrt(jnp.sqrt(share)))
+    return y * jnp.exp(weights * _spread(a, _multipliers(iterations, a, y, weights, totals)))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _multipliers(
     iterations: int, a: Array, y: Array, weights: Array, totals: Array
-) -> Float[Array, " E"]:
+) -> Float[Array, "E N"]:
     eps = jnp.finfo(y.dtype).eps
 
     def unfinished(carry: tuple[Array, Array, Array]) -> Array:
         count, _, change = carry
-        return (count < iterations) & (change > eps**0.5)  # the error is the square of that
+        # the error is the square of the last change
+        return (count < iterations) & jnp.any(change > eps**0.5)
 
     def step(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         count, multipliers, _ = carry
-        state = y * jnp.exp(weights * (multipliers @ a))
+        state = y * jnp.exp(weights * _spread(a, multipliers))
         newton = _solve(a, weights * state, totals - a @ state)
-        change = jnp.max(jnp.where(state > 0, jnp.abs(weights * (newton @ a)), 0))  # of any ln y
-        size = jnp.maximum(change, eps)
-        return count + 1, multipliers + newton * (jnp.log1p(size) / size), change
+        change = jnp.where(state > 0, jnp.abs(weights * _spread(a, newton)), 0)  # of any ln y
+        size = jnp.max(change, axis=0)
+        damped = jnp.maximum(size, eps)
+        return count + 1, multipliers + newton * (jnp.log1p(damped) / damped)[None], size
 
-    start = (jnp.zeros((), jnp.int32), jnp.zeros_like(totals), jnp.full((), jnp.inf, y.dtype))
+    start = jnp.zeros((), jnp.int32), jnp.zeros_like(totals), jnp.full_like(totals[0], jnp.inf)
     return jax.lax.while_loop(unfinished, step, start)[1]
 
 
@@ -106,23 +116,49 @@ def _(iterations: int, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     a, y, weights, totals = primals
     _, dy, dweights, dtotals = tangents
     multipliers = _multipliers(iterations, a, y, weights, totals)
-    factors = jnp.exp(weights * (multipliers @ a))
-    change = (dy + y * dweights * (multipliers @ a)) * factors
+    exponents = _spread(a, multipliers)
+    factors = jnp.exp(weights * exponents)
+    change = (dy + y * dweights * exponents) * factors
     return multipliers, _solve(a, weights * y * factors, dtotals - a @ change)
 
 
-def _solve(a: Array, slope: Array, excess: Array) -> Float[Array, " E"]:
+def _spread(a: Float[Array, "E S"], of_element: Float[Array, "E N"]) -> Float[Array, "S N"]:
+    """a.T @ of_element, as sums that fuse with what is done to them."""
+    zero = jnp.zeros((a.shape[1], of_element.shape[1]), a.dtype)
+    return sum((row[:, None] * x[None] for row, x in zip(a, of_element, strict=True)), zero)
+
+
+def _solve(
+    a: Float[Array, "E S"], slope: Float[Array, "S N"], excess: Float[Array, "E N"]
+) -> Float[Array, "E N"]:
     """The change of the multipliers that changes the totals by `excess`.
 
-    `slope` is the derivative of each species by what its multipliers add up to.
+    `slope` is the derivative of each species by what its multipliers add up to. A Cholesky
+    factorisation, written out: LAPACK would be called for each of many small systems.
     """
-    matrix = (a * slope[None]) @ a.T
-    diagonal = jnp.diagonal(matrix)
-    scale = jax.lax.rsqrt(jnp.where(diagonal > 0, diagonal, jnp.inf))  # none: no change
+    count = len(a)
+    lower = [(i, j) for i in range(count) for j in range(i + 1)]
+    pairs = jnp.stack([a[i] * a[j] for i, j in lower])
+    matrix = dict(zip(lower, pairs @ slope, strict=True))
+    diagonal = [matrix[i, i] for i in range(count)]
+    scale = [jax.lax.rsqrt(jnp.where(d > 0, d, jnp.inf)) for d in diagonal]  # none: no change
     # elements in fixed proportion make it singular; this much is below its rounding
-    ridge = 8 * len(a) * jnp.finfo(slope.dtype).eps * jnp.eye(len(a), dtype=slope.dtype)
-    factor = jsp.linalg.cho_factor(matrix * scale[:, None] * scale[None] + ridge)
-    return scale * jsp.linalg.cho_solve(factor, scale * excess)
+    ridge = 8 * count * jnp.finfo(slope.dtype).eps
+    rows: list[list[Array]] = []
+    found: list[Array] = []
+    for i in range(count):
+        row: list[Array] = []
+        for j in range(i):
+            inner = sum(row[k] * rows[j][k] for k in range(j))
+            row.append((matrix[i, j] * scale[i] * scale[j] - inner) / rows[j][j])
+        pivot = matrix[i, i] * scale[i] * scale[i] + ridge - sum(x * x for x in row)
+        known = sum(x * f for x, f in zip(row, found, strict=True))
+        rows.append([*row, jnp.sqrt(pivot)])
+        found.append((excess[i] * scale[i] - known) / rows[i][i])
+    for i in reversed(range(count)):
+        known = sum(rows[k][i] * found[k] for k in range(i + 1, count))
+        found[i] = (found[i] - known) / rows[i][i]
+    return jnp.stack([f * s for f, s in zip(found, scale, strict=True)])
 
 
 class Conserved(eqx.Module):
