@@ -54,8 +54,9 @@ def compiled(call: Callable[[Any], Any], clouds: Any) -> tuple[Callable[[Any], A
     """`call` under jit(vmap), and its seconds a cloud for one cloud and for a block."""
     run = jax.jit(jax.vmap(call))
     run(clouds[:1])
-    one = statistics.median(seconds(lambda y=y: run(y[None]), 1) for y in clouds[:40])
-    return run, [one, seconds(lambda: run(clouds[:BLOCK]), 5) / BLOCK]
+    singles, block = [jnp.asarray(y[None]) for y in clouds[:40]], jnp.asarray(clouds[:BLOCK])
+    one = statistics.median(seconds(lambda y=y: run(y), 5) for y in singles)
+    return run, [one, seconds(lambda: run(block), 5) / BLOCK]
 
 
 def main() -> None:
