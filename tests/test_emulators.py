@@ -306,7 +306,7 @@ def test_step_map_calls(stepper, tmp_path):
         assert np.all(np.isfinite(slope)) and np.any(slope != 0)
 
 
-@pytest.mark.parametrize("segments", [1, 4, 5, 12])
+@pytest.mark.parametrize("segments", [1, 5])
 def test_chains(stepper, clouds, segments):
     """Segments are calls from the last state of the one before, at times since then."""
     network, _ = clouds
@@ -356,7 +356,9 @@ def test_scores_of_a_chain(stepper, clouds):
     "start",
     [
         functools.partial(new_flow_map, modes=20, width=32),
-        functools.partial(new_step_map, modes=20, width=32, starts=6),
+        pytest.param(
+            functools.partial(new_step_map, modes=20, width=32, starts=6), marks=pytest.mark.slow
+        ),
         functools.partial(
             new_latent,
             per_species=True,
@@ -393,7 +395,7 @@ def test_latent_equation_trains_on_some_of_the_times(clouds, getkey):
     network, dataset = clouds
     data = observe(dataset, network)
     start = functools.partial(new_latent, **SMALL, **FORMS["neural_ode"])
-    settings = {"start": start, "steps": 60, "points": 6, "progress": False}
+    settings = {"start": start, "steps": 60, "points": 6, "optimizer": "adam", "progress": False}
     loss = emulate(problem(network), None, data, getkey(), **settings).history["loss"]
     assert np.all(np.isfinite(loss)) and loss[-10:].mean() < loss[:10].mean()
 
@@ -403,9 +405,9 @@ def test_polishing_what_was_trained(clouds, getkey):
     network, dataset = clouds
     data = observe(dataset, network)
     start = functools.partial(new_flow_map, modes=20, width=16)
-    settings = {"conserve": True, "progress": False}
+    settings = {"conserve": True, "optimizer": "adam", "progress": False}
     first = emulate(problem(network), None, data, getkey(), start=start, steps=100, **settings)
-    settings |= {"optimizer": "lbfgs", "batch_size": None, "steps": 40}
+    settings |= {"optimizer": "lbfgs", "batch_size": None, "steps": 20}
     second = emulate(problem(network), first.model, data, getkey(), **settings)
     loss = second.history["loss"]
     assert loss[0] < 1.2 * first.history["loss"][-1] and loss[-1] < 0.5 * loss[0]
@@ -415,7 +417,8 @@ def test_polishing_what_was_trained(clouds, getkey):
 def test_validation_holds_trajectories_back(clouds, getkey):
     network, dataset = clouds
     data = observe(dataset, network)
-    settings = {"start": functools.partial(new_flow_map, modes=20, width=8), "progress": False}
+    start = functools.partial(new_flow_map, modes=20, width=8)
+    settings = {"start": start, "optimizer": "adam", "progress": False}
     key = getkey()
     history = emulate(
         problem(network), None, data, key, steps=30, validation=0.25, **settings
@@ -475,12 +478,11 @@ def test_derivatives_beside_the_solver(clouds):
     assert np.isclose(none["gradient/size"], scores["gradient/size"])
 
 
-@pytest.mark.parametrize("form", ["linear", "neural_ode"])
-def test_derivatives_of_latent_models(form, clouds, getkey):
-    """One of a diffrax solve has no forward mode; differences stand in, and agree elsewhere."""
+def test_derivatives_without_a_forward_mode(clouds, getkey):
+    """As of a diffrax solve that is made for reverse mode; differences stand in."""
     network, dataset = clouds
     data = observe(dataset, network).first(3)
-    model = new_latent(problem(network), data, getkey(), **SMALL, **FORMS[form])
+    model = new_latent(problem(network), data, getkey(), **SMALL)
 
     class Backward(eqx.Module):
         @jax.custom_vjp

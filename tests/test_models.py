@@ -235,7 +235,7 @@ def test_what_is_no_model_is_not_saved(tmp_path, getkey):
         integrator: Integrator
 
     for thing, name in ((Other(Integrator()), "Other"), ({"k": jnp.ones(3)}, "dict")):
-        with pytest.raises(ValueError, match=f"cannot save a {name}; known: CRNN, Conserved"):
+        with pytest.raises(ValueError, match=f"cannot save a {name}; known: CRNN, Committee"):
             jaxchem.save(tmp_path / "model.eqx", thing)
     assert not list(tmp_path.iterdir())
 

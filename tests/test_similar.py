@@ -88,6 +88,7 @@ def test_training_for_any_density(tmp_path, getkey):
         getkey(),
         start=functools.partial(new_flow_map, modes=8, width=8, relative=True),
         steps=3,
+        optimizer="adam",
         similarity={"start": 2.0, **HOW},
         progress=False,
     ).model

@@ -41,7 +41,7 @@ class Similar(eqx.Module):
         """Concentrations at `ts`."""
         powers = np.asarray(self.exponents)
         # logarithms, as the product of large powers could leave the range of the numbers
-        ratio = jnp.exp(np.log(self.value) - jnp.sum(powers * jnp.log(conditions)))
+        ratio = jnp.exp(jnp.log(self.value) - jnp.sum(powers * jnp.log(conditions)))
         scaled = jnp.where(powers != 0, conditions * ratio, conditions)
         return self.model(y0 * ratio, scaled, (ts - self.start) / ratio) / ratio
 
