@@ -167,11 +167,8 @@ def generate_ensemble(
         A dataset of the cells that were solved, with `given(case, condition)` of the conditions
         that vary, and the numbers of those that were not.
     """
-    values = {name: jnp.asarray(v) for name, v in conditions.items()}
-    k = jax.jit(jax.vmap(lambda one: network.rates(**one)))(values)
-    found = solve_ensemble(
-        network, np.asarray(k), y0, ts, t0=t0, store=store, progress=progress, **settings
-    )
+    k = _rates(network, conditions)
+    found = solve_ensemble(network, k, y0, ts, t0=t0, store=store, progress=progress, **settings)
     good = found.result == 0
     ys = found.ys
     if ys is None:
@@ -243,13 +240,16 @@ def emulate_ensemble(
     doubtful = ~(np.max(spread, axis=(1, 2)) <= limit)  # not a number is doubtful too
     if doubtful.any():
         cells = np.flatnonzero(doubtful)
-        values = {n: np.broadcast_to(v, len(y0))[cells] for n, v in conditions.items()}
-        k = jax.jit(jax.vmap(lambda one: network.rates(**one)))(values)
-        found = solve_ensemble(
-            network, np.asarray(k), y0[cells], ts, t0=t0, progress=progress, **settings
-        )
+        k = _rates(network, {n: np.broadcast_to(v, len(y0))[cells] for n, v in conditions.items()})
+        found = solve_ensemble(network, k, y0[cells], ts, t0=t0, progress=progress, **settings)
         ys[cells] = found.ys
     return ys, doubtful
+
+
+def _rates(network: Network, conditions: Mapping[str, Any]) -> Float[np.ndarray, "N R"]:
+    """Rate coefficients of cells under conditions of their own."""
+    values = {name: jnp.asarray(v) for name, v in conditions.items()}
+    return np.asarray(jax.jit(jax.vmap(lambda one: network.rates(**one)))(values))
 
 
 def _order(network: Network, k: Any, y0: Any, integrator: Integrator) -> Int[np.ndarray, " N"]:

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+
+from .metrics import dex_errors
 
 __all__ = ["conservation", "errors", "history", "rates", "species_errors", "trajectories"]
 
@@ -108,7 +111,7 @@ def errors(dataset: xr.Dataset, ax: Any) -> Any:
 def species_errors(dataset: xr.Dataset, ax: Any) -> Any:
     """Mean and 99th percentile of |log10 predicted - log10 observed| by species, worst first."""
     predicted, truth = dataset["concentration"].values, dataset["truth"].values
-    error = np.abs(np.log10(np.maximum(predicted, 1e-99)) - np.log10(np.maximum(truth, 1e-99)))
+    error = np.asarray(dex_errors(jnp.asarray(predicted), jnp.asarray(truth), 1e-99))
     flat = error.reshape(-1, error.shape[-1])
     mean, rare = np.mean(flat, axis=0), np.quantile(flat, 0.99, axis=0)
     order = np.argsort(-mean)

@@ -24,12 +24,8 @@ log = logging.getLogger("jaxchem")
 
 _HERE = Path(__file__).resolve().parent
 _CONFIG_DIR = {"--config-dir", "-cd"}
-_AFTERWARDS = (
-    "stages",
-    "name",
-    "metric",
-    "gradients",
-)  # change nothing of what a stage starts from
+# settings that change nothing of what a stage starts from
+_AFTERWARDS = ("stages", "name", "metric", "gradients")
 # the wheel carries conf/ inside the package; a checkout has it beside the package
 _CONF = next((p for p in (_HERE / "conf", _HERE.parent / "conf") if p.is_dir()), _HERE / "conf")
 
@@ -248,16 +244,17 @@ def _trajectories(
     settings: Any = OmegaConf.to_container(wanted, resolve=True)
     parts = (OmegaConf.to_container(c, resolve=True) for c in (cfg.network, cfg.conditions))
     made = {n: v for n, v in settings.items() if n not in ("test", "split", "observe", "floor")}
-    mark, store = _digest(*parts, made, seed), None
+    mark = _digest(*parts, made, seed)
+    store = path.with_name(f"{path.stem}-{mark}")  # of what is solved, so that a killed run goes on
     if path.exists() and (kept := read(path, network)).attrs.get("fingerprint") == mark:
         log.info("data: taken up from %s", path)
-        dataset = kept
-    elif settings["path"]:
+        shutil.rmtree(store, ignore_errors=True)
+        return kept
+    if settings["path"]:
         file = Path(hydra.utils.to_absolute_path(settings["path"]))
         dataset = read(file, network, time_scale=settings["time_scale"])
     elif "draw" in settings:
         y0, given = _build(wanted.draw)(network, seed=seed)
-        store = path.with_name(f"{path.stem}-{mark}")  # so that a killed run goes on
         dataset, failed = generate_ensemble(
             network,
             y0,
@@ -291,8 +288,7 @@ def _trajectories(
     dataset.attrs["fingerprint"] = mark
     dataset.attrs["configuration"] = OmegaConf.to_yaml(cfg, resolve=True)
     write(dataset, path)
-    if store is not None:
-        shutil.rmtree(store)
+    shutil.rmtree(store, ignore_errors=True)
     return dataset
 
 

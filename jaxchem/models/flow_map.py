@@ -138,7 +138,7 @@ class FlowMap(eqx.Module):
                 "a flow map wants four times or more, evenly spaced in their logarithm; generate "
                 "data with data.times.spacing=log."
             )
-        unit = np.max(np.asarray(y0), axis=1, keepdims=True) if relative else np.ones((len(y0), 1))
+        unit = np.asarray(_unit(jnp.asarray(y0), relative))
         sums = np.zeros((0, np.shape(y0)[1])) if sums is None else np.asarray(sums, dtype=float)
         start = np.asarray(y0) / unit
         given = np.concatenate([start, start @ sums.T, np.asarray(conditions)], axis=1)
@@ -164,17 +164,8 @@ class FlowMap(eqx.Module):
         deviation = np.std(flat @ basis.T, axis=0)
         return eqx.tree_at(
             lambda m: (
-                *(
-                    m.sums,
-                    m.chosen,
-                    m.centre,
-                    m.spread,
-                    m.modes,
-                    m.mean,
-                    m.deviation,
-                    m.times,
-                    m.floor,
-                ),
+                *(m.sums, m.chosen, m.centre, m.spread, m.modes),
+                *(m.mean, m.deviation, m.times, m.floor),
             ),
             made,
             (
@@ -192,7 +183,7 @@ class FlowMap(eqx.Module):
 
     def inputs(self, y0: Float[Array, "*n S"], conditions: Float[Array, "*n C"]) -> Any:
         """What the perceptron is given."""
-        start = y0 / self._unit(y0)
+        start = y0 / _unit(y0, self.relative)
         given = jnp.concatenate([start, start @ self.sums.T, conditions], axis=-1)[..., self.chosen]
         logs = jnp.log10(jnp.maximum(given, self.floor))
         shape = (*(1,) * (logs.ndim - 1), -1)
@@ -201,7 +192,7 @@ class FlowMap(eqx.Module):
     def examples(self, y0: Any, conditions: Any, ts: Any, ys: Any) -> "Coefficients":
         """Inputs and coefficients of trajectories on the model's own grid of times."""
         del ts
-        unit = np.asarray(self._unit(jnp.asarray(y0)))[:, None]
+        unit = np.asarray(_unit(jnp.asarray(y0), self.relative))[:, None]
         fields = np.log10(np.maximum(np.asarray(ys, dtype=float) / unit, self.floor)) - self.mean
         columns = self.modes.reshape(-1, self.modes.shape[-1])
         wanted = fields.reshape(len(fields), -1) @ columns / self.deviation
@@ -238,10 +229,7 @@ class FlowMap(eqx.Module):
         field = self.mean + change.astype(float)
         logs = sum(share * field[start + n - 1] for n, share in enumerate(shares))
         # half the time of a power of ten
-        return self._unit(y0)[None] * jnp.exp(np.log(10.0) * jnp.asarray(logs))
-
-    def _unit(self, y0: Float[Array, "*n S"]) -> Float[Array, "*n 1"]:
-        return jnp.max(y0, axis=-1, keepdims=True) if self.relative else jnp.ones_like(y0[..., :1])
+        return _unit(y0, self.relative)[None] * jnp.exp(np.log(10.0) * jnp.asarray(logs))
 
 
 class Coefficients(NamedTuple):
@@ -254,6 +242,11 @@ class Coefficients(NamedTuple):
         """Coefficients are of whole trajectories, so they stay."""
         del index
         return self
+
+
+def _unit(y0: Float[Array, "*n S"], relative: bool) -> Float[Array, "*n 1"]:
+    """What concentrations count over: the largest of the initial state, or one."""
+    return jnp.max(y0, axis=-1, keepdims=True) if relative else jnp.ones_like(y0[..., :1])
 
 
 def _independent(columns: np.ndarray) -> np.ndarray:

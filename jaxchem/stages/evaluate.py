@@ -122,8 +122,7 @@ def evaluate_emulator(
         `metrics.uncertainty_scores`. Of a chain, the scores as `rollout/...`, its `rollout/drift`,
         and `rollout/growth`, its mean error in dex over that of the model from the initial states.
     """
-    inner = model.model if isinstance(model, Conserved) else model
-    times = _asked(model, ts)
+    inner, times = _inner(model), _asked(model, ts)
 
     def predict(call: Callable[..., Any]) -> np.ndarray:
         run = jax.jit(jax.vmap(call, in_axes=(0, 0, None)))
@@ -179,9 +178,14 @@ def evaluate_emulator(
     return scores, prediction
 
 
+def _inner(model: Any) -> Any:
+    """A model without the conservation that it may be wrapped in."""
+    return model.model if isinstance(model, Conserved) else model
+
+
 def _asked(model: Any, ts: Float[Any, " T"]) -> Float[Array, " T"]:
     """The times as a model wants them: of a step map, those since its initial states."""
-    inner = model.model if isinstance(model, Conserved) else model
+    inner = _inner(model)
     return jnp.asarray(ts) - inner.start if isinstance(inner, StepMap) else jnp.asarray(ts)
 
 
