@@ -3,6 +3,7 @@
 import difflib
 import functools
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,10 +13,15 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
+from .expression import Call, Expression, Name, Number, call, names, parse
 from .formula import CHARGE
-from .rates import CONDITIONS, LAWS, Conditions, RateLaw
+from .rates import AVOGADRO, CONDITIONS, Conditions, Quantities, RateLaw, reads, validate
 
-__all__ = ["Network", "RateFunction", "Reaction", "Structure", "Units"]
+__all__ = ["MechanismError", "Network", "RateFunction", "Reaction", "Structure", "Units"]
+
+
+class MechanismError(ValueError):
+    """A mechanism that cannot be read, with the file and the line."""
 
 
 class Units(NamedTuple):
@@ -24,6 +30,13 @@ class Units(NamedTuple):
     concentration: str
     time: str
 
+    @property
+    def per_mole(self) -> float | None:
+        """The concentration of one mol m-3 in this unit; `None` where it is no number density."""
+        if self.concentration in ("cm-3", "molecule cm-3", "molecules cm-3"):
+            return 1e-6 * AVOGADRO
+        return 1.0 if self.concentration == "mol m-3" else None
+
 
 class Reaction(NamedTuple):
     """One reaction as it is written down, before a network is built from it.
@@ -31,25 +44,36 @@ class Reaction(NamedTuple):
     Attributes:
         reactants: species name -> how many molecules of it react (the order in that species).
         products: species name -> yield, which may be fractional.
-        law: the name of its rate law (a key of `jaxchem.rates.LAWS`).
-        parameters: the parameters of that law.
+        rate: its coefficient, as an expression, its text or a number; a pool of species may be
+            one factor of it.
         source: where the rate comes from.
-        pool: name of the pool whose total concentration multiplies the rate, or `None`.
         where: file and line for error messages.
     """
 
     reactants: Mapping[str, int]
     products: Mapping[str, float]
-    law: str
-    parameters: tuple[float, ...]
+    rate: Expression | str | float
     source: str
-    pool: str | None = None
     where: str = ""
 
     @property
     def equation(self) -> str:
         """The reaction as text, such as ``2 B -> B + C``."""
         return f"{_side(self.reactants)} -> {_side(self.products)}".strip()
+
+
+def sides(equation: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Reactants and products of an equation as `Reaction.equation` writes it."""
+    left, _, right = equation.partition("->")
+    return _terms(left), _terms(right)
+
+
+def _terms(side: str) -> dict[str, float]:
+    terms = {}
+    for term in filter(None, (part.strip() for part in re.split(r"(?:^|\s)\+\s", side))):
+        count, _, name = term.rpartition(" ")
+        terms[name] = float(count or 1)
+    return terms
 
 
 def _side(terms: Mapping[str, float]) -> str:
@@ -140,7 +164,7 @@ class RateFunction(eqx.Module):
     network: "Network"
     conditions: Conditions
 
-    def __call__(self, t: Any, y: Any) -> Float[Array, " R"]:
+    def __call__(self, t: Any, y: Any = None) -> Float[Array, " R"]:
         """Coefficients at time `t`; the state is not used."""
         del y
         return self.network._evaluate(self.conditions.at(t))
@@ -164,7 +188,13 @@ class Network(eqx.Module):
         undeclared: species that have no known composition.
         units: of concentration and time.
         pool_names: names of the pools (sums of species that multiply rates).
-        laws: the rate laws; between them they serve each reaction once.
+        fixed: species that react but whose concentration nothing changes.
+        quantities: what rates name besides conditions and pools, each with its definition;
+            `None` where the user gives it as `quantities` or `photolysis` of `rates`.
+        defaults: conditions that the mechanism itself proposes, used where none are given.
+        initial: concentrations that the mechanism itself proposes.
+        families: name -> species of it, each with its share, for accounts.
+        laws: rate coefficients; between them they serve each reaction once.
     """
 
     name: str = eqx.field(static=True)
@@ -178,6 +208,11 @@ class Network(eqx.Module):
     undeclared: tuple[str, ...] = eqx.field(static=True)
     units: Units = eqx.field(static=True)
     pool_names: tuple[str, ...] = eqx.field(static=True)
+    fixed: tuple[str, ...] = eqx.field(static=True)
+    quantities: tuple[tuple[str, Expression | None], ...] = eqx.field(static=True)
+    defaults: tuple[tuple[str, float], ...] = eqx.field(static=True)
+    initial: tuple[tuple[str, float], ...] = eqx.field(static=True)
+    families: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = eqx.field(static=True)
     structure: Structure = eqx.field(static=True)
     laws: tuple[RateLaw, ...]
 
@@ -193,6 +228,11 @@ class Network(eqx.Module):
         pools: Mapping[str, Sequence[str]] | None = None,
         balanced: Sequence[str] | None = None,
         references: Mapping[str, str] | None = None,
+        fixed: Sequence[str] = (),
+        quantities: Mapping[str, Expression | str | float | None] | None = None,
+        defaults: Mapping[str, float] | None = None,
+        initial: Mapping[str, float] | None = None,
+        families: Mapping[str, Mapping[str, float]] | None = None,
     ) -> "Network":
         """Builds a network from reactions that name their species.
 
@@ -206,32 +246,56 @@ class Network(eqx.Module):
             balanced: the elements that the mechanism balances (an atmospheric mechanism leaves
                 O2 and H2O of the air unwritten, and so balances neither O nor H); all if `None`.
             references: key -> full reference.
+            fixed: species whose concentration nothing changes.
+            quantities: name -> definition of what rates name, `None` where the user gives it.
+            defaults: condition -> value that is used where none is given.
+            initial: species -> concentration that the mechanism proposes.
+            families: name -> species -> share.
 
         Raises:
-            ValueError: a reaction or pool with an unknown species, or an unknown law or pool.
+            ValueError: an unknown species, a rate that names what is not declared or calls what
+                is no law, a pool that is not simply a factor of a rate, quantities that are
+                defined by one another in a circle.
         """
-        names = tuple(species)
-        index = {n: i for i, n in enumerate(names)}
+        ordered = tuple(species)
+        index = {n: i for i, n in enumerate(ordered)}
         pools = dict(pools or {})
-        if not reactions:
-            raise ValueError(f"network {name!r} has no reactions; give it at least one.")
-        for pool, members in pools.items():
+        defined = {n: _tree(d) for n, d in (quantities or {}).items()}
+        for where, members in {
+            **{f"pool {p!r}": m for p, m in pools.items()},
+            **{f"family {f!r}": tuple(m) for f, m in (families or {}).items()},
+            "the fixed species": fixed,
+            "the initial state": tuple(initial or ()),
+        }.items():
             for member in members:
                 if member not in index:
-                    raise ValueError(unknown_species(member, names, f"pool {pool!r} of {name!r}"))
+                    raise ValueError(unknown_species(member, ordered, f"{where} of {name!r}"))
+        known = {*CONDITIONS, *defined}
+        if twice := known & set(pools):
+            raise ValueError(f"network {name!r}: {sorted(twice)[0]!r} is a pool and a quantity.")
+        for quantity, tree in defined.items():
+            if tree is not None:
+                try:
+                    validate(tree, known)
+                except ValueError as error:
+                    raise ValueError(f"quantity {quantity!r} of {name!r}: {error}.") from None
+        _order(name, defined)
+        if not reactions:
+            raise ValueError(f"network {name!r} has no reactions; give it at least one.")
+        trees, factors = [], []
         for reaction in reactions:
             where = f"reaction {reaction.equation!r} ({reaction.where or name})"
             for member in (*reaction.reactants, *reaction.products):
                 if member not in index:
-                    raise ValueError(unknown_species(member, names, where))
-            if reaction.law not in LAWS:
-                raise ValueError(f"{where}: unknown rate law {reaction.law!r}: {', '.join(LAWS)}.")
-            if reaction.pool is not None and reaction.pool not in pools:
-                raise ValueError(
-                    f"{where}: the rate names {reaction.pool!r}, which is neither a number, a "
-                    f"rate law nor a declared pool ({', '.join(pools) or 'none is declared'})."
-                )
-        size, count = len(names), len(reactions)
+                    raise ValueError(unknown_species(member, ordered, where))
+            try:
+                tree, pool = _take_pool(_tree(reaction.rate) or Number(0.0), pools)
+                validate(tree, known)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}.") from None
+            trees.append(tree)
+            factors.append(pool)
+        size, count = len(ordered), len(reactions)
         order = max(1, max(sum(r.reactants.values()) for r in reactions))
         reactants = np.full((count, order), size, dtype=np.int32)
         stoichiometry = np.zeros((size, count))
@@ -243,8 +307,9 @@ class Network(eqx.Module):
                 stoichiometry[index[n], j] -= c
             for n, c in reaction.products.items():
                 stoichiometry[index[n], j] += c
-            if reaction.pool is not None:
-                pool_of[j] = list(pools).index(reaction.pool)
+            if factors[j] is not None:
+                pool_of[j] = list(pools).index(factors[j])
+        stoichiometry[[index[n] for n in fixed]] = 0.0
         members = np.zeros((len(pools), size))
         for i, pool in enumerate(pools.values()):
             members[i, [index[n] for n in pool]] = 1.0
@@ -256,28 +321,27 @@ class Network(eqx.Module):
         found = {e for counts in species.values() if counts for e in counts}
         elements = sorted(found - {CHARGE}) + ([CHARGE] if CHARGE in found else [])
         composition = np.array(
-            [[float((species[n] or {}).get(e, 0)) for n in names] for e in elements]
+            [[float((species[n] or {}).get(e, 0)) for n in ordered] for e in elements]
         ).reshape(len(elements), size)
-        groups: dict[str, list[int]] = {}
-        for j, reaction in enumerate(reactions):
-            groups.setdefault(reaction.law, []).append(j)
         return cls(
             name=name,
             title=title,
-            species=names,
+            species=ordered,
             equations=tuple(r.equation for r in reactions),
             sources=tuple(r.source for r in reactions),
             references=tuple((references or {}).items()),
             elements=tuple(elements),
             balanced=tuple(elements if balanced is None else balanced),
-            undeclared=tuple(n for n in names if species[n] is None),
+            undeclared=tuple(n for n in ordered if species[n] is None),
             units=units,
             pool_names=tuple(pools),
+            fixed=tuple(n for n in ordered if n in fixed),
+            quantities=tuple(defined.items()),
+            defaults=tuple((defaults or {}).items()),
+            initial=tuple((initial or {}).items()),
+            families=tuple((f, tuple(m.items())) for f, m in (families or {}).items()),
             structure=Structure(reactants, stoichiometry, members, pool_of, composition),
-            laws=tuple(
-                LAWS[law].build(tuple(rows), [reactions[j].parameters for j in rows])
-                for law, rows in groups.items()
-            ),
+            laws=RateLaw.group(trees),
         )
 
     @property
@@ -324,39 +388,96 @@ class Network(eqx.Module):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The conditions that the rate laws need."""
-        return tuple(dict.fromkeys(n for law in self.laws for n in law.needs))
+        """The conditions, and the quantities without a definition, that the rates depend on."""
+        return tuple(self._missing(Conditions()))
+
+    @property
+    def user_quantities(self) -> tuple[str, ...]:
+        """The quantities that the mechanism names but leaves to its user."""
+        return tuple(n for n, definition in self.quantities if definition is None)
 
     def rates(self, **conditions: Any) -> "Float[Array, ' R'] | RateFunction":
         """Rate coefficients under these conditions.
 
         Args:
             **conditions: by the names of `jaxchem.rates.CONDITIONS`; a scalar, or a function of
-                time that returns one. Conditions that no law needs are accepted and ignored.
+                time that returns one. `photolysis` and `quantities` are dictionaries of such
+                values, for what the mechanism names itself, in place of its own definitions;
+                ``quantities={"*": 0.0}`` stands for all that is not given otherwise. Conditions
+                that no rate needs are accepted and ignored.
 
         Returns:
             k[R] in the network's units; where a condition is a function of time, a function
             `(t, y) -> k[R]`.
 
         Raises:
-            ValueError: a condition that the laws need is missing, or a name is no condition.
+            ValueError: a condition or quantity that the rates need is missing, or a name is
+                neither.
         """
-        given = Conditions(**conditions)
-        missing = [n for n in self.needs if n not in given]
-        if missing:
-            wants = "; ".join(
-                f"{n} [{CONDITIONS[n]}] for {', '.join(w.name for w in self.laws if n in w.needs)}"
-                for n in missing
+        given = Conditions(**{**dict(self.defaults), **conditions})
+        if "density" in conditions or "pressure" in conditions:  # a proposed one yields to it
+            own = {n: v for n, v in self.defaults if n not in ("density", "pressure")}
+            given = Conditions(**{**own, **conditions})
+        if unknown := set(conditions.get("quantities") or ()) - {"*", *dict(self.quantities)}:
+            name = sorted(unknown)[0]
+            near = difflib.get_close_matches(name, dict(self.quantities), n=1)
+            raise ValueError(
+                f"network {self.name!r} has no quantity {name!r}"
+                + (f"; did you mean {near[0]!r}?" if near else "; network.quantities lists them.")
             )
-            call = ", ".join(f"{n}=..." for n in missing)
-            raise ValueError(f"network {self.name!r} needs {wants}: call rates({call}).")
+        if missing := self._missing(given):
+            known = [n for n in missing if n in CONDITIONS]
+            own = [n for n in missing if n not in CONDITIONS]
+            call_ = [f"{n}=..." for n in known]
+            call_ += [f"quantities={{{', '.join(f'{n!r}: ...' for n in own[:8])}}}"] if own else []
+            wants = "; ".join([f"{n} [{CONDITIONS[n]}]" for n in known] + own[:40])
+            more = f" and {len(own) - 40} more" if len(own) > 40 else ""
+            raise ValueError(
+                f"network {self.name!r} needs {wants}{more}: call rates({', '.join(call_)})"
+                + (', or give quantities={"*": 0.0} for what shall be zero.' if own else ".")
+            )
         if given.varying:
             return RateFunction(self, given)
         return self._evaluate(given)
 
+    def _missing(self, given: Conditions) -> list[str]:
+        """What the rates need and these conditions do not have."""
+        defined, named = dict(self.quantities), given.named
+        found: dict[str, None] = {}
+        waiting = sorted(set().union(*(law.reads for law in self.laws)), reverse=True)
+        missing = []
+        while waiting:
+            name = waiting.pop()
+            if name in found or name in named:
+                continue
+            found[name] = None
+            if (tree := defined.get(name)) is not None:
+                waiting += sorted(reads(tree), reverse=True)
+            elif name in defined:
+                missing += [] if "*" in named else [name]
+            elif name not in given:
+                other = {"density": "pressure", "pressure": "density"}.get(name, "")
+                if other in given and self.units.per_mole:
+                    waiting.append("temperature")
+                else:
+                    missing.append(name)
+        return missing
+
     def _evaluate(self, conditions: Conditions) -> Float[Array, " R"]:
+        lookup = Quantities(dict(self.quantities), conditions, self.units.per_mole)
         order = np.argsort(np.concatenate([law.reactions for law in self.laws]))
-        return jnp.concatenate([law(conditions) for law in self.laws])[order]
+        return jnp.concatenate([law(lookup) for law in self.laws])[order]
+
+    def expressions(self) -> list[Expression]:
+        """The rate expression of each reaction, pools included."""
+        found: dict[int, Expression] = {}
+        for law in self.laws:
+            found.update(zip(law.reactions, law.expressions(), strict=True))
+        for j, place in enumerate(self.structure.pool_of):
+            if place < len(self.pool_names):
+                pool = Name(self.pool_names[place])
+                found[j] = pool if found[j] == Number(1.0) else call("*", found[j], pool)
+        return [found[j] for j in range(len(self.equations))]
 
     def pattern(self) -> Bool[np.ndarray, "S S"]:
         """Which entries of the Jacobian can be non-zero: [i, j] if dy_i/dt depends on y_j."""
@@ -373,6 +494,8 @@ class Network(eqx.Module):
         composition, species that no reaction consumes (sinks) or that no reaction touches.
         """
         problems = list(self.unbalanced().values())
+        for name in self.user_quantities:
+            problems.append(f"user rate: {name!r} has no definition; give it to rates().")
         seen: dict[tuple, int] = {}
         for j, equation in enumerate(self.equations):
             sides = tuple(tuple(sorted(s.strip().split(" + "))) for s in equation.split("->"))
@@ -383,6 +506,8 @@ class Network(eqx.Module):
         for name in self.undeclared:
             problems.append(f"undeclared: species {name!r} has no known composition.")
         for i, name in enumerate(self.species):
+            if name in self.fixed:
+                continue
             consumed = np.any(self.structure.reactants == i)
             if not consumed:
                 made = np.any(self.stoichiometry[i] > 0)
@@ -390,16 +515,29 @@ class Network(eqx.Module):
                 problems.append(f"{kind} species {name!r}.")
         return problems
 
+    def _changes(self) -> Float[np.ndarray, "S R"]:
+        """The stoichiometry, fixed species counted as if they were not."""
+        if not self.fixed:
+            return self.stoichiometry
+        changes = self.stoichiometry.copy()
+        for j, equation in enumerate(self.equations):
+            reactants, products = sides(equation)
+            for name in self.fixed:
+                change = products.get(name, 0.0) - reactants.get(name, 0.0)
+                changes[self.species.index(name), j] = change
+        return changes
+
     def unbalanced(self) -> dict[int, str]:
         """Reaction index -> sentence for each reaction that creates or destroys an element.
 
         Reactions that involve a species of undeclared composition are passed over.
         """
-        excess = self.conserved @ self.stoichiometry
+        changes = self._changes()
+        excess = self.conserved @ changes
         known = ~np.isin(np.asarray(self.species), self.undeclared)
         problems = {}
         for j in np.flatnonzero((np.abs(excess) > 1e-9).any(axis=0)):
-            if not np.all(known[np.flatnonzero(self.stoichiometry[:, j])]):
+            if not np.all(known[np.flatnonzero(changes[:, j])]):
                 continue
             parts = ", ".join(
                 f"{e} {excess[i, j]:+g}" for i, e in enumerate(self.balanced) if excess[i, j]
@@ -414,3 +552,54 @@ def unknown_species(name: str, known: Iterable[str], where: str) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known species: {', '.join(known[:20])}"
     return f"unknown species {name!r} in {where}; {hint}"
+
+
+def _tree(rate: Expression | str | float | None) -> Expression | None:
+    if isinstance(rate, str):
+        return parse(rate)
+    return Number(float(rate)) if isinstance(rate, int | float) else rate
+
+
+def _take_pool(tree: Expression, pools: Mapping[str, Any]) -> tuple[Expression, str | None]:
+    """The rate without the pool that is a factor of it, and that pool."""
+    if not any(name in pools for name in names(tree)):
+        return tree, None
+    if isinstance(tree, Name):
+        return Number(1.0), tree.name
+    if isinstance(tree, Call) and tree.function in ("*", "/", "neg"):
+        first, *rest = tree.arguments
+        inside = [any(name in pools for name in names(a)) for a in tree.arguments]
+        if inside == [True, True]:
+            raise ValueError("the rate names two pools; a rate has one at most")
+        if inside[0]:
+            first, pool = _take_pool(first, pools)
+            if first == Number(1.0) and tree.function == "*":
+                return rest[0], pool
+            return call(tree.function, first, *rest), pool
+        if tree.function == "*":
+            second, pool = _take_pool(rest[0], pools)
+            return first if second == Number(1.0) else call("*", first, second), pool
+    found = next(name for name in names(tree) if name in pools)
+    raise ValueError(
+        f"the pool {found!r} is not simply a factor of the rate; write the reaction once for each "
+        "term, so that it is"
+    )
+
+
+def _order(name: str, defined: Mapping[str, Expression | None]) -> None:
+    """Refuses quantities that are defined by one another in a circle."""
+    done: set[str] = set()
+    for start in defined:
+        path, waiting = [], [(start, False)]
+        while waiting:
+            quantity, leave = waiting.pop()
+            if leave:
+                path.pop()
+                done.add(quantity)
+            elif quantity in path:
+                circle = " -> ".join([*path[path.index(quantity) :], quantity])
+                raise ValueError(f"network {name!r} defines {circle} in a circle.")
+            elif quantity not in done and (tree := defined.get(quantity)) is not None:
+                path.append(quantity)
+                waiting.append((quantity, True))
+                waiting += [(n, False) for n in dict.fromkeys(names(tree)) if n in defined]

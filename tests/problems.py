@@ -378,7 +378,7 @@ def mass_action(species: list[str], reactions: list[tuple[str, str, float]], uni
         name="reference",
         species=dict.fromkeys(species),
         reactions=[
-            Reaction({s: int(c) for s, c in side(left).items()}, side(right), "constant", (k,), "-")
+            Reaction({s: int(c) for s, c in side(left).items()}, side(right), k, "-")
             for left, right, k in reactions
         ],
         units=jaxchem.Units(units, "s"),

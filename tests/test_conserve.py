@@ -278,7 +278,7 @@ def test_a_network_that_does_not_conserve(osu29):
     units = osu29.units
 
     def network(species, balanced=None):
-        burn = jaxchem.network.Reaction({"CO": 1}, {"X": 1}, "arrhenius", (1.0, 0.0), "test")
+        burn = jaxchem.network.Reaction({"CO": 1}, {"X": 1}, "arrhenius(1.0, 0.0)", "test")
         return jaxchem.Network.build(
             name="leaky", species=species, reactions=[burn], units=units, balanced=balanced
         )

@@ -12,7 +12,7 @@ FLOORS = {
     module: floor
     for floor, modules in enumerate(
         (
-            ("formula", "scale", "metrics", "checkpoint"),
+            ("expression", "formula", "scale", "metrics", "checkpoint"),
             ("rates",),
             ("network", "parse"),
             ("kinetics", "thermal"),

@@ -215,7 +215,7 @@ def test_other_rates_do_not_compile_again(kernel):
         return kernel(network, k, y)
 
     one = table.loads(KINDS)
-    other = eqx.tree_at(lambda n: n.laws[0].amplitude, one, replace_fn=lambda a: 2 * a)
+    other = eqx.tree_at(lambda n: n.laws[0].numbers, one, replace_fn=lambda a: 2 * a)
     y = jnp.array([1.0, 2.0, 3.0])
     first = compiled(one, one.rates(), y)
     second = compiled(other, other.rates(), y)

@@ -259,12 +259,12 @@ def test_rates_take_plain_and_numpy_numbers():
         np.testing.assert_array_equal(k, expected)
 
 
-def test_missing_condition_is_named_with_its_unit_and_law():
+def test_missing_condition_is_named_with_its_unit():
     network = table.loads(HEADER + LAWS)
     assert set(network.needs) == {"temperature", "cosmic_ray_rate"}
-    with pytest.raises(ValueError, match=r"small.*temperature \[K\] for .*kooij.*temperature="):
+    with pytest.raises(ValueError, match=r"small.*temperature \[K\].*temperature="):
         network.rates(cosmic_ray_rate=1e-16)
-    with pytest.raises(ValueError, match=r"cosmic_ray_rate \[s-1\] for cosmic_ray") as caught:
+    with pytest.raises(ValueError, match=r"cosmic_ray_rate \[s-1\]") as caught:
         network.rates(temperature=10.0)
     assert "temperature" not in str(caught.value)
     with pytest.raises(ValueError, match="temperature"):
@@ -396,8 +396,8 @@ def test_warning_of_many_unbalanced_reactions_is_short(tmp_path):
 # Building
 
 
-def reaction(reactants, products, law="constant", parameters=(1.0,), **rest) -> Reaction:
-    return Reaction(reactants, products, law, parameters, "nobody", **rest)
+def reaction(reactants, products, rate=1.0) -> Reaction:
+    return Reaction(reactants, products, rate, "nobody")
 
 
 @pytest.mark.parametrize(
@@ -405,9 +405,10 @@ def reaction(reactants, products, law="constant", parameters=(1.0,), **rest) -> 
     [
         ([], None, "no reactions"),
         ([reaction({"A": 1}, {"Bb": 1.0})], None, "'Bb'.*'A -> Bb'.*did you mean 'B'"),
-        ([reaction({"A": 1}, {"B": 1.0}, "arrenius")], None, "unknown rate law 'arrenius'"),
-        ([reaction({"A": 1}, {"B": 1.0}, pool="P")], None, "'P'.*none is declared"),
-        ([reaction({"A": 1}, {"B": 1.0}, pool="P")], {"Q": ["A"]}, r"'P'.*\(Q\)"),
+        ([reaction({"A": 1}, {"B": 1.0}, "arrenius(1)")], None, "unknown rate law 'arrenius'"),
+        ([reaction({"A": 1}, {"B": 1.0}, "2 * P")], None, "'P', which is nothing"),
+        ([reaction({"A": 1}, {"B": 1.0}, "2 * PQ")], {"PP": ["A"]}, "'PQ', which is nothing"),
+        ([reaction({"A": 1}, {"B": 1.0}, "P * P")], {"P": ["A"]}, "two pools"),
         ([reaction({"A": 1}, {"B": 1.0})], {"P": ["A", "Z"]}, "'Z' in pool 'P'"),
     ],
 )
@@ -440,8 +441,10 @@ def test_structure_is_equal_by_content():
 def test_network_is_a_pytree_of_its_rate_parameters():
     network = table.loads(HEADER + LAWS)
     leaves = jax.tree.leaves(network)
-    assert sum(leaf.size for leaf in leaves) == 3 + 1 + 2 * 2 + 1
-    doubled = eqx.tree_at(lambda n: n.laws[0].alpha, network, replace_fn=lambda a: 2 * a)
+    assert sum(leaf.size for leaf in leaves) == 3 + 1 + 3 + 1 + 2
+    doubled = eqx.tree_at(
+        lambda n: n.laws[0].numbers, network, replace_fn=lambda a: a * [[2], [1], [1]]
+    )
     before = network.rates(temperature=50.0, cosmic_ray_rate=1e-16)
     after = doubled.rates(temperature=50.0, cosmic_ray_rate=1e-16)
     np.testing.assert_allclose(after, before * jnp.array([2.0, 1, 1, 1, 1]), rtol=1e-15)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from problems import SHIPPED, examples
 
 import jaxchem
+from jaxchem.expression import Call, Name, Number, call
 from jaxchem.network import Network, Reaction, Units
 from jaxchem.parse import table
 
@@ -118,20 +119,23 @@ MALFORMED = {
     "two words": (13, "A A -> B ; 1 ; S1", "joined by"),
     "unknown reactant": (13, "Aa -> B ; 1 ; S1", "'Aa'.*did you mean 'A'"),
     "unknown product": (13, "A -> Bb ; 1 ; S1", "'Bb'.*did you mean 'B'"),
-    "empty rate": (13, "A -> B ; ; S1", "no number"),
-    "empty factor": (13, "A -> B ; 2 * ; S1", "no number"),
-    "rate is a word": (13, "A -> B ; 2,5 ; S1", "'2,5' is no number"),
+    "empty rate": (13, "A -> B ; ; S1", "found nothing where a number"),
+    "empty factor": (13, "A -> B ; 2 * ; S1", "found nothing where a number"),
+    "rate is a word": (13, "A -> B ; 2,5 ; S1", "found ',' where"),
     "rate is infinite": (13, "A -> B ; 1e999 ; S1", "not finite"),
     "product is infinite": (13, "A -> B ; 1e300 * 1e300 ; S1", "not finite"),
-    "argument is no number": (13, "A -> B ; arrhenius(1, x) ; S1", "'x' is no number"),
+    "argument is no number": (13, "A -> B ; arrhenius(1, x) ; S1", "names 'x'"),
     "argument is infinite": (13, "A -> B ; arrhenius(1, 1e999) ; S1", "not finite"),
     "too few arguments": (13, "A -> B ; kooij(1, 2) ; S1", r"kooij takes \(alpha, beta, gamma\)"),
     "too many arguments": (13, "A -> B ; cosmic_ray(1, 2) ; S1", r"cosmic_ray takes \(alpha\)"),
-    "empty argument": (13, "A -> B ; arrhenius(1,, 2) ; S1", "arrhenius|no number"),
+    "empty argument": (13, "A -> B ; arrhenius(1,, 2) ; S1", "found ',' where"),
     "unknown law": (13, "A -> B ; arrenius(1, 2) ; S1", "unknown rate law 'arrenius'.*arrhenius"),
-    "two laws": (13, "A -> B ; cosmic_ray(1) * cosmic_ray(2) ; S1", "two rate laws"),
+    "added pools": (13, "A -> B ; 1 + P ; S1", "'P' is not simply a factor"),
+    "pool in a law": (13, "A -> B ; exp(P) ; S1", "'P' is not simply a factor"),
+    "divided by a pool": (13, "A -> B ; 1 / P ; S1", "'P' is not simply a factor"),
+    "function of too many": (13, "A -> B ; exp(1, temperature) ; S1", "exp takes 1 arguments"),
     "two pools": (13, "A -> B ; 1 * P * P ; S1", "two pools"),
-    "unknown pool": (13, "A -> B ; 1 * RO2 ; S1", r"'RO2'.*declared pool \(P\)"),
+    "unknown pool": (13, "A -> B ; 1 * RO2 ; S1", "names 'RO2', which is nothing that is declared"),
 }
 
 
@@ -257,9 +261,14 @@ def test_round_trip_of_a_built_network(balanced):
             "Q": None,
         },
         reactions=[
-            Reaction({"A": 1}, {"B+": 1.0, "e": 1.0}, "cosmic_ray", (0.1,), "S1"),
-            Reaction({"B+": 1, "e": 1}, {"A": 1 / 4}, "kooij", (1e-7, -0.5, 1 / 3), "S1, p. 4"),
-            Reaction({"Q": 2}, {}, "constant", (2 / 3,), "S1", pool="P"),
+            Reaction({"A": 1}, {"B+": 1.0, "e": 1.0}, "cosmic_ray(0.1)", "S1"),
+            Reaction(
+                {"B+": 1, "e": 1},
+                {"A": 1 / 4},
+                Call("kooij", tuple(map(Number, (1e-7, -0.5, 1 / 3)))),
+                "S1",
+            ),
+            Reaction({"Q": 2}, {}, call("*", Number(2 / 3), Name("P")), "S1"),
         ],
         units=Units("cm-3", "s"),
         pools={"P": ["A", "Q"]},

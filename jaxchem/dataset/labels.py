@@ -53,11 +53,7 @@ def to_dataset(
             f"want (case, {len(ts)}, {len(network.species)})."
         )
     unit = network.units.concentration
-    values = {
-        name: "function of time" if callable(value) else np.asarray(value).tolist()
-        for name, value in (conditions or {}).items()
-        if name in CONDITIONS
-    }
+    values = {n: _plain(v) for n, v in (conditions or {}).items() if n in CONDITIONS}
     dataset = xr.Dataset(
         {"concentration": (("case", "time", "species"), ys, {"units": unit})},
         coords={
@@ -129,3 +125,10 @@ def label_estimate(
 def label_history(history: Mapping[str, Any]) -> xr.Dataset:
     """The histories of a stage as a dataset over `step`."""
     return xr.Dataset({name: ("step", np.asarray(v)) for name, v in history.items()})
+
+
+def _plain(value: Any) -> Any:
+    """A condition as JSON can hold it."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    return "function of time" if callable(value) else np.asarray(value).tolist()

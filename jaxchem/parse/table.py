@@ -6,6 +6,7 @@ A file has ``key = value`` lines at the top and then sections::
     title = what it describes
     units = molecule cm-3, s          # concentration, time
     balanced = C N                    # optional: elements that reactions conserve, or none
+    fixed = O2 M                      # optional: species whose concentration nothing changes
 
     [species]                         # one a line, in the order of the state vector
     OH                                # composition read from the name
@@ -16,16 +17,31 @@ A file has ``key = value`` lines at the top and then sections::
     [pools]                           # optional: sums of species that multiply rates
     RO2 = CH3O2 + C2H5O2
 
+    [quantities]                      # optional: what rates name besides conditions and pools
+    KRO2NO = arrhenius(2.7e-12, -360)
+    "PHOTO.jO2" = ?                   # the user of the network gives it
+
+    [defaults]                        # optional: conditions that are used where none are given
+    temperature = 270.0
+
+    [initial]                         # optional: concentrations that the mechanism proposes
+    O3 = 5.3e11
+
+    [families]                        # optional: for accounts
+    NOx = NO + NO2
+
     [sources]                         # what the rates cite
     IUPAC = Atkinson et al. (2006), Atmos. Chem. Phys. 6, 3625.
 
     [reactions]                       # equation ; rate ; source (a key, then free text)
     ALD + OH -> CH3CO3 ; arrhenius(4.7e-12, -345) ; IUPAC
     CH3O2 -> 0.6 CH3O + 0.4 HCHO ; 0.5 * 3.5e-13 * RO2 ; IUPAC, table 2
+    CH3O2 + NO -> HCHO ; 0.999 * KRO2NO ; IUPAC, table 2
 
-``#`` starts a comment. A rate is a product of numbers, at most one rate law and at most one
-pool; `jaxchem.rates.LAWS` lists the laws and the order of their arguments. A number alone is a
-constant coefficient. Either side of an equation may be empty.
+``#`` starts a comment. A rate is an expression (see `jaxchem.expression`) of numbers, arithmetic,
+``exp``, ``log``, ``log10``, ``sqrt``, ``abs``, ``min`` and ``max``, the laws of
+`jaxchem.rates.LAWS`, conditions, quantities, and at most one pool, which must be a factor of it.
+Either side of an equation may be empty.
 """
 
 import re
@@ -33,16 +49,19 @@ from collections.abc import Container, Iterator
 
 import numpy as np
 
+from ..expression import Expression, Name, parse, show
 from ..formula import CHARGE, ELEMENTS, parse_formula
-from ..network import Network, Reaction, Units, unknown_species
-from ..rates import LAWS
+from ..network import MechanismError, Network, Reaction, Units, unknown_species
+from .common import build
 
 __all__ = ["dumps", "loads", "looks_like"]
 
-_KEYS = ("name", "title", "units", "balanced")
-_SECTIONS = ("species", "pools", "sources", "reactions")
-_TERM = re.compile(r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)?\s*(\S+)")
-_CALL = re.compile(r"(\w+)\s*\((.*)\)")
+_KEYS = ("name", "title", "units", "balanced", "fixed")
+_SECTIONS = (
+    *("species", "pools", "quantities", "defaults", "initial", "families", "sources"),
+    "reactions",
+)
+_TERM = re.compile(r"(-?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+))?\s*(\S+)")
 
 
 def looks_like(text: str) -> bool:
@@ -58,8 +77,8 @@ class _Reader:
         self.text = text
         self.line = 0
 
-    def fail(self, message: str) -> ValueError:
-        return ValueError(f"{self.where}: {message}")
+    def fail(self, message: str) -> MechanismError:
+        return MechanismError(f"{self.where}: {message}")
 
     @property
     def where(self) -> str:
@@ -110,6 +129,9 @@ def loads(text: str, filename: str = "<text>") -> Network:
     pools: dict[str, list[str]] = {}
     pool_where: dict[str, str] = {}
     references: dict[str, str] = {}
+    quantities: dict[str, Expression | None] = {}
+    numbers: dict[str, dict[str, float]] = {"defaults": {}, "initial": {}}
+    families: dict[str, dict[str, float]] = {}
     reactions: list[Reaction] = []
     for section, content in reader.lines():
         if section is None:
@@ -133,6 +155,21 @@ def loads(text: str, filename: str = "<text>") -> Network:
             reader.once(name, pools, "pool")
             pools[name] = [member.strip() for member in re.split(r"\s\+\s", text)]
             pool_where[name] = reader.where
+        elif section == "quantities":
+            name, text = reader.pair(content, "write 'QUANTITY = EXPRESSION' or 'QUANTITY = ?'")
+            tree = _expression(reader, name)
+            if not isinstance(tree, Name):
+                raise reader.fail(f"{name!r} is no name; put it in double quotes")
+            reader.once(tree.name, quantities, "quantity")
+            quantities[tree.name] = None if text == "?" else _expression(reader, text)
+        elif section in numbers:
+            name, text = reader.pair(content, "write 'NAME = NUMBER'")
+            reader.once(name, numbers[section], section)
+            numbers[section][name] = _number(reader, text)
+        elif section == "families":
+            name, text = reader.pair(content, "write 'FAMILY = SPECIES + SPECIES'")
+            reader.once(name, families, "family")
+            families[name] = _terms(reader, text)
         elif section == "sources":
             key, value = reader.pair(content, "write 'KEY = full reference'")
             reader.once(key, references, "source")
@@ -142,18 +179,21 @@ def loads(text: str, filename: str = "<text>") -> Network:
     for name, members in pools.items():
         for member in members:
             if member not in species:
-                raise ValueError(unknown_species(member, species, pool_where[name]))
+                raise MechanismError(unknown_species(member, species, pool_where[name]))
     for key in ("name", "units"):
         if key not in header:
-            raise ValueError(f"{filename}: no '{key} = ...' line above the first section; add it.")
+            raise MechanismError(
+                f"{filename}: no '{key} = ...' line above the first section; add it."
+            )
     concentration, comma, time = header["units"].partition(",")
     if not comma:
-        raise ValueError(f"{filename}: units must read 'concentration, time', as 'ppm, min'.")
+        raise MechanismError(f"{filename}: units must read 'concentration, time', as 'ppm, min'.")
     balanced = header["balanced"].split() if "balanced" in header else None
     if balanced == ["none"]:
         balanced = []
     symbols = ELEMENTS | frozenset(balanced or ()) - {CHARGE}
-    return Network.build(
+    return build(
+        filename,
         name=header["name"],
         title=header.get("title", ""),
         species={n: _composition(n, f, w, symbols) for n, (w, f) in species.items()},
@@ -162,6 +202,11 @@ def loads(text: str, filename: str = "<text>") -> Network:
         pools=pools,
         balanced=balanced,
         references=references,
+        fixed=header.get("fixed", "").split(),
+        quantities=quantities,
+        defaults=numbers["defaults"],
+        initial=numbers["initial"],
+        families=families,
     )
 
 
@@ -174,7 +219,9 @@ def _composition(
         return {}
     counts = parse_formula(declared or name, symbols)
     if counts is None and declared:
-        raise ValueError(f"{where}: {declared!r} is no formula; write one such as C2H4O, or '?'.")
+        raise MechanismError(
+            f"{where}: {declared!r} is no formula; write one such as C2H4O, or '?'."
+        )
     return counts
 
 
@@ -199,14 +246,11 @@ def _reaction(reader: _Reader, content: str, references: dict[str, str]) -> Reac
                 f"{count:g} {name} reacts: mass action needs whole molecules on the left; "
                 "put fractional yields on the right."
             )
-    law, parameters, pool = _rate(reader, rate)
     return Reaction(
         reactants={n: int(c) for n, c in reactants.items()},
         products=_terms(reader, sides[1]),
-        law=law,
-        parameters=parameters,
+        rate=_expression(reader, rate),
         source=source,
-        pool=pool,
         where=reader.where,
     )
 
@@ -234,63 +278,46 @@ def _number(reader: _Reader, text: str) -> float:
     return value
 
 
-def _rate(reader: _Reader, rate: str) -> tuple[str, tuple[float, ...], str | None]:
-    """A product of numbers, at most one law and at most one pool."""
-    factor, law, pool = 1.0, None, None
-    parameters: tuple[float, ...] = (1.0,)
-    for text in (part.strip() for part in rate.split("*")):
-        call = _CALL.fullmatch(text)
-        if call:
-            if law is not None:
-                raise reader.fail(f"{rate!r} has two rate laws; a rate has one at most")
-            law = call[1]
-            if law not in LAWS:
-                raise reader.fail(f"unknown rate law {law!r}; known: {', '.join(LAWS)}")
-            names = LAWS[law].parameters()
-            arguments = [a.strip() for a in call[2].split(",")]
-            if len(arguments) != len(names):
-                raise reader.fail(f"{text!r}: {law} takes ({', '.join(names)})")
-            parameters = tuple(_number(reader, a) for a in arguments)
-        elif re.fullmatch(r"[A-Za-z_]\w*", text):
-            if pool is not None:
-                raise reader.fail(f"{rate!r} names two pools; a rate has one at most")
-            pool = text
-        else:
-            factor *= _number(reader, text)
-    amplitude = factor * parameters[0]
-    if not np.isfinite(amplitude):
-        raise reader.fail(f"{rate!r} is not finite")
-    return law or "constant", (amplitude, *parameters[1:]), pool
+def _expression(reader: _Reader, text: str) -> Expression:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise reader.fail(str(error)) from None
 
 
 def dumps(network: Network) -> str:
     """Writes a network in jaxchem's own format; `loads` gives the same network back."""
     structure = network.structure
     formula = {n: _formula(network, i) for i, n in enumerate(network.species)}
-    rates: dict[int, str] = {}
-    for law in network.laws:
-        columns = [np.asarray(getattr(law, p)) for p in law.parameters()]
-        for j, values in zip(law.reactions, zip(*columns, strict=True), strict=True):
-            text = ", ".join(repr(float(v)) for v in values)
-            rates[j] = text if law.name == "constant" else f"{law.name}({text})"
-            if structure.pool_of[j] < len(network.pool_names):
-                rates[j] += f" * {network.pool_names[structure.pool_of[j]]}"
     sections: dict[str, list[str]] = {
         "species": [f"{n} = {formula[n]}" for n in network.species],
         "pools": [
             f"{n} = {' + '.join(s for s, m in zip(network.species, row, strict=True) if m)}"
             for n, row in zip(network.pool_names, structure.pools, strict=True)
         ],
+        "quantities": [
+            f"{show(Name(n))} = {'?' if tree is None else show(tree)}"
+            for n, tree in network.quantities
+        ],
+        "defaults": [f"{n} = {v!r}" for n, v in network.defaults],
+        "initial": [f"{n} = {v!r}" for n, v in network.initial],
+        "families": [
+            f"{n} = {' + '.join(m if c == 1 else f'{c!r} {m}' for m, c in members)}"
+            for n, members in network.families
+        ],
         "sources": [f"{k} = {v}" for k, v in network.references],
         "reactions": [
-            f"{e} ; {rates[j]} ; {s}"
-            for j, (e, s) in enumerate(zip(network.equations, network.sources, strict=True))
+            f"{equation} ; {show(rate)} ; {source}"
+            for equation, rate, source in zip(
+                network.equations, network.expressions(), network.sources, strict=True
+            )
         ],
     }
     lines = [f"name = {network.name}"]
     lines += [f"title = {network.title}"] if network.title else []
     lines.append(f"units = {network.units.concentration}, {network.units.time}")
     lines.append(f"balanced = {' '.join(network.balanced) or 'none'}")
+    lines += [f"fixed = {' '.join(network.fixed)}"] if network.fixed else []
     for section, content in sections.items():
         if content:
             lines += ["", f"[{section}]", *content]

@@ -1,0 +1,247 @@
+"""Arithmetic as a tree: what rate coefficients are written in, in every format that is read.
+
+A tree is made of numbers, names and calls; operators are calls of ``+``, ``-``, ``*``, ``/``,
+``**`` and ``neg``. Nothing in a file is ever executed: text becomes a tree here, and
+[`jaxchem.rates`][] knows what each function means.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+__all__ = ["Call", "Expression", "Name", "Number", "call", "names", "parse", "rewrite", "show"]
+
+
+class Number(NamedTuple):
+    """A constant."""
+
+    value: float
+
+
+class Name(NamedTuple):
+    """A condition, a quantity that the mechanism defines, or a pool of species."""
+
+    name: str
+
+
+class Call(NamedTuple):
+    """A function of other expressions."""
+
+    function: str
+    arguments: tuple[Any, ...]
+
+
+Expression: TypeAlias = Number | Name | Call
+
+_DEEPEST = 150
+"""Levels of a tree: what is written by hand has ten, and each costs a frame of the interpreter."""
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?)(?:_[A-Za-z]\w*)?
+    | (?P<name>[A-Za-z_]\w*)
+    | "(?P<quoted>[^"\n]+)"
+    | (?P<logical>\.(?:true|false)\.)
+    | (?P<operator>\*\*|[-+*/^@(),])
+    )""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_POWER = ("**", "^", "@")
+_RANK = {"+": 1, "-": 1, "*": 2, "/": 2, "neg": 3, "**": 4}
+_FOLD: dict[str, Callable[..., float]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b,
+    "**": lambda a, b: math.pow(a, b),
+    "neg": lambda a: -a,
+    "exp": lambda a: math.exp(a),
+    "log": lambda a: math.log(a),
+    "log10": lambda a: math.log10(a),
+    "sqrt": lambda a: math.sqrt(a),
+    "abs": lambda a: abs(a),
+    "min": lambda a, b: min(a, b),
+    "max": lambda a, b: max(a, b),
+}
+
+
+def call(function: str, *arguments: Expression) -> Expression:
+    """A call, worked out at once where all arguments of an arithmetic function are numbers.
+
+    Raises:
+        ValueError: a result that is not finite.
+    """
+    values = [a.value for a in arguments if isinstance(a, Number)]
+    if function not in _FOLD or len(values) < len(arguments):
+        return Call(function, arguments)
+    try:
+        result = float(_FOLD[function](*values))
+    except (ArithmeticError, ValueError):
+        result = math.nan
+    except TypeError:
+        raise ValueError(f"{function} does not take {len(arguments)} arguments") from None
+    if not math.isfinite(result):
+        raise ValueError(f"{show(Call(function, arguments))} is not finite")
+    return Number(result)
+
+
+def rewrite(tree: Expression, change: Callable[[Expression], Expression]) -> Expression:
+    """The tree with `change` applied to every name and call, arguments first."""
+    if isinstance(tree, Call):
+        tree = call(tree.function, *(rewrite(a, change) for a in tree.arguments))
+    return tree if isinstance(tree, Number) else change(tree)
+
+
+def names(tree: Expression) -> Iterator[str]:
+    """Every name in the tree, in order, repeats included."""
+    if isinstance(tree, Name):
+        yield tree.name
+    elif isinstance(tree, Call):
+        for argument in tree.arguments:
+            yield from names(argument)
+
+
+def parse(text: str) -> Expression:
+    """Reads an expression as chemists write them in Fortran, FACSIMILE and C.
+
+    Numbers may have ``D`` exponents and kind suffixes (``1.0D-12``, ``1.0_dp``), powers are
+    ``**``, ``^`` or ``@`` and bind to the right, tighter than a sign in front of their base. A
+    name that is no identifier stands in double quotes.
+
+    Raises:
+        ValueError: text that is no expression, with the place.
+    """
+    return _Parser(text).whole()
+
+
+class _Parser:
+    def __init__(self, text: str):
+        self.text = text
+        self.tokens: list[tuple[str, str]] = []
+        position = 0
+        end = len(text.rstrip())
+        while position < end:
+            match = _TOKEN.match(text, position)
+            if match is None:
+                raise ValueError(f"{text.strip()!r}: cannot read it at {text[position:].strip()!r}")
+            kind = str(match.lastgroup)
+            self.tokens.append(("name" if kind in ("quoted", "logical") else kind, match[kind]))
+            position = match.end()
+        self.tokens.append(("end", ""))
+        self.place = 0
+
+    def whole(self) -> Expression:
+        tree = self.terms(0)
+        if self.tokens[self.place][0] != "end":
+            raise self.unexpected()
+        return tree
+
+    def unexpected(self) -> ValueError:
+        kind, text = self.tokens[self.place]
+        found = "nothing" if kind == "end" else repr(text)
+        return ValueError(
+            f"{self.text.strip()!r}: found {found} where a number, a name or an operator belongs"
+        )
+
+    def take(self, *operators: str) -> str | None:
+        """The next operator if it is one of these."""
+        kind, text = self.tokens[self.place]
+        if kind != "operator" or text not in operators:
+            return None
+        self.place += 1
+        return text
+
+    def join(self, function: str, *arguments: Expression) -> Expression:
+        try:
+            tree = call(function, *arguments)
+        except ValueError as error:
+            raise ValueError(f"{self.text.strip()!r}: {error}") from None
+        return tree
+
+    def deeper(self, depth: int) -> int:
+        if depth > _DEEPEST:
+            raise ValueError(
+                f"{self.text.strip()[:60]!r}...: nested or chained more than {_DEEPEST} deep; "
+                "give its parts names"
+            )
+        return depth + 1
+
+    def terms(self, depth: int) -> Expression:
+        tree, length = self.factors(self.deeper(depth)), depth
+        while operator := self.take("+", "-"):
+            length = self.deeper(length)
+            tree = self.join(operator, tree, self.factors(length))
+        return tree
+
+    def factors(self, depth: int) -> Expression:
+        tree, length = self.signed(self.deeper(depth)), depth
+        while operator := self.take("*", "/"):
+            length = self.deeper(length)
+            tree = self.join(operator, tree, self.signed(length))
+        return tree
+
+    def signed(self, depth: int) -> Expression:
+        depth = self.deeper(depth)
+        if sign := self.take("+", "-"):
+            tree = self.signed(depth)
+            return tree if sign == "+" else self.join("neg", tree)
+        base = self.atom(depth)
+        if self.take(*_POWER):
+            return self.join("**", base, self.signed(depth))
+        return base
+
+    def atom(self, depth: int) -> Expression:
+        kind, text = self.tokens[self.place]
+        if kind == "number":
+            self.place += 1
+            value = float(re.sub("[dD]", "e", text))
+            if not math.isfinite(value):
+                raise ValueError(f"{self.text.strip()!r}: {text} is not finite")
+            return Number(value)
+        if kind == "name":
+            self.place += 1
+            if not self.take("("):
+                return Name(text)
+            arguments: list[Expression] = []
+            if not self.take(")"):
+                arguments.append(self.terms(depth))
+                while self.take(","):
+                    arguments.append(self.terms(depth))
+                self.close()
+            return self.join(text, *arguments)
+        if self.take("("):
+            tree = self.terms(depth)
+            self.close()
+            return tree
+        raise self.unexpected()
+
+    def close(self) -> None:
+        if not self.take(")"):
+            raise self.unexpected()
+
+
+def show(tree: Expression) -> str:
+    """The tree as text that `parse` reads back as the same tree."""
+    return _show(tree, 0)
+
+
+def _show(tree: Expression, rank: int) -> str:
+    if isinstance(tree, Number):
+        text, own = repr(tree.value), 3 if tree.value < 0 else 9
+    elif isinstance(tree, Name):
+        plain = re.fullmatch(r"[A-Za-z_]\w*", tree.name)
+        text, own = tree.name if plain else f'"{tree.name}"', 9
+    elif tree.function == "neg":
+        text, own = f"-{_show(tree.arguments[0], 3)}", 3
+    elif tree.function == "**":
+        base, power = tree.arguments
+        text, own = f"{_show(base, 5)} ** {_show(power, 3)}", 4
+    elif tree.function in _RANK:
+        own = _RANK[tree.function]
+        left, right = tree.arguments
+        text = f"{_show(left, own)} {tree.function} {_show(right, own + 1)}"
+    else:
+        own = 9
+        text = f"{tree.function}({', '.join(_show(a, 0) for a in tree.arguments)})"
+    return text if own >= rank else f"({text})"

@@ -1,0 +1,30 @@
+"""Rate laws, the conditions that they are evaluated at, and rate coefficients of many reactions.
+
+A rate coefficient is an [`expression`][jaxchem.expression] over conditions, quantities that the
+mechanism names, numbers, arithmetic and the laws of `LAWS`.
+"""
+
+from . import astro, basic, geoschem, kpp, mcm, micm
+from .conditions import CONDITIONS, Conditions
+from .evaluation import Quantities, RateLaw, reads, validate
+from .law import AVOGADRO, BOLTZMANN, LAWS, Law, law
+
+__all__ = [
+    "AVOGADRO",
+    "BOLTZMANN",
+    "CONDITIONS",
+    "LAWS",
+    "Conditions",
+    "Law",
+    "Quantities",
+    "RateLaw",
+    "astro",
+    "basic",
+    "geoschem",
+    "kpp",
+    "law",
+    "mcm",
+    "micm",
+    "reads",
+    "validate",
+]

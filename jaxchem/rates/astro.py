@@ -1,0 +1,1 @@
+"""Rate laws of astrochemical compilations: KIDA, UMIST and KROME."""

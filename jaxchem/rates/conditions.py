@@ -1,0 +1,82 @@
+"""Where a network reacts: conditions by name, each with its unit."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+
+__all__ = ["ALL", "CONDITIONS", "Conditions"]
+
+CONDITIONS: dict[str, str] = {
+    "temperature": "K",
+    "density": "total number density, in the network's concentration unit",
+    "cosmic_ray_rate": "s-1",
+    "pressure": "Pa",
+    "relative_humidity": "1",
+    "solar_zenith_angle": "rad",
+    "local_time": "s since midnight",
+    "photolysis": "{name: s-1}",
+    "quantities": "{name: value}, of what a mechanism leaves to its user",
+    "visual_extinction": "mag",
+    "uv_field": "Habing",
+    "gas_to_dust": "1",
+}
+"""Every condition by the name it has everywhere, and its unit."""
+
+ALL = "*"
+"""Stands in `quantities` for every quantity that is not named there."""
+
+
+class Conditions(eqx.Module):
+    """Where a network reacts: named values, each a scalar, an array or a function of time.
+
+    Attributes:
+        values: name (one of `CONDITIONS`) -> scalar, array, or function of time returning one;
+            `photolysis` and `quantities` hold such values by names of their own.
+
+    Raises:
+        ValueError: a name that is not a condition, with the nearest one.
+    """
+
+    values: dict[str, Any]
+
+    def __init__(self, **values: Any):
+        for name in values:
+            if name not in CONDITIONS:
+                near = difflib.get_close_matches(name, CONDITIONS, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(
+                    f"unknown condition {name!r}{hint} Known: {', '.join(CONDITIONS)}."
+                )
+        self.values = {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in values.items()
+            if value is not None
+        }
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """What `photolysis` and `quantities` say of quantities, by their names."""
+        return {**self.values.get("photolysis", {}), **self.values.get("quantities", {})}
+
+    @property
+    def varying(self) -> bool:
+        """Whether any value is a function of time."""
+        return any(callable(v) for v in (*self.values.values(), *self.named.values()))
+
+    def at(self, t: Any) -> "Conditions":
+        """The same conditions with every function of time evaluated at `t`."""
+
+        def fixed(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: fixed(part) for name, part in value.items()}
+            return value(t) if callable(value) else value
+
+        return Conditions(**{name: fixed(value) for name, value in self.values.items()})

@@ -1,0 +1,1 @@
+"""Rate laws of GEOS-Chem's mechanisms."""

@@ -1,0 +1,1 @@
+"""Rate laws of the Kinetic PreProcessor (UserRateLaws of KPP 3)."""

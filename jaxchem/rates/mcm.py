@@ -1,0 +1,1 @@
+"""Rate laws of the Master Chemical Mechanism: photolysis, water vapour, generic coefficients."""
