@@ -191,7 +191,8 @@ class Network(eqx.Module):
         fixed: species that react but whose concentration nothing changes.
         quantities: what rates name besides conditions and pools, each with its definition;
             `None` where the user gives it as `quantities` or `photolysis` of `rates`.
-        defaults: conditions that the mechanism itself proposes, used where none are given.
+        defaults: conditions that the mechanism itself proposes, used where none are given;
+            perhaps also the `start`, `end` and `step` [s] of its own runs.
         initial: concentrations that the mechanism itself proposes.
         families: name -> species of it, each with its share, for accounts.
         laws: rate coefficients; between them they serve each reaction once.
@@ -414,10 +415,11 @@ class Network(eqx.Module):
             ValueError: a condition or quantity that the rates need is missing, or a name is
                 neither.
         """
-        given = Conditions(**{**dict(self.defaults), **conditions})
-        if "density" in conditions or "pressure" in conditions:  # a proposed one yields to it
-            own = {n: v for n, v in self.defaults if n not in ("density", "pressure")}
-            given = Conditions(**{**own, **conditions})
+        conditions = {n: v for n, v in conditions.items() if v is not None}
+        proposed = {n: v for n, v in self.defaults if n in CONDITIONS}
+        if {"density", "pressure"} & set(conditions):  # either gives the other
+            proposed = {n: v for n, v in proposed.items() if n not in ("density", "pressure")}
+        given = Conditions(**{**proposed, **conditions})
         if unknown := set(conditions.get("quantities") or ()) - {"*", *dict(self.quantities)}:
             name = sorted(unknown)[0]
             near = difflib.get_close_matches(name, dict(self.quantities), n=1)
@@ -461,7 +463,8 @@ class Network(eqx.Module):
                     waiting.append("temperature")
                 else:
                     missing.append(name)
-        return missing
+        order = [*CONDITIONS, *defined]
+        return sorted(missing, key=order.index)
 
     def _evaluate(self, conditions: Conditions) -> Float[Array, " R"]:
         lookup = Quantities(dict(self.quantities), conditions, self.units.per_mole)

@@ -1,15 +1,19 @@
 """Reading networks: one module a format, one path to a `Network`."""
 
 import difflib
+import importlib
 import warnings
 from pathlib import Path
 
-from ..network import Network
+from ..network import MechanismError, Network
 from . import table
 
-__all__ = ["load", "shipped"]
+__all__ = ["FORMATS", "load", "shipped"]
 
 _SHIPPED = Path(__file__).parent.parent / "data"
+
+FORMATS = ("table", "musica", "umist", "kpp", "facsimile", "krome", "kida")
+"""Formats by name, in the order in which a file's content is compared with them."""
 
 
 def shipped() -> tuple[str, ...]:
@@ -17,19 +21,21 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _SHIPPED.glob("*.txt")))
 
 
-def load(name_or_path: str | Path, *, strict: bool = False) -> Network:
+def load(name_or_path: str | Path, *, format: str | None = None, strict: bool = False) -> Network:
     """Loads a network by the name of one that ships, or from a file.
 
     Args:
-        name_or_path: a name from `jaxchem.shipped()`, or the path of a file in jaxchem's own
-            table format (see `jaxchem.parse.table`).
+        name_or_path: a name from `jaxchem.shipped()`, or the path of a mechanism file: jaxchem's
+            own table, KPP (the MCM's exports included), FACSIMILE, MUSICA, KIDA, UMIST or KROME.
+        format: one of `FORMATS`; `None` tells it from the content.
         strict: raise instead of warn where a reaction creates or destroys an element.
 
     Returns:
         The network.
 
     Raises:
-        ValueError: no such name or file, a malformed line (with file and line), or, under
+        ValueError: no such name, file or format.
+        MechanismError: (a `ValueError`) content that cannot be read, with file and line; under
             `strict`, an unbalanced reaction.
     """
     path = Path(name_or_path)
@@ -42,21 +48,41 @@ def load(name_or_path: str | Path, *, strict: bool = False) -> Network:
             f"no network {str(name_or_path)!r}: it is neither a file nor a network that ships; "
             f"{hint}Shipped: {', '.join(shipped())}."
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as text ({error}).") from error
-    if not table.looks_like(text):
-        raise ValueError(
-            f"{path}: not a network that jaxchem can read; its own format has a [species] and a "
-            "[reactions] section (see jaxchem.parse.table)."
-        )
-    network = table.loads(text, str(path))
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}; known: {', '.join(FORMATS)}.")
+    network = loads(_text(path), str(path), format=format)
     if problems := list(network.unbalanced().values()):
         message = f"{path}: " + " ".join(problems[:5])
         if len(problems) > 5:
             message += f" ... and {len(problems) - 5} more; see network.check()."
         if strict:
-            raise ValueError(message + " Declare the right composition, or mend the equation.")
+            raise MechanismError(message + " Declare the right composition, or mend the equation.")
         warnings.warn(message, stacklevel=2)
     return network
+
+
+def loads(text: str, filename: str = "<text>", *, format: str | None = None) -> Network:
+    """As `load`, from text; `filename` is for messages and for files that the text includes."""
+    for name in FORMATS if format is None else (format,):
+        module = table if name == "table" else importlib.import_module(f".{name}", __name__)
+        if format or module.looks_like(text):
+            return module.loads(text, filename)
+    raise MechanismError(
+        f"{filename}, line 1: not a network that jaxchem can read; its own format has a [species] "
+        f"and a [reactions] section (see jaxchem.parse.table). Other formats: "
+        f"{', '.join(FORMATS[1:])}; format=... says which one it is."
+    )
+
+
+def _text(path: Path) -> str:
+    """The text of a file, in UTF-8 or else Latin-1, as mechanism files are."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read as text ({error}).") from error
+    if b"\0" in content:
+        raise ValueError(f"{path}: cannot be read as text (it is a binary file).")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")

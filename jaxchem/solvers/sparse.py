@@ -184,7 +184,10 @@ def prefers_sparse(structure: Structure) -> bool:
     size = len(structure.stoichiometry)
     if size < 12:
         return False
-    return len(_schedule(structure).entries[0]) < 0.4 * size**2
+    schedule = _schedule(structure)
+    # a pool of many members makes long updates, which XLA takes minutes to compile
+    updates = sum(right.size for _, _, _, right, _ in schedule.factor)
+    return len(schedule.entries[0]) < 0.4 * size**2 and updates < 1e5
 
 
 class SparseLU(lx.AbstractLinearSolver):

@@ -1,0 +1,533 @@
+"""Mechanisms of the Kinetic PreProcessor (.kpp, .def, .eqn, .spc) and KPP exports of the MCM.
+
+What is read: species and their atoms, fixed species, equations with labels, coefficients and
+comments, initial values, families, includes, and the assignments of inlined Fortran that rates
+name. What a rate calls that is neither Fortran nor a known law (photolysis tables, uptake on
+aerosol) becomes a quantity that the user gives, under its own text as a name. Species that no
+equation has are left out, as KPP does.
+
+Format: KPP 3 user's manual (Lin et al. 2023, J. Adv. Model. Earth Syst. 15, e2022MS003293).
+"""
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..expression import Call, Expression, Name, Number, call, names, rewrite, show
+from ..formula import ELEMENTS
+from ..network import MechanismError, Network, Reaction, Units
+from ..rates import CONDITIONS, LAWS, mcm
+from .common import build, expression, fail
+
+__all__ = ["loads", "looks_like"]
+
+_DECLARES = {"DEFVAR": False, "DEFRAD": False, "DEFFIX": True}
+_MOVES = {"SETVAR": False, "SETRAD": False, "SETFIX": True}
+_SECTIONS = {*_DECLARES, *_MOVES, "ATOMS", "EQUATIONS", "INITVALUES", "FAMILIES", "CHECK", "LUMP"}
+_NOTHING = {"HV", "PROD", "DUMMY"}
+_LANGUAGES = ("F90", "F77", "C", "MATLAB")
+_FUNCTIONS = {
+    **{n.upper(): n for n in ("exp", "log", "log10", "sqrt", "abs", "min", "max")},
+    **{"DEXP": "exp", "DLOG": "log", "ALOG": "log", "DLOG10": "log10", "ALOG10": "log10"},
+    **{"DSQRT": "sqrt", "DABS": "abs", "DMIN1": "min", "DMAX1": "max"},
+}
+_CONDITIONS = {
+    **{name.upper(): name for name in CONDITIONS},
+    **{"TEMP": "temperature", "M": "density", "NUMDEN": "density", "CAIR": "density"},
+    **{"PRESS": "pressure"},
+}
+_MOST = 9
+_DEEPEST = 8
+_TERM = re.compile(
+    r"\s*([+-]?)\s*((?:\d+\.?\d*|\.\d+)(?:[eE][+-]\d+)?)?\s*([A-Za-z_]\w*)\s*", re.ASCII
+)
+_STATEMENT = re.compile(r"([A-Za-z]\w*)\s*=(?!=)\s*(.+)", re.DOTALL)
+_BLOCK = re.compile(r"(IF\b.*\bTHEN|DO\b|SELECT\b|WHERE\b)", re.IGNORECASE)
+_END = re.compile(r"END\s*(IF|DO|SELECT|WHERE)", re.IGNORECASE)
+
+
+class _Item(NamedTuple):
+    """One entry of a section, and where it begins."""
+
+    section: str
+    text: str
+    file: str
+    line: int
+
+    def fail(self, message: str) -> MechanismError:
+        return fail(self.file, self.line, message)
+
+
+def looks_like(text: str) -> bool:
+    """Whether a line begins with a section or an include of KPP."""
+    sections = "DEFVAR|DEFFIX|DEFRAD|EQUATIONS|INCLUDE|INITVALUES|ATOMS|MODEL"
+    return re.search(rf"^\s*#({sections})\b", text, re.MULTILINE | re.IGNORECASE) is not None
+
+
+def loads(text: str, filename: str = "<text>") -> Network:
+    """Reads a mechanism in KPP's language.
+
+    Args:
+        text: content of a .kpp, .def or .eqn file.
+        filename: for messages; includes are looked up in its folder. ``atoms`` need not be there.
+
+    Raises:
+        MechanismError: what cannot be read, with file, line and what to write instead.
+    """
+    return _Mechanism(text, filename).network()
+
+
+def _items(text: str, filename: str, depth: int = 0) -> Iterator[_Item]:
+    """Entries of all sections and of inlined code, in order, comments removed."""
+    section, inline, start, parts = "", "", 1, []
+    comment = 0  # the line in which an open one began
+    for number, line in enumerate(text.splitlines(), start=1):
+        if inline:
+            if re.match(r"\s*#ENDINLINE\b", line, re.IGNORECASE):
+                yield _Item(f"INLINE {inline}", "\n".join(parts), filename, start)
+                inline, parts = "", []
+            else:
+                parts.append(line)
+            continue
+        content, open_ = _strip(line, bool(comment))
+        comment = (comment or number) if open_ else 0
+        if content.lstrip().startswith("#"):
+            if "".join(parts).strip() and section in _SECTIONS:
+                yield _Item(section, "\n".join(parts), filename, start)
+            section, *rest = content.strip()[1:].split(None, 1) or [""]
+            section, content = section.upper(), rest[0] if rest else ""
+            parts, start = [], number
+            if section == "INLINE":
+                inline, start, section = content.strip().upper() or "?", number + 1, ""
+                continue
+            if section == "INCLUDE":
+                yield from _include(content, filename, number, depth)
+            elif section == "CHECKALL":
+                yield _Item("CHECK", "*", filename, number)
+        if section not in _SECTIONS:
+            continue
+        pieces = content.split(";")
+        for left, piece in enumerate(pieces, start=1 - len(pieces)):
+            if not "".join(parts).strip():
+                parts, start = [], number
+                piece = piece.lstrip(" \t,")  # KPP passes over a comma between entries
+            parts.append(piece)
+            if left:
+                yield _Item(section, "\n".join(parts), filename, start)
+                parts = []
+    if inline:
+        raise fail(filename, start, f"#INLINE {inline} has no #ENDINLINE; add it")
+    if comment:
+        raise fail(filename, comment, "a comment begins here with '{' and never ends; add '}'")
+    if "".join(parts).strip() and section in _SECTIONS:
+        yield _Item(section, "\n".join(parts), filename, start)
+
+
+def _strip(line: str, inside: bool) -> tuple[str, bool]:
+    """A line without its comments, and whether one in braces is still open at its end."""
+    kept = []
+    while True:
+        if inside:
+            _, brace, line = line.partition("}")
+            if not brace:
+                return "".join(kept), True
+            inside = False
+        match = re.search(r"\{|//", line)
+        kept.append(line if match is None else line[: match.start()] + " ")
+        if match is None or match[0] == "//":
+            return "".join(kept), False
+        line, inside = line[match.end() :], True
+
+
+def _include(rest: str, filename: str, line: int, depth: int) -> Iterator[_Item]:
+    name = rest.split()[0] if rest.split() else ""
+    if depth >= _DEEPEST:
+        raise fail(
+            filename, line, f"includes are nested more than {_DEEPEST} deep; is it a circle?"
+        )
+    folder = Path(filename).parent
+    for path in (folder / name, folder / f"{name}.kpp"):
+        if name and "\0" not in name and path.is_file():
+            yield from _items(path.read_text(encoding="latin-1"), str(path), depth + 1)
+            return
+    if not Path(name).name.startswith("atoms"):
+        raise fail(filename, line, f"includes {name!r}, which is not beside it; put it there")
+
+
+class _Mechanism:
+    """What a file declares, gathered item by item."""
+
+    def __init__(self, text: str, filename: str):
+        self.filename = filename
+        self.last = max(1, text.count("\n"))
+        self.atoms: dict[str, dict[str, int] | None] = {}
+        self.fixed: dict[str, bool] = {}
+        self.where: dict[str, _Item] = {}
+        self.equations: list[tuple[dict[str, int], dict[str, float], str, str, _Item]] = []
+        self.initial: list[tuple[str, str, _Item]] = []
+        self.families: dict[str, dict[str, float]] = {}
+        self.check: list[str] = []
+        self.inlined: dict[str, list[_Item]] = {}
+        readers = {
+            **dict.fromkeys(_DECLARES, self.declare),
+            **dict.fromkeys(_MOVES, self.move),
+            "EQUATIONS": self.equation,
+            "INITVALUES": self.value,
+            "FAMILIES": self.family,
+            "CHECK": lambda item: self.check.append(item.text.strip()),
+        }
+        for item in _items(text, filename):
+            if item.section.startswith("INLINE "):
+                self.inlined.setdefault(item.section[7:], []).append(item)
+            elif item.text.strip() and item.section in readers:
+                readers[item.section](item)
+        # Fortran does not tell upper from lower case
+        self.spelling: dict[str, str] = {}
+        self.assigned: dict[str, tuple[str, _Item] | None] = {}
+        self.blocks = 0  # of code that are open: what is assigned there is left to the user
+        for kind in ("GLOBAL", "RCONST"):
+            for statement, item in self.code(kind):
+                self.assign(statement, item)
+
+    def declare(self, item: _Item) -> None:
+        name, _, text = (part.strip() for part in item.text.partition("="))
+        if not name and text.upper() == "IGNORE":
+            return  # the MCM's exports have such an entry
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            raise item.fail(f"{item.text.strip()!r}: write 'SPECIES = ATOMS' or 'SPECIES = IGNORE'")
+        counts: dict[str, int] | None = {}
+        for part in filter(None, (p.strip() for p in text.split("+"))):
+            match = re.fullmatch(r"(\d{0,4})\s*([A-Za-z]\w*)", part, re.ASCII)
+            if match is None:
+                raise item.fail(f"{part!r} is no atom; write such as '2O', or 'IGNORE'")
+            if match[2] not in ELEMENTS:
+                counts = None
+            elif counts is not None:
+                counts[match[2]] = counts.get(match[2], 0) + int(match[1] or 1)
+        self.atoms[name] = counts or None
+        self.fixed[name] = _DECLARES[item.section]
+        self.where[name] = item
+
+    def move(self, item: _Item) -> None:
+        name = item.text.strip()
+        if name not in self.atoms:
+            raise item.fail(f"#{item.section} names {name!r}, which is not declared above")
+        self.fixed[name] = _MOVES[item.section]
+
+    def equation(self, item: _Item) -> None:
+        match = re.fullmatch(r"\s*(?:<([^<>\n]*)>)?([^:]*):(.*)", item.text, re.DOTALL)
+        left, equals, right = match[2].partition("=") if match else ("", "", "")
+        if match is None or not equals or "=" in right or not match[3].strip():
+            raise item.fail(
+                f"{' '.join(item.text.split())[:80]!r}: write '<LABEL> A + B = C : RATE ;'"
+            )
+        reactants = self.terms(left, item)
+        for name, count in reactants.items():
+            if count != int(count) or not 1 <= count <= _MOST:
+                raise item.fail(
+                    f"{count:g} {name} reacts: mass action needs whole molecules on the left, "
+                    f"{_MOST} at most"
+                )
+        whole = {name: int(count) for name, count in reactants.items()}
+        rate = " ".join(match[3].replace("&", " ").split())
+        label = (match[1] or "").strip() or f"equation {len(self.equations) + 1}"
+        self.equations.append((whole, self.terms(right, item), rate, label, item))
+
+    def terms(self, side: str, item: _Item) -> dict[str, float]:
+        found: dict[str, float] = {}
+        position = 0
+        while position < len(side.rstrip()):
+            match = _TERM.match(side, position)
+            if match is None or (position and not match[1]):
+                raise item.fail(
+                    f"{' '.join(side.split())[:80]!r}: write 'A + 2B', one term after the other"
+                )
+            position = match.end()
+            count = float(match[2] or 1) * (-1 if match[1] == "-" else 1)
+            if not abs(count) < 1e9:
+                raise item.fail(f"{match[2]} {match[3]}: no such yield")
+            name = match[3]
+            if name.upper() not in _NOTHING or name in self.atoms:
+                found[name] = found.get(name, 0.0) + count
+        return found
+
+    def value(self, item: _Item) -> None:
+        name, equals, text = (part.strip() for part in item.text.partition("="))
+        if not equals or not name or not text:
+            raise item.fail(f"{item.text.strip()!r}: write 'SPECIES = NUMBER'")
+        self.initial.append((name, text, item))
+
+    def family(self, item: _Item) -> None:
+        name, colon, text = (part.strip() for part in item.text.partition(":"))
+        if not colon or not name or len(name.split()) > 1:
+            raise item.fail(f"{item.text.strip()!r}: write 'FAMILY : SPECIES + SPECIES'")
+        self.families[name] = self.terms(text, item)
+
+    def code(self, kind: str) -> Iterator[tuple[str, _Item]]:
+        """The statements of inlined code of the first language that has some of this kind."""
+        for language in _LANGUAGES:
+            for item in self.inlined.get(f"{language}_{kind}", []):
+                lines = [re.sub(r"!.*", "", line) for line in item.text.splitlines()]
+                statement, start = "", 0
+                for number, line in enumerate(lines):
+                    start = start if statement else number
+                    statement += " " + line.strip().lstrip("&")
+                    if statement.rstrip().endswith("&"):
+                        statement = statement.rstrip()[:-1]
+                        continue
+                    for part in filter(None, (p.strip() for p in statement.split(";"))):
+                        yield part, item._replace(line=item.line + start)
+                    statement = ""
+            if f"{language}_{kind}" in self.inlined:
+                return
+
+    def assign(self, statement: str, item: _Item) -> None:
+        """Notes an assignment; what stands under a condition is left to the user."""
+        if _BLOCK.match(statement):
+            self.blocks += 1
+            return
+        if _END.match(statement):
+            self.blocks = max(0, self.blocks - 1)
+            return
+        open_ = self.blocks > 0
+        if condition := re.match(r"IF\s*\(.*\)\s*(\w+\s*=(?!=).*)", statement, re.IGNORECASE):
+            statement, open_ = condition[1], True
+        statement = statement.rpartition("::")[2].strip()
+        match = _STATEMENT.fullmatch(statement)
+        if match is None:
+            return
+        key = match[1].upper()
+        if key in self.assigned and not open_:
+            raise item.fail(f"{match[1]} is assigned twice; give the second another name")
+        self.spelling.setdefault(key, match[1])
+        self.assigned[key] = None if open_ else (match[2], item)
+
+    def network(self) -> Network:
+        """Puts it all together."""
+        if not self.equations:
+            raise fail(self.filename, self.last, "there is no equation; is #EQUATIONS elsewhere?")
+        used = dict.fromkeys(n for left, right, *_ in self.equations for n in (*left, *right))
+        if undeclared := [n for n in used if n not in self.atoms]:
+            warnings.warn(
+                f"{self.filename}: species without a declaration, taken as variable: "
+                + ", ".join(undeclared),
+                stacklevel=5,
+            )
+        species = [n for n in self.atoms if n in used] + undeclared
+        self.species = {f"IND_{n.upper()}": n for n in species}
+        self.numbers, initial = self.values(species)
+        self.pools: dict[str, list[str]] = {}
+        self.defined: dict[str, Expression | None] = {}
+        self.rates: list[Expression | None] = [None] * len(self.equations)
+        self.active: list[int] = []
+        reactions = [
+            Reaction(
+                reactants=left,
+                products=right,
+                rate=self.rate(j),
+                source=f"FILE, {label.replace('#', 'no. ')}",
+                where=f"{item.file}, line {item.line}",
+            )
+            for j, (left, right, _, label, item) in enumerate(self.equations)
+        ]
+        reads_density = any(
+            isinstance(r, Call) and r.function in LAWS and "density" in LAWS[r.function].needs
+            for r in _calls([r for r in self.rates if r is not None])
+        )
+        defaults = dict(self.own_conditions())
+        if "CFACTOR" in self.numbers and reads_density:
+            defaults["density"] = 1e6 * self.numbers["CFACTOR"]
+        found = {e for n in species for e in self.atoms.get(n) or ()}
+        balanced = found if "*" in self.check else [c for c in self.check if c in found]
+        return build(
+            self.filename,
+            name=re.sub(r"\W", "_", Path(self.filename).stem) or "kpp",
+            title="KPP mechanism",
+            species={n: self.atoms.get(n) for n in species},
+            reactions=reactions,
+            units=Units("molecule cm-3", "s"),
+            pools=self.pools,
+            balanced=sorted(set(balanced)),
+            references={"FILE": f"read from {Path(self.filename).name}"},
+            fixed=[n for n in species if self.fixed.get(n)],
+            quantities=self.defined,
+            defaults=defaults,
+            initial=initial,
+            families={
+                f: {n: c for n, c in members.items() if n in used}
+                for f, members in self.families.items()
+                if any(n in used for n in members)
+            },
+        )
+
+    def values(self, species: list[str]) -> tuple[dict[str, float], dict[str, float]]:
+        """CFACTOR, and initial concentrations in the order of their lines."""
+        factor: dict[str, float] = {}
+        state: dict[str, float] = {}
+        groups = {
+            "ALL_SPEC": species,
+            "VAR_SPEC": [n for n in species if not self.fixed.get(n)],
+            "FIX_SPEC": [n for n in species if self.fixed.get(n)],
+        }
+        for name, text, item in self.initial:
+            number = expression(item.file, item.line, text)
+            if not isinstance(number, Number):
+                raise item.fail(f"{name} = {text}: write a number")
+            if name.upper() == "CFACTOR":
+                factor["CFACTOR"] = number.value
+                continue
+            for member in groups.get(name.upper(), [name]):
+                if member in species:
+                    state[member] = number.value
+        scale = factor.get("CFACTOR", 1.0)
+        return factor, {name: value * scale for name, value in state.items()}
+
+    def own_conditions(self) -> Iterator[tuple[str, float]]:
+        """Temperature and times that the inlined start of the model sets."""
+        known: dict[str, Expression] = {}
+        wanted = {"TEMP": "temperature", "TSTART": "start", "TEND": "end", "DT": "step"}
+        for statement, item in self.code("INIT"):
+            match = _STATEMENT.fullmatch(statement)
+            if match is None or match[1].upper() not in wanted:
+                continue
+
+            def fill(tree: Expression) -> Expression:
+                return known.get(tree.name.upper(), tree) if isinstance(tree, Name) else tree
+
+            try:
+                value = rewrite(expression(item.file, item.line, match[2]), fill)
+            except MechanismError:
+                continue
+            if isinstance(value, Number):
+                known[match[1].upper()] = value
+                yield wanted[match[1].upper()], value.value
+
+    def rate(self, j: int) -> Expression:
+        """The rate of an equation, which others may name as RCONST(j + 1)."""
+        found = self.rates[j]
+        if found is None:
+            *_, text, _, item = self.equations[j]
+            if j in self.active:
+                raise item.fail(f"RCONST({j + 1}) is defined by itself")
+            self.active.append(j)
+            found = self.rates[j] = self.resolve(expression(item.file, item.line, text), item)
+            self.active.pop()
+        return found
+
+    def resolve(self, tree: Expression, item: _Item) -> Expression:
+        """The tree in jaxchem's own names."""
+        if isinstance(tree, Number):
+            return tree
+        if isinstance(tree, Name):
+            return self.name(tree.name, item)
+        key = tree.function.upper()
+        if key in ("REAL", "DBLE") and tree.arguments:
+            return self.resolve(tree.arguments[0], item)
+        if key == "RCONST" and isinstance(tree.arguments[0] if tree.arguments else 0, Number):
+            j = int(tree.arguments[0].value) - 1
+            if not 0 <= j < len(self.equations):
+                raise item.fail(f"RCONST({j + 1}): there are {len(self.equations)} equations")
+            if len(self.active) > 50:
+                raise item.fail("RCONST are named by one another more than 50 deep")
+            return self.rate(j)
+        if key == "C" and len(tree.arguments) == 1 and isinstance(tree.arguments[0], Name):
+            member = self.species.get(tree.arguments[0].name.upper())
+            if member is not None:
+                self.pools.setdefault(f"C(ind_{member})", [member])
+                return Name(f"C(ind_{member})")
+        law = _LAWS.get(key)
+        if law is None and key not in _FUNCTIONS and not _operator(tree.function):
+            return self.photolysis(tree, item)
+        arguments = [self.resolve(a, item) for a in tree.arguments]
+        function = law or _FUNCTIONS.get(key, tree.function)
+        try:
+            while function in ("min", "max") and len(arguments) > 2:
+                arguments = [call(function, *arguments[:2]), *arguments[2:]]
+            return call(function, *arguments)
+        except ValueError as error:
+            raise item.fail(str(error)) from None
+
+    def name(self, name: str, item: _Item) -> Expression:
+        """A name as a condition, a number, a pool or a quantity, whose definition is noted."""
+        key = name.upper()
+        if key in self.spelling:
+            own = self.spelling[key]
+            own = f"{own}_" if own in CONDITIONS else own
+            if own not in self.defined and own not in self.pools:
+                self.define(own, self.assigned[key])
+            return Name(own)
+        if key == "CFACTOR":
+            return Number(self.numbers.get(key, 1.0))
+        if key in _CONDITIONS:
+            return Name(_CONDITIONS[key])
+        if key == "SUN":
+            self.defined["SUN"] = Call("SUNLIGHT", ())
+            return Name("SUN")
+        own = next((n for n in (name, key) if self.published(n)), name)
+        self.defined.setdefault(own, None)
+        return Name(own)
+
+    def define(self, own: str, found: tuple[str, _Item] | None) -> None:
+        if found is None:
+            self.defined[own] = None
+            return
+        text, item = found
+        flat = re.sub(r"\s", "", text)
+        if re.fullmatch(r"C\(ind_\w+\)(\+C\(ind_\w+\))*", flat, re.IGNORECASE):
+            members = [self.species.get(m.upper()) for m in re.findall(r"\((\w+)\)", flat)]
+            self.pools[own] = list(dict.fromkeys(m for m in members if m is not None))
+            return
+        if len(self.active) > 50:
+            raise item.fail("names are defined by one another more than 50 deep; is it a circle?")
+        self.active.append(-1)
+        self.defined[own] = None  # in case it is defined by itself
+        tree = self.resolve(expression(item.file, item.line, text), item)
+        if own in names(tree):
+            raise item.fail(f"{own} is defined by itself")
+        del self.defined[own]  # definitions stand in the order in which they can be evaluated
+        self.defined[own] = tree
+        self.active.pop()
+
+    def photolysis(self, tree: Call, item: _Item) -> Expression:
+        """J(4) and J(J_NO2) of the MCM by their number; any other unknown call by its text."""
+        if tree.function.upper() == "J" and len(tree.arguments) == 1:
+            (argument,) = tree.arguments
+            number = (
+                int(argument.value)
+                if isinstance(argument, Number) and abs(argument.value) < 1e6
+                else mcm.PHOTOLYSIS_NAMES.get(argument.name.upper())
+                if isinstance(argument, Name)
+                else None
+            )
+            if number in mcm.PHOTOLYSIS:
+                self.published(f"J{number}")
+                return Name(f"J{number}")
+        text = re.sub(r"(\d)\.0\b", r"\1", show(tree)).replace(" ", "").replace('"', "")
+        self.defined.setdefault(text, None)
+        return Name(text)
+
+    def published(self, name: str) -> bool:
+        """Takes over what the MCM, or the composition of air, says of a name."""
+        if name not in mcm.DEFINITIONS:
+            return False
+        for quantity, tree in mcm.definitions([name]).items():
+            self.defined.setdefault(quantity, tree)
+        return True
+
+
+_LAWS = {name.upper(): name for name in LAWS}
+
+
+def _operator(function: str) -> bool:
+    return function in ("+", "-", "*", "/", "**", "neg")
+
+
+def _calls(trees: list[Expression]) -> Iterator[Call]:
+    trees = list(trees)
+    while trees:
+        tree = trees.pop()
+        if isinstance(tree, Call):
+            yield tree
+            trees += tree.arguments
