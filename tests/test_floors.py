@@ -12,7 +12,7 @@ FLOORS = {
     module: floor
     for floor, modules in enumerate(
         (
-            ("expression", "formula", "scale", "metrics", "checkpoint"),
+            ("expression", "formula", "scale", "metrics", "checkpoint", "solar"),
             ("rates",),
             ("network", "parse"),
             ("kinetics", "thermal"),

@@ -12,7 +12,7 @@ A file is statements that end in ``;``, and comments: every line that begins wit
 
 Powers are ``@`` or ``**``, and either side of a reaction may be empty. A name in a rate is, in this
 order, what the file assigns, a sum of species (RO2), a species, a variable of the model's
-environment (Sommariva et al. 2020, Geosci. Model Dev. 13, 169, table 3), or a coefficient of the
+environment (Sommariva et al. 2020, Geosci. Model Dev. 13, 169), or a coefficient of the
 MCM (with a warning). The environment becomes
 
 - TEMP: `temperature`; M: `density`; PRESS (hPa) and RH (%) follow from `pressure` and

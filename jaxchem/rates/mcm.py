@@ -32,7 +32,7 @@ __all__ = [
 def mcm_photolysis(solar_zenith_angle: Array, /, l: Array, m: Array, n: Array) -> Array:  # noqa: E741
     """l cos(z)^m exp(-n / cos(z)) [s-1], and zero where the sun is below the horizon.
 
-    For clear sky at 500 m (Jenkin et al. 1997, section 2.3; Saunders et al. 2003, eq. 1). Its
+    For clear sky at 500 m (Jenkin et al. 1997; Saunders et al. 2003). Its
     derivative by the angle is finite everywhere.
     """
     cosine = jnp.cos(solar_zenith_angle)
