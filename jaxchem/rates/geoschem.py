@@ -210,14 +210,7 @@ def GC_PAN_acac(
 
 @law
 def GC_HO2HO2_acac(
-    temperature: Array,
-    density: Array,
-    H2O: Array,
-    /,
-    a0: Array,
-    c0: Array,
-    a1: Array,
-    c1: Array,
+    temperature: Array, density: Array, H2O: Array, /, a0: Array, c0: Array, a1: Array, c1: Array
 ) -> Array:
     """HO2 + HO2, its two- and three-body paths enhanced by water (JPL 19-5)."""
     dry = GCARR_ac(temperature, a0, c0) + GCARR_ac(temperature, a1, c1) * density
@@ -380,15 +373,7 @@ def _isomerised(temperature: Array, c: Array, d: Array, e: Array, f: Array, g: A
 
 @law
 def GC_ISO1(
-    temperature: Array,
-    /,
-    a: Array,
-    b: Array,
-    c: Array,
-    d: Array,
-    e: Array,
-    f: Array,
-    g: Array,
+    temperature: Array, /, a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, g: Array
 ) -> Array:
     """Isoprene + OH to radicals that live: a exp(b / T) (1 - s), s of `GC_ISO2`."""
     return GCARR_ac(temperature, a, b) * (1.0 - _isomerised(temperature, c, d, e, f, g))
@@ -396,15 +381,7 @@ def GC_ISO1(
 
 @law
 def GC_ISO2(
-    temperature: Array,
-    /,
-    a: Array,
-    b: Array,
-    c: Array,
-    d: Array,
-    e: Array,
-    f: Array,
-    g: Array,
+    temperature: Array, /, a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, g: Array
 ) -> Array:
     """Isoprene + OH to radicals that isomerise at once: a exp(b / T) s.
 
