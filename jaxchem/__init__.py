@@ -5,6 +5,15 @@ from importlib import metadata as _metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .box import constrain as constrain
+    from .box import exchange as exchange
+    from .box import hold as hold
+    from .box import mixing_ratio as mixing_ratio
+    from .box import number_density as number_density
+    from .budget import compare as compare
+    from .budget import contributions as contributions
+    from .budget import lifetimes as lifetimes
+    from .budget import over_time as over_time
     from .dataset import Observations as Observations
     from .dataset import Store as Store
     from .dataset import generate as generate
@@ -38,6 +47,8 @@ __version__ = _metadata.version("jaxchem")
 # names are imported when they are first used: the command line answers --help at once, and can
 # set up equinox and JAX before either is imported
 _HOMES = {
+    "box": ("constrain", "exchange", "hold", "mixing_ratio", "number_density"),
+    "budget": ("compare", "contributions", "lifetimes", "over_time"),
     "dataset": (
         "Observations",
         "Store",

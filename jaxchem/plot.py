@@ -1,4 +1,4 @@
-"""Six figures, each `(dataset, ax) -> ax`, from the datasets that a run writes."""
+"""Figures, each `(dataset, ax) -> ax`, from the datasets of `jaxchem.dataset`."""
 
 from typing import Any
 
@@ -8,7 +8,15 @@ import xarray as xr
 
 from .metrics import dex_errors
 
-__all__ = ["conservation", "errors", "history", "rates", "species_errors", "trajectories"]
+__all__ = [
+    "budget",
+    "conservation",
+    "errors",
+    "history",
+    "rates",
+    "species_errors",
+    "trajectories",
+]
 
 
 def _time_axis(dataset: xr.Dataset, ax: Any) -> np.ndarray:
@@ -122,5 +130,38 @@ def species_errors(dataset: xr.Dataset, ax: Any) -> Any:
     ax.set_xticks(position, names, rotation=90, fontsize=max(4, 9 - len(order) // 12))
     ax.set_yscale("log")
     ax.set_ylabel("error [dex]")
+    ax.legend(fontsize="small")
+    return ax
+
+
+def budget(dataset: xr.Dataset, ax: Any, *, reactions: int = 5) -> Any:
+    """Production of a species stacked above zero, loss below it, and their sum as a line.
+
+    Args:
+        dataset: of `label_budget`.
+        ax: matplotlib axes.
+        reactions: so many each of production and of loss, those with the largest sums over the
+            output times; the others are one layer.
+    """
+    ts = _time_axis(dataset, ax)
+    rates = dataset["contribution"].values
+    total = np.nansum(rates, axis=0)
+    colours = iter(f"C{i}" for i in range(2 * reactions))
+    for sign, others in ((1, "0.75"), (-1, "0.55")):
+        order = np.flatnonzero(sign * total > 0)
+        order = order[np.argsort(-np.abs(total[order]), kind="stable")]
+        layers = [
+            (rates[:, j], str(dataset["reaction"].values[j]), next(colours))
+            for j in order[:reactions]
+        ]
+        if len(rest := order[reactions:]):
+            kind = "production" if sign > 0 else "loss"
+            layers.append((rates[:, rest].sum(axis=1), f"other {kind} ({len(rest)})", others))
+        if layers:
+            values, labels, fills = zip(*layers, strict=True)
+            ax.stackplot(ts, *values, labels=labels, colors=fills)
+    ax.plot(ts, rates.sum(axis=1), "k--", lw=1, label="net")
+    species, unit = dataset.attrs["species"], dataset["contribution"].attrs["units"]
+    ax.set_ylabel(f"production and loss of {species} [{unit}]")
     ax.legend(fontsize="small")
     return ax

@@ -14,8 +14,8 @@ FLOORS = {
         (
             ("expression", "formula", "scale", "metrics", "checkpoint", "solar"),
             ("rates",),
-            ("network", "parse"),
-            ("kinetics", "thermal"),
+            ("network", "parse", "box"),
+            ("kinetics", "thermal", "budget"),
             ("solvers",),
             ("dataset", "soap", "train", "losses", "baselines"),
             ("ensemble",),

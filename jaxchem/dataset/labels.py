@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from ..budget import Course
 from ..metrics import conservation_drift
 from ..network import Network
 from ..rates import CONDITIONS
 
-__all__ = ["label_estimate", "label_history", "to_dataset"]
+__all__ = ["label_budget", "label_estimate", "label_history", "to_dataset"]
 
 
 def to_dataset(
@@ -120,6 +121,34 @@ def label_estimate(
             result[name] = ("reaction", np.asarray(values))
             result = result.assign_coords(reaction=np.asarray(network.equations, dtype=object))
     return result
+
+
+def label_budget(network: Network, course: Course) -> xr.Dataset:
+    """The budget of a species over time as a dataset.
+
+    Args:
+        network: whose reactions they are.
+        course: of `jaxchem.budget.over_time`, of one trajectory.
+
+    Returns:
+        `contribution(time, reaction)`, the net change of the species by each reaction that
+        changes it, losses negative; `index(reaction)` is its place in the network.
+    """
+    number = [*course.produced_by, *course.lost_by]
+    rates = np.concatenate([np.asarray(course.production), -np.asarray(course.loss)], axis=1)
+    return xr.Dataset(
+        {"contribution": (("time", "reaction"), rates, {"units": course.units})},
+        coords={
+            "time": ("time", np.asarray(course.ts), {"units": network.units.time}),
+            "reaction": np.array([network.equations[j] for j in number], dtype=object),
+            "index": ("reaction", np.array(number, dtype=int)),
+        },
+        attrs={
+            "network": network.name,
+            "species": course.species,
+            "jaxchem_version": metadata.version("jaxchem"),
+        },
+    )
 
 
 def label_history(history: Mapping[str, Any]) -> xr.Dataset:

@@ -6,6 +6,7 @@ import diffrax
 import jax.numpy as jnp
 import numpy as np
 
+from ..budget.accounting import account
 from ..kinetics import flux
 from ..network import Network
 
@@ -44,14 +45,15 @@ def explain(network: Network, k: Any, solution: diffrax.Solution, *, limit: int 
     for i in np.flatnonzero(~np.isfinite(y) | (y < 0))[:limit]:
         lines.append(f"concentration of {network.species[i]}: {y[i]:.3g} {unit.concentration}")
     rates = np.asarray(flux(network, jnp.asarray(k), jnp.asarray(y)))
-    shares = np.where(np.isfinite(rates), network.stoichiometry * rates, 0.0)  # [S, R]
+    rates = np.where(np.isfinite(rates), rates, 0.0)
     floor = 1e-30 * np.max(np.abs(y), initial=0.0, where=np.isfinite(y)) + np.finfo(float).tiny
-    pace = np.abs(shares.sum(axis=1)) / (np.abs(y) + floor)
+    pace = np.abs(network.stoichiometry @ rates) / (np.abs(y) + floor)
     for i in np.argsort(-pace)[:limit]:
         if not pace[i] > 0:
             break
-        most = np.argsort(-np.abs(shares[i]))[:limit]
-        parts = [f"{network.equations[j]} ({shares[i, j]:+.3g})" for j in most if shares[i, j]]
+        budget = account(network, rates, y, network.species[i])
+        most = sorted((*budget.producing, *budget.consuming), key=lambda c: -abs(c.rate))[:limit]
+        parts = [f"{c.equation} ({c.rate:+.3g})" for c in most if c.rate]
         lines.append(
             f"{network.species[i]} = {y[i]:.3g} {unit.concentration} changes by a factor e in "
             f"{1 / pace[i]:.3g} {unit.time}: {', '.join(parts)}"
