@@ -189,3 +189,54 @@ def test_errors_by_species(ax):
     assert ax.get_xticklabels()[0].get_text() == "B"
     for line in ax.lines:
         np.testing.assert_allclose(line.get_ydata(), [1.0, np.log10(1.1), np.log10(1.1)])
+
+
+def course(rates, equations=None):
+    """A dataset as `label_budget` makes it."""
+    rates = np.asarray(rates)
+    names = equations or [f"R{j} ->" for j in range(rates.shape[1])]
+    return xr.Dataset(
+        {"contribution": (("time", "reaction"), rates, {"units": "ppm min-1"})},
+        coords={
+            "time": ("time", np.arange(len(rates), dtype=float), {"units": "min"}),
+            "reaction": np.array(names, dtype=object),
+        },
+        attrs={"species": "O3"},
+    )
+
+
+def layers(ax):
+    """Label -> lowest and highest value of each stacked layer, at each time."""
+    found = {}
+    for layer in ax.collections:
+        points = layer.get_paths()[0].vertices
+        times = np.unique(points[:, 0])
+        found[layer.get_label()] = [
+            (min(points[points[:, 0] == t, 1]), max(points[points[:, 0] == t, 1])) for t in times
+        ]
+    return found
+
+
+def test_budget(ax):
+    """Production above zero and loss below it, the largest nearest to zero, the rest as others."""
+    rates = [[1.0, 4.0, -2.0, 0.5, -1.0, 0.0, -0.5], [2.0, 5.0, -3.0, 0.25, -1.0, 0.0, -0.25]]
+    assert plot.budget(course(rates), ax, reactions=1) is ax
+    found = layers(ax)
+    assert list(found) == ["R1 ->", "other production (2)", "R2 ->", "other loss (2)"]
+    assert found["R1 ->"] == [(0, 4), (0, 5)]
+    assert found["other production (2)"] == [(4, 5.5), (5, 7.25)]
+    assert found["R2 ->"] == [(-2, 0), (-3, 0)]
+    assert found["other loss (2)"] == [(-3.5, -2), (-4.25, -3)]
+    (net,) = ax.lines
+    np.testing.assert_allclose(net.get_ydata(), [2.0, 3.0])
+    assert ax.get_ylabel() == "production and loss of O3 [ppm min-1]"
+    assert ax.get_xlabel() == "time [min]"
+    assert legend(ax) == [*found, "net"]
+
+
+def test_budget_of_few_reactions_has_no_others(ax):
+    plot.budget(course([[1.0], [2.0]]), ax)
+    assert list(layers(ax)) == ["R0 ->"]
+    ax.clear()
+    plot.budget(course(np.zeros((2, 0))), ax)
+    assert legend(ax) == ["net"]

@@ -181,8 +181,9 @@ def over_time(network: Network, k: Any, solution: Any, species: str) -> Course:
             f"times of shape {ts.shape} and states of shape {ys.shape}: give one trajectory, "
             "ts[T] and ys[T, S], and use jax.vmap for a batch."
         )
-    check(network, k, ys.shape[1:])
     at: Callable[[Any, Any], Any] = k if callable(k) else lambda t, y: k
+    if ts.size:
+        check(network, at(ts[0], ys[0]), ys.shape[1:])
     rates = jax.vmap(lambda t, y: flux(network, at(t, y), y))(ts, ys)
     change = _change(network, species)
     made, lost = np.flatnonzero(change > 0), np.flatnonzero(change < 0)
@@ -200,12 +201,13 @@ def over_time(network: Network, k: Any, solution: Any, species: str) -> Course:
 
 def check(network: Network, k: Any, state: tuple[int, ...]) -> None:
     """Refuses coefficients and states that indexing would silently cut or stretch."""
+    if callable(k):
+        raise ValueError("k is a function of time; give k(t, y), its value at the time of y.")
     size, count = network.stoichiometry.shape
-    if state != (size,) or not (callable(k) or jnp.shape(k) == (count,)):
-        found = "function" if callable(k) else jnp.shape(k)
+    if state != (size,) or jnp.shape(k) != (count,):
         raise ValueError(
             f"network {network.name!r} wants k of shape ({count},) and states of ({size},); "
-            f"these are {found} and {state}. Use jax.vmap for a batch."
+            f"these are {jnp.shape(k)} and {state}. Use jax.vmap for a batch."
         )
 
 
