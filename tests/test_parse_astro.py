@@ -1,0 +1,532 @@
+"""Readers of KIDA, UMIST and KROME against small readers of their own, in plain Python."""
+
+import csv
+import math
+import random
+import re
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import shared
+
+from jaxchem.network import MechanismError, Network
+from jaxchem.parse import kida, krome, table, umist
+
+ASTRO = ("data", "mechanisms", "astro")
+KIDA_FILE = "gas_reactions_kida.uva.2024.in"
+CLOUD = {
+    "cosmic_ray_rate": 3e-17,
+    "visual_extinction": 2.5,
+    "uv_field": 1.7,
+    "gas_to_dust": 7.5e11,
+    "density": 2e4,
+}
+
+
+def kida_line(
+    reactants: str,
+    products: str,
+    abc: tuple[float, float, float] = (1e-9, -0.5, 20.0),
+    limits: tuple[int, int] = (10, 280),
+    formula: int = 3,
+    number: int = 1,
+) -> str:
+    left = "".join(f"{n:11}" for n in (reactants.split() + [""] * 3)[:3])
+    right = "".join(f"{n:11}" for n in (products.split() + [""] * 5)[:5])
+    values = " ".join(f"{v:10.3e}" for v in abc)
+    return (
+        f"{left} {right} {values} 2.00e+00 0.00e+00 logn  4 {limits[0]:6d} {limits[1]:6d} "
+        f"{formula:2d} {number:5d} 1  1"
+    )
+
+
+KIDA_TEXT = "\n".join(
+    [
+        "! a comment",
+        kida_line("H2 CR", "H2+ e-", (0.93, 0, 0), (-9999, 9999), 1, 1),
+        kida_line("C6H4 CRP", "C6H2 H2", (7500.0, 0, 0), (-9999, 9999), 2, 2),
+        kida_line("CH3O Photon", "CH3 O", (1.9e-9, 0, 1.7), (-9999, 9999), 1, 3),
+        kida_line("OH Photon", "O H", (3.8e-10, 0, 2.66), (-9999, 9999), 2, 4),
+        kida_line("C+ O2", "CO+ O", (3.4e-10, 0.2, -3.0), (100, 280), 3, 5),
+        kida_line("C+ HCl", "CCl+ H", (1.0, 1.7e-9, 1.4), (10, 412), 4, 6),
+        kida_line("C+ HCl", "CCl+ H", (1.0, 1.6e-9, 1.4), (413, 800), 5, 6),
+        kida_line("GRAIN0 e-", "GRAIN-", (3.4e-3, 0.5, 0), (-9999, 9999), 0, 7),
+        kida_line("XH XH", "H2", (1.0, 0, 0), (-9999, 9999), 10, 8),
+        kida_line("H", "XH", (7.92e-5, 0.5, 0), (-9999, 9999), 11, 9),
+        kida_line("l-C3H", "c-C3H", (1e-12, 0, 0), (10, 280), 3, 10),
+    ]
+)
+UMIST_TEXT = """# a comment
+1:AD:C-:C:C2:e-:::1:5.00e-10:0.20:3.0:10:41000:L:C:"10.1086/190665":"Prasad and Huntress 1980":
+2:CP:C:CRP:C+:e-:::1:2.30e-17:0.00:0.0:10:41000:L:C:"10.1086/190665":"Prasad":
+3:CR:CO:CRPHOT:C:O:::1:1.30e-17:1.17:105.0:10:41000:E:C:"":"06_CRPHOT.notes":
+4:PH:C-:PHOTON:C:e-:::1:1.45e-08:0.00:0.5:10:41000:C:C:"":"NIST EA - Millar":
+5:AD:H-:H:H2:e-:::2:4.82e-09:0.02:4.3:10:100:M:A:"10.1/a":"b":4.32e-09:-0.39:39.4:101:3000:M:A:"10.1/c":"d":
+6:RR:C+:e-:C:PHOTON:::1:2.36e-12:-0.29:-17.6:10:41000:C:B:"https://a.b/c":"Roellig M":
+"""
+KROME_TEXT = """# Herbst 2008
+@common: user_crate,user_other
+1,H,E,,H+,E,E,,NONE,NONE,1.5d-9*exp(-157809.1*invT)
+2,HE+,e-,,HE,g,,,NONE,.LE.5.5e3,3.92d-13*invTe**0.6353d0
+3,He+,E,,He,,,,>5.5e3,1d9,1.d-12*(T32)**(-0.5d0)
+@format:idx,R,P,P,rate
+@CR_start
+#99,H2,H,H,1.d0
+# Savin
+4,H2,H,H,1d-1*user_crate
+@CR_stop
+@noTabNext
+@var:big = exp(-1.d0*Tgas + 4.d3)
+@format:R,R,Tmin,P,Tmax,rate
+H,GRAIN-,10,H-,3d1,1.d-30*big + user_other*n(idx_H2)*f( n(:), Tgas )
+@photo_start
+@format:idx,R,P,P,Tmin,Tmax,rate
+7,H2,H,H,>14.1d0,<17.7d0,@xsecFile=SWRI
+8,H2,H,H,NONE,NONE,auto
+@photo_stop
+"""
+READERS = [(kida, KIDA_TEXT), (umist, UMIST_TEXT), (krome, KROME_TEXT)]
+
+
+def assert_survives(network: Network) -> None:
+    text = table.dumps(network)
+    again = table.loads(text)
+    assert table.dumps(again) == text
+    assert again.structure == network.structure and again.sources == network.sources
+    for one, other in zip(jax.tree.leaves(network), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def kooij(temperature: float, a: float, b: float, c: float) -> float:
+    return a * math.pow(temperature / 300, b) * math.exp(-c / temperature)
+
+
+# KIDA
+
+
+def kida_expected(text: str, temperature: float) -> list[float]:
+    """The coefficient of each line by the words of its documentation."""
+    lines = [line for line in text.splitlines() if line.strip() and line[0] != "!"]
+    rows = [(line[166:171], float(line[149:155]), float(line[156:162])) for line in lines]
+    ranges: dict[str, list[tuple[float, float]]] = {}
+    for number, low, high in rows:
+        ranges.setdefault(number, []).append((low, high))
+
+    def distance(limits: tuple[float, float]) -> float:
+        return max(limits[0] - temperature, temperature - limits[1], 0.0)
+
+    found = []
+    for line, (number, low, high) in zip(lines, rows, strict=True):
+        a, b, c = (float(line[i : i + 10]) for i in (90, 101, 112))
+        t = min(max(temperature, low), high)
+        names, formula = line[:34].split(), int(line[163:165])
+        grains = CLOUD["density"] / CLOUD["gas_to_dust"]
+        if "Photon" in names:
+            k = a * math.exp(-c * CLOUD["visual_extinction"]) * CLOUD["uv_field"]
+        elif {"CR", "CRP"} & set(names):
+            k = a * CLOUD["cosmic_ray_rate"]
+        elif formula == 3:
+            k = kooij(t, a, b, c)
+        elif formula == 4:
+            k = a * b * (0.62 + 0.4767 * c * math.sqrt(300 / t))
+        elif formula == 5:
+            k = a * b * (1 + 0.0967 * c * math.sqrt(300 / t) + c * c / 10.526 * 300 / t)
+        elif formula == 0:
+            k = a * (temperature / 300) ** b
+        elif formula == 11:
+            k = a * (temperature / 300) ** b * grains
+        else:
+            assert formula == 10
+            k = a * 1.186e7 * math.exp(-225 / temperature) / grains
+        nearest = min(ranges[number], key=distance)
+        found.append(k if nearest == (low, high) else 0.0)
+    return found
+
+
+@pytest.mark.parametrize("temperature", [5.0, 10.0, 150.0, 300.0, 412.0, 412.4, 412.6, 413.0, 2e3])
+def test_every_formula_of_kida(temperature):
+    network = kida.loads(KIDA_TEXT)
+    k = network.rates(temperature=temperature, **CLOUD)
+    np.testing.assert_allclose(k, kida_expected(KIDA_TEXT, temperature), rtol=1e-13)
+
+
+def test_what_kida_says():
+    network = kida.loads(KIDA_TEXT, "folder/gas.in")
+    assert network.name == "gas" and network.units == ("cm-3", "s")
+    assert network.equations[:2] == ("H2 -> H2+ + e-", "C6H4 -> C6H2 + H2")
+    assert network.equations[8] == "2 XH -> H2" and network.sources[5] == "KIDA, 6"
+    assert "gas.in" in dict(network.references)["KIDA"]
+    assert network.unbalanced() == {}
+    counts = dict(
+        zip(network.elements, network.composition[:, network.index("GRAIN-")], strict=True)
+    )
+    assert counts["charge"] == -1 and sum(map(abs, counts.values())) == 1
+    assert not any("undeclared" in problem for problem in network.check())
+    assert "density" in network.needs
+    assert_survives(network)
+
+
+def test_kida_reports_imbalance():
+    text = kida_line("C+ O2", "CO+ H") + "\n" + kida_line("C+ O2", "CO O", number=2)
+    first, second = kida.loads(text).unbalanced().values()
+    assert "H +1" in first and "O -1" in first and "charge -1" in second
+
+
+@pytest.mark.parametrize("temperature", [10.0, 300.0])
+def test_whole_kida(temperature):
+    path = shared(*ASTRO, KIDA_FILE)
+    text = path.read_text()
+    network = kida.loads(text, str(path))
+    assert len(network.equations) == 8274 and len(network.species) == 578
+    assert network.unbalanced() == {} and network.undeclared == ()
+    k = network.rates(temperature=temperature, **CLOUD)
+    np.testing.assert_allclose(k, kida_expected(text, temperature), rtol=1e-12)
+
+
+# UMIST
+
+
+def umist_expected(text: str, temperature: float, albedo: float = 0.5) -> list[float]:
+    """The coefficient of each line by the words of its documentation."""
+    found = []
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        fields = next(csv.reader([line], delimiter=":"))
+        blocks = [list(map(float, fields[9 + 9 * i :][:5])) for i in range(int(fields[8]))]
+        a, b, c, _, _ = min(blocks, key=lambda r: max(r[3] - temperature, temperature - r[4], 0))
+        if fields[3] == "CRP":
+            k = a * CLOUD["cosmic_ray_rate"] / 1.36e-17
+        elif fields[3] == "CRPHOT":
+            k = a * (temperature / 300) ** b * c / (1 - albedo)
+            k *= CLOUD["cosmic_ray_rate"] / 1.36e-17
+        elif fields[3] == "PHOTON":
+            k = a * math.exp(-c * CLOUD["visual_extinction"]) * CLOUD["uv_field"]
+        else:
+            k = kooij(temperature, a, b, c)
+        found.append(k)
+    return found
+
+
+@pytest.mark.parametrize("temperature", [5.0, 10.0, 100.0, 100.4, 100.6, 300.0, 5e3, 5e4])
+def test_every_type_of_umist(temperature):
+    network = umist.loads(UMIST_TEXT)
+    k = network.rates(temperature=temperature, **CLOUD)
+    np.testing.assert_allclose(k, umist_expected(UMIST_TEXT, temperature), rtol=1e-13)
+    brighter = network.rates(temperature=temperature, quantities={"dust_albedo": 0.6}, **CLOUD)
+    np.testing.assert_allclose(brighter, umist_expected(UMIST_TEXT, temperature, 0.6), rtol=1e-13)
+
+
+def test_what_umist_says():
+    network = umist.loads(UMIST_TEXT, "rate22.rates")
+    assert network.equations[3:] == ("C- -> C + e-", "H- + H -> H2 + e-", "C+ + e- -> C")
+    assert network.sources[0] == "UMIST, 1 AD 10.1086/190665"
+    assert network.sources[2] == "UMIST, 3 CR 06_CRPHOT.notes"
+    assert network.sources[4] == "UMIST, 5 AD 10.1/a 10.1/c"
+    assert network.check() == [] and network.unbalanced() == {}
+    assert_survives(network)
+
+
+@pytest.mark.parametrize("temperature", [10.0, 300.0])
+def test_whole_umist(temperature):
+    path = shared(*ASTRO, "umist22.csv")
+    text = path.read_text()
+    network = umist.loads(text, str(path))
+    assert len(network.equations) == 8766 and len(network.species) == 737
+    assert network.unbalanced() == {} and network.undeclared == ()
+    assert all("10." in s or "http" in s for s in network.sources[:20])
+    k = network.rates(temperature=temperature, **CLOUD)
+    np.testing.assert_allclose(k, umist_expected(text, temperature), rtol=1e-12)
+
+
+# KROME
+
+
+def krome_arithmetic(text: str, **names: float) -> float:
+    """A Fortran expression as Python has it."""
+    text = re.sub(r"(\d\.?)[dD]([+-]?\d)", r"\1e\2", text)
+    functions = {f: getattr(math, f) for f in ("exp", "log", "log10", "sqrt")}
+    return eval(text, {"__builtins__": {}}, functions | names)  # the test's own text
+
+
+def krome_names(t: float, **more: float) -> dict[str, float]:
+    te, t32 = t * 8.617343e-5, t * 0.0033333333333333335
+    return {
+        **{"Tgas": t, "T": t, "Te": te, "lnTe": math.log(te), "invTe": 1 / te, "T32": t32},
+        **{"invT": 1 / t, "sqrT32": math.sqrt(t32), "invsqrT32": 1 / math.sqrt(t32)},
+        **more,
+    }
+
+
+@pytest.mark.parametrize("temperature", [9.9, 10.0, 29.9, 30.0, 5.5e3, 5501.0, 1e9, 2e9])
+def test_every_kind_of_krome(temperature):
+    network = krome.loads(KROME_TEXT)
+    assert network.equations == (
+        "H + E -> H+ + 2 E",
+        "HE+ + E -> HE",
+        "HE+ + E -> HE",
+        "H2 -> 2 H",
+        "H + GRAIN- -> H-",
+        "H2 -> 2 H",
+        "H2 -> 2 H",
+    )
+    given = {"user_other": 3.0, "n(idx_H2)": 1e-20, "f(n(:),Tgas)": 2.0}
+    photo = {"photo: H2 -> 2 H": 1e-11, "photo: H2 -> 2 H (2)": 2e-11}
+    assert set(network.user_quantities) == {*given, *photo}
+    assert sum(problem.startswith("user rate") for problem in network.check()) == 5
+    k = network.rates(
+        temperature=temperature, cosmic_ray_rate=1e-17, quantities=given, photolysis=photo
+    )
+    te = temperature * 8.617343e-5
+    expected = [
+        1.5e-9 * math.exp(-157809.1 / temperature),
+        3.92e-13 / te**0.6353 if temperature <= 5500 else 0.0,
+        1e-12 * (temperature / 300) ** -0.5 if 5500 < temperature < 1e9 else 0.0,
+        1e-18,
+        1e-30 * math.exp(4e3 - temperature) + 6e-20 if 10 <= temperature < 30 else 0.0,
+        1e-11,
+        2e-11,
+    ]
+    expected[4] = math.inf if 10 <= temperature < 30 else 0.0
+    np.testing.assert_allclose(k, expected, rtol=1e-13)
+
+
+def test_what_krome_says():
+    network = krome.loads(KROME_TEXT, "react_test")
+    assert network.sources[0] == "KROME, 1: Herbst 2008"
+    assert network.sources[3] == "KROME, 4: Savin"
+    assert network.sources[5].endswith("; @xsecFile=SWRI, >14.1d0 to <17.7d0 eV")
+    assert network.species == ("H", "E", "H+", "HE+", "HE", "H2", "GRAIN-", "H-")
+    assert network.elements == ("H", "He", "charge")
+    np.testing.assert_array_equal(network.composition[:, 3], [0, 1, 1])
+    assert_survives(network)
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("SIC2H2+", {"Si": 1, "C": 2, "H": 2, "charge": 1}),
+        ("HCNH+", {"H": 2, "C": 1, "N": 1, "charge": 1}),
+        ("CO", {"C": 1, "O": 1}),
+        ("NACL", {"Na": 1, "Cl": 1}),
+        ("OCS+H2", {"O": 1, "C": 1, "S": 1, "H": 2, "charge": 1}),
+        ("He++", {"He": 1, "charge": 2}),
+        ("HD", {"H": 1, "D": 1}),
+        ("c-C3H2", {"C": 3, "H": 2}),
+        ("CO_ice", {"C": 1, "O": 1}),
+    ],
+)
+def test_compositions_of_krome(name, counts):
+    network = krome.loads(f"@format:R,P,rate\n{name},{name},1d0\n")
+    got = dict(zip(network.elements, network.composition[:, 0], strict=True))
+    assert got == counts and network.species == (name,)
+    assert_survives(network)
+
+
+@pytest.mark.parametrize("temperature", [5.0, 10.0, 20.0, 29.9, 30.0, 1e3, 1e5])
+@pytest.mark.parametrize("differentiate", [jax.grad, jax.jacfwd])
+def test_slopes_across_limits(temperature, differentiate):
+    """The formula overflows outside its limits; its slope there is zero and not NaN."""
+    text = "@var:steep=exp(2.d1*Tgas)\n@format:R,P,Tmin,Tmax,rate\nH,H,10,.LE.3d1,1d-9*steep\n"
+    network = krome.loads(text)
+    slope = differentiate(lambda t: network.rates(temperature=t)[0])(jnp.asarray(temperature))
+    inside = 10 <= temperature <= 30
+    expected = 20 * 1e-9 * math.exp(20 * temperature) if inside else 0.0
+    np.testing.assert_allclose(slope, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("limits", "at", "above"),
+    [
+        ("NONE,.LT.3d1", 0, 0),
+        ("NONE,<3.d1", 0, 0),
+        ("NONE,30", 0, 0),
+        (",.LE.3.d1", 1, 0),
+        (".GE.30.d0,NONE", 1, 1),
+        ("3d1,N", 1, 1),
+        (">30,none", 0, 1),
+        (".gt.3E1,NONE", 0, 1),
+    ],
+)
+def test_open_and_closed_limits(limits, at, above):
+    network = krome.loads(f"@format:R,P,Tmin,Tmax,rate\nH,H,{limits},1d0\n")
+    points = [np.nextafter(30.0, 0), 30.0, np.nextafter(30.0, 99)]
+    below = 1 - above
+    assert [float(network.rates(temperature=t)[0]) for t in points] == [below, at, above]
+
+
+def test_galaxy_ism():
+    path = shared(*ASTRO, "react_galaxy_ism")
+    network = krome.loads(path.read_text(), str(path))
+    assert len(network.equations) == 46 and len(network.user_quantities) == 11
+    assert network.unbalanced() == {} and network.undeclared == ()
+    with np.load(shared("data", "krome", "krome_mol_rhs.npz")) as data:
+        temperatures, expected = data["T"], data["k"][:, :46]
+    k = jax.vmap(lambda t: network.rates(temperature=t, quantities={"*": 0.0}))(temperatures)
+    own = [j for j in range(46) if not 35 <= j <= 45]
+    np.testing.assert_allclose(k[:, own], expected[:, own], rtol=1e-10, atol=1e-39)
+    assert_survives(network)
+
+
+def test_rows_of_galaxy_ism():
+    """Its formulae as the other table has them, in single temperatures about every limit."""
+    path = shared(*ASTRO, "react_galaxy_ism")
+    network = krome.loads(path.read_text(), str(path))
+    rows = list(csv.DictReader(shared("data", "krome", "ism_network.csv").open()))[:35]
+    for t in (20.0, 29.999, 30.0, 100.0, 617.0, 618.0, 1160.0, 5500.0, 9284.0, 1e4, 1e5, 2e5):
+        k = network.rates(temperature=t, quantities={"*": 0.0})
+        names = krome_names(t, logT=math.log10(t))
+        for j, row in enumerate(rows):
+            inside = row["T_range_K"] == "all" or eval(
+                re.sub("^(.*)<=T", r"float(\1)<=T", row["T_range_K"]), {"T": t}
+            )
+            expected = krome_arithmetic(row["rate"], **names) if inside else 0.0
+            np.testing.assert_allclose(k[j], expected, rtol=1e-11, err_msg=row["id"])
+
+
+def single(text: str) -> str:
+    """Numbers without a d exponent in the single precision that Fortran gives them."""
+
+    def rounded(found: re.Match) -> str:
+        return repr(float(np.float32(found[0]))) if "." in found[0] else found[0]
+
+    return re.sub(r"(?<![\w.])\d+\.\d*(?:[eE][+-]?\d+)?(?![dD\d])", rounded, text)
+
+
+def test_cloud():
+    """4429 coefficients at 10 K as KROME's own program computed them."""
+    path = shared(*ASTRO, "react_cloud")
+    text = path.read_text()
+    with np.load(shared("data", "krome", "krome_cloud_T10.npz")) as data:
+        reference = dict(data)
+    conditions = {
+        "temperature": 10.0,
+        "cosmic_ray_rate": float(reference["zeta"]),
+        "visual_extinction": float(reference["Av"]),
+        "gas_to_dust": float(reference["gas_dust_ratio"]),
+    }
+    network = krome.loads(text, str(path))
+    assert set(network.species) == set(reference["species"].tolist())
+    assert network.unbalanced() == {} and network.undeclared == ()
+    for mine, theirs in zip(network.equations, reference["reactions"], strict=True):
+        doubled = re.sub(r"\b(\d) (\S+)", lambda m: " + ".join([m[2]] * int(m[1])), mine)
+        assert sorted(doubled.split(" -> ")[1].split(" + ")) == sorted(
+            theirs.split(" -> ")[1].split(" + ")
+        )
+    names = krome_names(10.0, user_crate=conditions["cosmic_ray_rate"])
+    names |= {"user_Av": 10.0, "user_gas_dust_ratio": conditions["gas_to_dust"]}
+    names |= {"sqrtT32": math.sqrt(10 / 3e2), "invsqrT32": 1 / math.sqrt(10 / 3e2)}
+    lines = [line for line in text.splitlines() if re.match(r"\d", line)]
+    expected = [krome_arithmetic(line.split(",", 10)[10], **names) for line in lines]
+    k = np.asarray(network.rates(**conditions))
+    np.testing.assert_allclose(k, expected, rtol=1e-12)
+    floor = 1e-56
+    np.testing.assert_allclose(k + floor, reference["k"], rtol=1.3e-6)
+    as_fortran = krome.loads(single(text), str(path)).rates(**conditions)
+    np.testing.assert_allclose(as_fortran + floor, reference["k"], rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("@format:R,P\nH,H", "one rate"),
+        ("@format:R,P,rate\nH,H", "2 fields"),
+        ("@format:R,P,rate\nH,H,1d0;2", "no meaning"),
+        ("@format:R,P,rate\n,H,1d0", "nothing reacts"),
+        ("@format:R,P,rate\nH,H,exp(1d0,2d0)", "does not take 2"),
+        ("@format:R,P,rate\nH,H,1d999", "not finite"),
+        ("@format:R,P,rate\nH,H,f(1d0", "not closed"),
+        ("@format:R,P,rate\nH!,H,1d0", "no name of a species"),
+        ("@var:a=a+1d0", "used or defined"),
+        ("@var:a=1d0\n@var:a=2d0", "used or defined"),
+        ("@var:Tgas=1d0", "condition"),
+        ("@ice_start", "not supported"),
+        ("@format:R,P,Tmin,rate\nH,H,Tgas,1d0", "no temperature"),
+        ("", "no reaction"),
+    ],
+)
+def test_refusals_of_krome(text, message):
+    with pytest.raises(MechanismError, match=r"f\.krome, line \d+: .*" + message):
+        krome.loads(text, "f.krome")
+
+
+def test_variables_that_grow():
+    """Forty variables, each twice the one before, are 2^40 parts where they are written out."""
+    chain = "".join(f"@var:v{i + 1}=v{i}+v{i}\n" for i in range(40))
+    text = f"@var:v0=Tgas\n{chain}@format:R,P,Tmin,rate\nH,H,%s,v40\n"
+    with pytest.raises(MechanismError, match="2000 in 45 levels are the most"):
+        krome.loads(text % "10")
+    assert krome.loads(text % "NONE").rates(temperature=1.0)[0] == 2.0**40
+
+
+@pytest.mark.parametrize(
+    ("reader", "text", "message"),
+    [
+        (kida, kida_line("C+ O2", "CO+ O")[:120], "ends at column 120"),
+        (kida, kida_line("", "CO+ O"), "nothing reacts"),
+        (kida, kida_line("C+ O2", "CO+ O", formula=6), "formula 6"),
+        (kida, kida_line("C+ CR", "CO+ O", formula=3), "formula 3 with CR"),
+        (kida, kida_line("C+ O2", "CO+ O", limits=(300, 10)), "is empty"),
+        (kida, kida_line("C+ O2", "CO+ O").replace("1.000e-09", "     inf "), "not finite"),
+        (kida, kida_line("C O2", "CO O") + "\n" + kida_line("C O2", "CO O"), "must lie above"),
+        (umist, "1:AD:C-:C:C2:e-:::1:5.00e-10:0.00", "11 fields"),
+        (umist, UMIST_TEXT.replace(":::1:5.00e-10", ":::x:5.00e-10"), "field 9 is 'x'"),
+        (umist, UMIST_TEXT.replace("5.00e-10", "nan"), "alpha is not finite"),
+        (umist, UMIST_TEXT.replace("C-:C:", "::"), "nothing reacts"),
+        (umist, UMIST_TEXT.replace("H-:H:", "H-:CRP:"), "one range only"),
+    ],
+)
+def test_refusals_of_lists(reader, text, message):
+    with pytest.raises(MechanismError, match=r"f\.in, line \d+: .*" + message):
+        reader.loads(text, "f.in")
+
+
+@pytest.mark.parametrize(("reader", "text"), READERS, ids=["kida", "umist", "krome"])
+def test_mutated_text(reader, text):
+    """Whatever happens to a file, it is read or refused with its line, and at once."""
+    chance = random.Random(7)
+    alphabet = "0129.eEdDaTHC+-*/(),:;=\"'#@!&% \n\t" + "\x0b\u00e9<>_"
+    began = time.perf_counter()
+    for _ in range(250):
+        letters = list(text)
+        for _ in range(chance.choice((1, 3, 20))):
+            place = chance.randrange(len(letters))
+            letters[place : place + chance.choice((0, 1, 1, 9))] = chance.choice(alphabet)
+        try:
+            network = reader.loads("".join(letters), "f")
+        except MechanismError as error:
+            assert re.search(r"line \d+", str(error)), error
+        else:
+            assert_survives(network)
+    assert time.perf_counter() - began < 30
+
+
+@pytest.mark.parametrize("file", [KIDA_FILE, "umist22.csv", "react_cloud", "react_primordial3"])
+def test_files_are_recognised(file):
+    text = shared(*ASTRO, file).read_text()
+    owner = {"gas": kida, "umi": umist, "rea": krome}[file[:3]]
+    assert [r for r in (kida, umist, krome) if r.looks_like(text)] == [owner]
+    assert not table.looks_like(text)
+
+
+@pytest.mark.parametrize("own", [kida, umist, krome])
+def test_texts_are_recognised(own):
+    others = [KIDA_TEXT, UMIST_TEXT, KROME_TEXT]
+    assert [own.looks_like(text) for text in others].count(True) == 1
+    assert own.looks_like(dict(READERS)[own])
+    assert not own.looks_like("#EQUATIONS\n{1} O + O2 = O3 : 1.0D-12;\n")
+    assert not own.looks_like('{"version": "1.0.0"}')
+
+
+@pytest.mark.parametrize(
+    ("reader", "file", "seconds"),
+    [(kida, KIDA_FILE, 5.0), (umist, "umist22.csv", 5.0), (krome, "react_cloud", 3.0)],
+)
+def test_reading_is_fast(reader, file, seconds):
+    text = shared(*ASTRO, file).read_text()
+    began = time.process_time()
+    reader.loads(text, file)
+    assert time.process_time() - began < seconds
