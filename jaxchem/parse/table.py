@@ -38,7 +38,8 @@ A file has ``key = value`` lines at the top and then sections::
     CH3O2 -> 0.6 CH3O + 0.4 HCHO ; 0.5 * 3.5e-13 * RO2 ; IUPAC, table 2
     CH3O2 + NO -> HCHO ; 0.999 * KRO2NO ; IUPAC, table 2
 
-``#`` starts a comment. A rate is an expression (see `jaxchem.expression`) of numbers, arithmetic,
+``#`` starts a comment, but not in a quoted name. A rate is an expression (see
+`jaxchem.expression`) of numbers, arithmetic,
 ``exp``, ``log``, ``log10``, ``sqrt``, ``abs``, ``min`` and ``max``, the laws of
 `jaxchem.rates.LAWS`, conditions, quantities, and at most one pool, which must be a factor of it.
 Either side of an equation may be empty.
@@ -61,6 +62,7 @@ _SECTIONS = (
     *("species", "pools", "quantities", "defaults", "initial", "families", "sources"),
     "reactions",
 )
+_COMMENT = re.compile(r'("[^"]*")|#.*')
 _TERM = re.compile(r"(-?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+))?\s*(\S+)")
 
 
@@ -89,7 +91,7 @@ class _Reader:
         section = None
         for line, raw in enumerate(self.text.splitlines(), start=1):
             self.line = line
-            content = raw.split("#", 1)[0].strip()
+            content = _COMMENT.sub(r"\1", raw).strip()
             if not content:
                 continue
             if content.startswith("["):
