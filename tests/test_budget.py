@@ -168,6 +168,16 @@ def test_a_budget_is_a_readable_table():
     assert "N2O5" not in short
 
 
+def test_negative_concentrations_keep_reactions_on_their_side():
+    """A reaction that destroys a species stays a loss, of negative size, and the sum holds."""
+    network = table.loads(CHAIN)
+    y = jnp.array([-1.0, 0.5, 2.0, 0.0])
+    found = budget.contributions(network, network.rates(), y, "B")
+    assert (found.production, found.loss) == (-1.0 + 2 * 2.0, 10 * 0.5)
+    assert [c.share for c in found.producing] == pytest.approx([4 / 3, -1 / 3])
+    assert budget.contributions(network, network.rates(), y, "A").loss == -1.0
+
+
 def test_abstract_units_are_left_out():
     network = table.loads(CHAIN)
     found = budget.contributions(network, network.rates(), network.y0({"A": 1.0}), "A")

@@ -128,15 +128,16 @@ def account(network: Network, rates: Any, y: Any, species: str) -> Budget:
         total = float(gains[of].sum())
         order = of[np.argsort(-np.abs(gains[of]), kind="stable")]
         shares = gains[order] / total if total else np.zeros(len(order))
-        return abs(total), tuple(
+        return total, tuple(
             Contribution(int(j), network.equations[j], float(gains[j]), float(share))
             for j, share in zip(order, shares, strict=True)
         )
 
     production, producing = side(np.flatnonzero(change > 0))
-    loss, consuming = side(np.flatnonzero(change < 0))
+    lost, consuming = side(np.flatnonzero(change < 0))
     concentration = float(weights @ np.asarray(y, dtype=float))
     units = (network.units.concentration, _rate_unit(network), network.units.time)
+    loss = 0.0 - lost
     return Budget(species, concentration, production, loss, producing, consuming, units)
 
 
