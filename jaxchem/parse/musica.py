@@ -17,6 +17,7 @@ Version 1 is one file; version 0 (CAMP) is a ``config.json`` that lists others, 
 """
 
 import difflib
+import math
 import re
 import warnings
 from pathlib import Path
@@ -148,6 +149,8 @@ class _Mechanism:
             if name not in self.tracers:
                 raise node.fail(self._unknown(name))
         self.state = [n for n in self.tracers if n in self.members and not self.tracers[n].constant]
+        if not self.state:
+            raise phases.fail(f"the phase {self.phase!r} has no species that is not constant")
 
     def _unknown(self, name: str) -> str:
         near = difflib.get_close_matches(name[:80], self.tracers, n=1)
@@ -232,9 +235,10 @@ class _Mechanism:
         else:
             counts = self._side(fields.get("reactants", node.put([])), constant=True)
         for species, count in counts.items():
-            if count != int(count) or count < 1:
+            if count not in range(1, _MOST + 1):
                 raise fields["reactants"].fail(
-                    f"{count:g} {species} reacts: mass action needs whole molecules"
+                    f"{count:g} {species} reacts: mass action needs whole molecules, "
+                    f"{_MOST} at most"
                 )
         if sum(counts.values()) > _MOST:
             raise fields["reactants"].fail(f"more than {_MOST} molecules react at once")
@@ -260,6 +264,8 @@ class _Mechanism:
             count = fields["coefficient"].number() if "coefficient" in fields else 1.0
             if constant or not self.tracers[species].constant:
                 terms[species] = terms.get(species, 0.0) + count
+                if not math.isfinite(terms[species]):
+                    raise part.fail(f"the coefficients of {species!r} add up to no finite number")
         return terms
 
     def _uptake(self, node: Node) -> list[Number]:

@@ -1,5 +1,11 @@
-"""The kinds of reactions of MUSICA: their numbers and their rates as expressions."""
+"""The kinds of reactions of MUSICA: their numbers and their rates as expressions.
 
+A Taylor series is the product of the law of Arrhenius with the polynomial of all coefficients, as
+the source of MICM has it. The documentation of the format writes a sum instead, and MUSICA 0.17
+evaluates the first coefficient alone, whence the warning where there are more.
+"""
+
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -134,6 +140,12 @@ def _taylor(node: Node, rate: Expression) -> Expression:
     """The rate times a polynomial in temperature."""
     if not 1 <= len(node.items()) <= _MOST_COEFFICIENTS:
         raise node.fail(f"1 to {_MOST_COEFFICIENTS} coefficients belong here")
+    if len(node.items()) > 1:
+        warnings.warn(
+            f"{node.where}: all of these count here; MUSICA 0.17 takes the first of the Taylor "
+            "coefficients alone.",
+            stacklevel=2,
+        )
     *lower, tree = (Number(part.number()) for part in node.items())
     for number in reversed(lower):
         tree = call("+", number, call("*", tree, Name("temperature")))

@@ -3,7 +3,8 @@
 A ``config.json`` lists ``camp-files``, beside it, whose ``camp-data`` hold species (``CHEM_SPEC``)
 and reactions (``MECHANISM``). Their rate coefficients are in molecule cm-3 and become mol m-3
 here, third bodies counted among the reactants, as MUSICA's own reader does (Dawson et al. 2022,
-Geosci. Model Dev. 15, 3663).
+Geosci. Model Dev. 15, 3663). A ``CONSTANT`` tracer keeps its concentration, which that reader
+(0.17) lets react away.
 """
 
 from pathlib import Path
