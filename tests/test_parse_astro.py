@@ -337,6 +337,12 @@ def test_compositions_of_krome(name, counts):
     assert_survives(network)
 
 
+def test_bare_positive_charge_is_undeclared():
+    network = krome.loads("@format:R,P,rate\nGRAIN+,H+,1d0\n")
+    assert network.undeclared == ("GRAIN+",)
+    assert_survives(network)
+
+
 @pytest.mark.parametrize("temperature", [5.0, 10.0, 20.0, 29.9, 30.0, 1e3, 1e5])
 @pytest.mark.parametrize("differentiate", [jax.grad, jax.jacfwd])
 def test_slopes_across_limits(temperature, differentiate):

@@ -110,12 +110,15 @@ def network(
     species = dict.fromkeys(
         n for r in reactions for side in (r.reactants, r.products) for n in side
     )
-    grains = {"GRAIN0": {}, "GRAIN-": {CHARGE: -1}, "GRAIN+": {CHARGE: 1}}
-    known = grains | dict(special or {})
+    known = {"GRAIN0": {}, "GRAIN-": {CHARGE: -1}} | dict(special or {})
+    compositions = {n: known[n] if n in known else composition(n) for n in species}
+    for name, counts in compositions.items():
+        if counts and set(counts) == {CHARGE} and counts[CHARGE] != -1:
+            compositions[name] = None  # no formula says this, and a network must have one
     return build(
         filename,
         name=path.stem,
-        species={n: known[n] if n in known else composition(n) for n in species},
+        species=compositions,
         reactions=reactions,
         units=Units("cm-3", "s"),
         references={k: f"{path.name}: {v}" for k, v in references.items()},

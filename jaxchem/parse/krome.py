@@ -16,10 +16,13 @@ functions and array elements such as ``H2_solomonLW(myflux_eV)`` and ``n(idx_H2)
 of photo-reactions, as ``photo: H -> H+ + E``.
 
 Outside Tmin to Tmax a rate is zero. The operators of the limits count exactly (``.LE.``, ``<``,
-...); a plain number stands for ``.GE.`` at Tmin and ``.LT.`` at Tmax, as in KROME. Left out are
-KROME's floor (1e-40 over the fourth power of the largest density, added to every coefficient), its
-clipping of temperatures to 2.73-1e9 K, and Fortran's single precision of numbers without a
-``d`` exponent, which moves KROME's own coefficients by 1e-7 and more.
+...); a plain number stands for ``.GE.`` at Tmin and ``.LT.`` at Tmax, as in KROME. Variables that
+depend on the temperature are written out in a rate with limits, so that the formula and its slope
+are finite where it does not count.
+
+Left out are KROME's floor (1e-40 over the fourth power of the largest density, added to every
+coefficient), its clipping of temperatures to 2.73-1e9 K, and Fortran's single precision of
+numbers without a ``d`` exponent, which moves KROME's own coefficients by 1e-7 and more.
 
 Names of species differ in more than case: of several spellings the first counts. A photon ``g``
 is dropped.
