@@ -390,7 +390,7 @@ class Network(eqx.Module):
     @property
     def needs(self) -> tuple[str, ...]:
         """The conditions, and the quantities without a definition, that the rates depend on."""
-        return tuple(self._missing(Conditions()))
+        return tuple(self._reads(Conditions())[1])
 
     @property
     def user_quantities(self) -> tuple[str, ...]:
@@ -427,7 +427,8 @@ class Network(eqx.Module):
                 f"network {self.name!r} has no quantity {name!r}"
                 + (f"; did you mean {near[0]!r}?" if near else "; network.quantities lists them.")
             )
-        if missing := self._missing(given):
+        used, missing = self._reads(given)
+        if missing:
             known = [n for n in missing if n in CONDITIONS]
             own = [n for n in missing if n not in CONDITIONS]
             call_ = [f"{n}=..." for n in known]
@@ -438,21 +439,24 @@ class Network(eqx.Module):
                 f"network {self.name!r} needs {wants}{more}: call rates({', '.join(call_)})"
                 + (', or give quantities={"*": 0.0} for what shall be zero.' if own else ".")
             )
+        given = given.only(used)
         if given.varying:
             return RateFunction(self, given)
         return self._evaluate(given)
 
-    def _missing(self, given: Conditions) -> list[str]:
-        """What the rates need and these conditions do not have."""
+    def _reads(self, given: Conditions) -> tuple[set[str], list[str]]:
+        """The names that the rates need, and those of them that these conditions do not have."""
         defined, named = dict(self.quantities), given.named
         found: dict[str, None] = {}
         waiting = sorted(set().union(*(law.reads for law in self.laws)), reverse=True)
         missing = []
         while waiting:
             name = waiting.pop()
-            if name in found or name in named:
+            if name in found:
                 continue
             found[name] = None
+            if name in named:
+                continue
             if (tree := defined.get(name)) is not None:
                 waiting += sorted(reads(tree), reverse=True)
             elif name in defined:
@@ -460,11 +464,11 @@ class Network(eqx.Module):
             elif name not in given:
                 other = {"density": "pressure", "pressure": "density"}.get(name, "")
                 if other in given and self.units.per_mole:
-                    waiting.append("temperature")
+                    waiting += ["temperature", other]
                 else:
                     missing.append(name)
         order = [*CONDITIONS, *defined]
-        return sorted(missing, key=order.index)
+        return set(found), sorted(missing, key=order.index)
 
     def _evaluate(self, conditions: Conditions) -> Float[Array, " R"]:
         lookup = Quantities(dict(self.quantities), conditions, self.units.per_mole)
@@ -493,16 +497,21 @@ class Network(eqx.Module):
     def check(self) -> list[str]:
         """Problems a chemist would want to know of, each as one sentence; empty if none.
 
-        Unbalanced reactions (with the elements), duplicates, species without a declared
+        Unbalanced reactions (with the elements), duplicates (the same equation, and rates that
+        differ in numbers alone), quantities that the user has to give, species without a declared
         composition, species that no reaction consumes (sinks) or that no reaction touches.
         """
         problems = list(self.unbalanced().values())
         for name in self.user_quantities:
             problems.append(f"user rate: {name!r} has no definition; give it to rates().")
         seen: dict[tuple, int] = {}
+        forms = {}
+        for law in self.laws:
+            rows = zip(*law.names, strict=True) if law.names else [()] * len(law.reactions)
+            forms |= {j: (law.form, row) for j, row in zip(law.reactions, rows, strict=True)}
         for j, equation in enumerate(self.equations):
             sides = tuple(tuple(sorted(s.strip().split(" + "))) for s in equation.split("->"))
-            key = (*sides, int(self.structure.pool_of[j]))
+            key = (*sides, forms[j], int(self.structure.pool_of[j]))
             if key in seen:
                 problems.append(f"duplicate: reactions {seen[key]} and {j} are both {equation!r}.")
             seen.setdefault(key, j)

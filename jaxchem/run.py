@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import math
 import os
 import platform
 import shutil
@@ -107,6 +106,8 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     os.environ.setdefault("EQX_ON_ERROR", "nan")
     import jax
 
+    from . import record
+
     if cfg.precision not in ("float64", "float32"):
         raise ValueError(f"precision={cfg.precision!r} is unknown; write float64 or float32.")
     jax.config.update("jax_enable_x64", cfg.precision == "float64")
@@ -115,6 +116,8 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     progress = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN
+    if "box" in cfg:
+        return _simulate(cfg, folder, progress)
     for name in cfg.stages.order:
         if name == "order" or name not in cfg.stages:
             defined = ", ".join(str(n) for n in cfg.stages if n != "order")
@@ -125,12 +128,23 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     metrics, model, deviation, prediction = _run_stages(
         cfg, plain, folder, problem, data, held, progress
     )
-    _conclude(folder, problem, held, model, metrics, deviation, prediction)
+    record.conclude(folder, problem, held, model, metrics, deviation, prediction)
     log.info("done in %.0f s: %s", time.monotonic() - started, folder)
     for name in ("err_k", "k_err", "err_y", "drift", "rmse", "mean_dex", "p99_dex"):
         if name in metrics:
             log.info("%s = %.3e", name, metrics[name])
     return metrics.get(cfg.metric)
+
+
+def _simulate(cfg: DictConfig, folder: Path, progress: bool) -> float | None:
+    """A box instead of stages; its time goes by in seconds, so nothing is taken up."""
+    from . import record
+
+    found = _build(cfg.box)(_build(cfg.network), _build(cfg.solver), progress=progress)
+    record.simulated(folder, found)
+    steps, seconds = found.metrics["steps"], found.metrics["wall_s"]
+    log.info("%.0f steps in %.1f s; report, data and figures in %s", steps, seconds, folder)
+    return found.metrics.get(cfg.metric)
 
 
 def _log_versions(folder: Path) -> None:
@@ -381,70 +395,6 @@ def _summary(metrics: dict[str, float]) -> str:
     names = ("err_k", "k_err", "max_err_k", "err_y", "err_dy", "identified", "failed")
     names += ("rmse", "mean_dex", "p99_dex", "max_dex")
     return ", ".join(f"{n} {metrics[n]:.3g}" for n in names if n in metrics)
-
-
-def _conclude(
-    folder: Path,
-    problem: Any,
-    dataset: Any,
-    model: Any,
-    metrics: dict[str, float],
-    deviation: Any,
-    prediction: Any,
-) -> None:
-    """Writes predictions, metrics and figures."""
-    from .checkpoint import atomic
-    from .dataset import label_estimate, write
-    from .models import CRNN
-    from .stages import emulation_report
-
-    estimated = isinstance(model, CRNN)
-    labelled = label_estimate(
-        dataset,
-        problem.network,
-        prediction,
-        k=model.k if estimated else None,
-        k_true=problem.k_true if estimated else None,
-        deviation=deviation if estimated else None,
-    )
-    write(labelled, folder / "predictions.nc")
-    with atomic(folder / "metrics.json") as temporary:
-        # JSON has no NaN: a measure that a failed prediction does not have is null
-        known = {n: v if math.isfinite(v) else None for n, v in metrics.items()}
-        temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-    if "mean_dex" in metrics:
-        with atomic(folder / "report.md") as temporary:
-            temporary.write_text(emulation_report(metrics))
-    _draw(folder, labelled)
-
-
-def _draw(folder: Path, labelled: Any) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    from . import plot
-    from .checkpoint import atomic
-    from .dataset import read_history
-
-    def figure(name: str, draw: Any, dataset: Any, size: tuple[float, float] = (7, 4.5)) -> None:
-        canvas, ax = pyplot.subplots(figsize=size, layout="constrained")
-        draw(dataset, ax)
-        with atomic(folder / "figures" / f"{name}.png") as temporary:
-            canvas.savefig(temporary, format="png", dpi=150)
-        pyplot.close(canvas)
-
-    figure("trajectories", plot.trajectories, labelled)
-    figure("errors", plot.errors, labelled)
-    if "k" not in labelled:
-        figure("species", plot.species_errors, labelled)
-    if labelled.sizes.get("element"):
-        figure("conservation", plot.conservation, labelled)
-    if "k" in labelled:
-        figure("rates", plot.rates, labelled, (max(6, 0.22 * labelled.sizes["reaction"]), 6))
-    for path in sorted(folder.glob("*/history.nc")):
-        figure(f"loss_{path.parent.name}", plot.history, read_history(path))
 
 
 if __name__ == "__main__":

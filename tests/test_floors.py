@@ -21,6 +21,7 @@ FLOORS = {
             ("ensemble",),
             ("models",),
             ("stages", "plot"),
+            ("record",),
             ("run",),
         )
     )

@@ -31,7 +31,7 @@ GROUPS = [
     if path.parent.name != "experiment" and path.stem != "base"
 ]
 NEEDED = {  # what an option leaves to its user
-    ("network", "file"): ["network.name_or_path=robertson"],
+    ("network", "file"): ["network.path=robertson"],
     ("data", "file"): ["data.path=measured.csv"],
 }
 SMALL = [
@@ -309,7 +309,7 @@ def test_given_coefficients(tmp_path):
         ("known=[3]", r"known=\[3\]: network 'robertson' has reactions 0 to 2"),
         ("known=[-1]", r"known=\[-1\]: network 'robertson' has reactions 0 to 2"),
         ("precision=float16", r"precision='float16' is unknown; write float64 or float32"),
-        ("network.name_or_path=absent", r"absent"),
+        ("network.path=absent", r"absent"),
         ("data.path=absent.nc", r"no data file .*absent.nc"),
         ("data.times.spacing=square", r"unknown spacing 'square'"),
         ("+data.initial.D=1", r"unknown species 'D'"),

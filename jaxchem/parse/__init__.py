@@ -21,11 +21,11 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _SHIPPED.glob("*.txt")))
 
 
-def load(name_or_path: str | Path, *, format: str | None = None, strict: bool = False) -> Network:
+def load(path: str | Path, *, format: str | None = None, strict: bool = False) -> Network:
     """Loads a network by the name of one that ships, or from a file.
 
     Args:
-        name_or_path: a name from `jaxchem.shipped()`, or the path of a mechanism file: jaxchem's
+        path: a name from `jaxchem.shipped()`, or the path of a mechanism file: jaxchem's
             own table, KPP (the MCM's exports included), FACSIMILE, MUSICA, KIDA, UMIST or KROME.
         format: one of `FORMATS`; `None` tells it from the content.
         strict: raise instead of warn where a reaction creates or destroys an element.
@@ -38,14 +38,14 @@ def load(name_or_path: str | Path, *, format: str | None = None, strict: bool = 
         MechanismError: (a `ValueError`) content that cannot be read, with file and line; under
             `strict`, an unbalanced reaction.
     """
-    path = Path(name_or_path)
-    if str(name_or_path) in shipped():
-        path = _SHIPPED / f"{name_or_path}.txt"
+    name, path = str(path), Path(path)
+    if name in shipped():
+        path = _SHIPPED / f"{name}.txt"
     elif not path.is_file():
-        near = difflib.get_close_matches(str(name_or_path), shipped(), n=1)
+        near = difflib.get_close_matches(name, shipped(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(
-            f"no network {str(name_or_path)!r}: it is neither a file nor a network that ships; "
+            f"no network {name!r}: it is neither a file nor a network that ships; "
             f"{hint}Shipped: {', '.join(shipped())}."
         )
     if format is not None and format not in FORMATS:

@@ -440,6 +440,9 @@ class _Mechanism:
         law = _LAWS.get(key)
         if law is None and key not in _FUNCTIONS and not _operator(tree.function):
             return self.photolysis(tree, item)
+        for need in LAWS[law].needs if law else ():
+            if need not in CONDITIONS:
+                self.name(need, item)
         arguments = [self.resolve(a, item) for a in tree.arguments]
         function = law or _FUNCTIONS.get(key, tree.function)
         try:

@@ -1,7 +1,7 @@
 """Where a network reacts: conditions by name, each with its unit."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -19,7 +19,7 @@ CONDITIONS: dict[str, str] = {
     "photolysis": "{name: s-1}",
     "quantities": "{name: value}, of what a mechanism leaves to its user",
     "visual_extinction": "mag",
-    "uv_field": "Habing",
+    "uv_field": "1, in units of the field that the network's photo-rates are for",
     "gas_to_dust": "1",
 }
 """Every condition by the name it has everywhere, and its unit."""
@@ -70,6 +70,15 @@ class Conditions(eqx.Module):
     def varying(self) -> bool:
         """Whether any value is a function of time."""
         return any(callable(v) for v in (*self.values.values(), *self.named.values()))
+
+    def only(self, names: Collection[str]) -> "Conditions":
+        """The same conditions without those, and those quantities, that are not named."""
+
+        def kept(values: dict[str, Any]) -> dict[str, Any]:
+            return {n: v for n, v in values.items() if n in names or n == ALL}
+
+        own = {n: kept(self.values[n]) for n in ("photolysis", "quantities") if n in self.values}
+        return Conditions(**kept(self.values), **own)
 
     def at(self, t: Any) -> "Conditions":
         """The same conditions with every function of time evaluated at `t`."""

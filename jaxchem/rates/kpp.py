@@ -11,8 +11,18 @@ from jaxtyping import Array
 from .law import law
 
 __all__ = [
-    *("ARR", "ARR2", "ARR_ab", "ARR_abc", "ARR_ac", "EP2", "EP3", "FALL", "SUNLIGHT"),
-    *("k_3rd", "k_3rd_iupac", "k_arr"),
+    "ARR",
+    "ARR2",
+    "EP2",
+    "EP3",
+    "FALL",
+    "SUNLIGHT",
+    "ARR_ab",
+    "ARR_abc",
+    "ARR_ac",
+    "k_3rd",
+    "k_3rd_iupac",
+    "k_arr",
 ]
 
 

@@ -17,4 +17,6 @@ from .evaluate import evaluate_emulator as evaluate_emulator
 from .evaluate import gradient_scores as gradient_scores
 from .infer import infer as infer
 from .regress import regress as regress
+from .simulate import Simulation as Simulation
+from .simulate import simulate as simulate
 from .trajectory import trajectory as trajectory

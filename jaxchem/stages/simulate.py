@@ -1,0 +1,293 @@
+"""A box of air: any mechanism under a day's course of light, in an open or a closed box."""
+
+import datetime
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from tqdm import tqdm
+
+from ..box import constrain, exchange, hold, number_density
+from ..budget import contributions, lifetimes, over_time
+from ..dataset import label_budget, to_dataset
+from ..network import Network, RateFunction
+from ..parse.musica import initial_conditions
+from ..rates import AVOGADRO, LAWS
+from ..solar import Sun
+from ..solvers import Integrator, explain, solve
+
+__all__ = ["Simulation", "simulate"]
+
+_WATCHED = ("O3", "OH", "NO2")
+
+
+class Simulation(NamedTuple):
+    """What became of a box.
+
+    Attributes:
+        trajectory: dataset with `concentration(case, time, species)`, one case.
+        budgets: species -> dataset of `label_budget`.
+        metrics: flat name -> number.
+        report: in Markdown.
+    """
+
+    trajectory: Any
+    budgets: dict[str, Any]
+    metrics: dict[str, float]
+    report: str
+
+
+def simulate(
+    network: Network,
+    integrator: Integrator,
+    *,
+    date: str = "2024-06-21",
+    start: float | None = None,
+    days: float = 1.0,
+    every: float = 900.0,
+    latitude: float = 45.0,
+    longitude: float = 0.0,
+    temperature: Any = None,
+    pressure: Any = None,
+    relative_humidity: Any = 0.5,
+    conditions: Mapping[str, Any] | None = None,
+    file: str | None = None,
+    initial: Mapping[str, float] | None = None,
+    mixing_ratios: Mapping[str, float] | None = None,
+    ambient: Mapping[str, float] | None = None,
+    constrained: Mapping[str, Any] | None = None,
+    held: Sequence[str] = (),
+    emissions: Mapping[str, Any] | None = None,
+    deposition: Mapping[str, Any] | None = None,
+    dilution: Any = None,
+    background: Mapping[str, Any] | None = None,
+    budgets: Sequence[str] | None = None,
+    progress: bool = True,
+) -> Simulation:
+    """Integrates a mechanism through a day, or several.
+
+    Whatever may vary is a number or a series ``{"hours": [...], "values": [...]}`` in hours
+    since midnight, interpolated linearly and held at its ends. Times are seconds since midnight
+    UTC of `date`; KPP's SUN follows local time, 240 s later a degree of longitude east.
+
+    Args:
+        network: the mechanism.
+        integrator: without `atol` it takes 1e-3 molecule cm-3.
+        date: of the first day, year-month-day.
+        start: hour of the first day; `None` is the mechanism's own, or midnight.
+        days: length.
+        every: seconds between outputs.
+        latitude: degrees, north positive.
+        longitude: degrees, east positive.
+        temperature: K; `None` is the mechanism's own, or 298.15 K.
+        pressure: Pa; `None` is the mechanism's own density, or 101325 Pa.
+        relative_humidity: 0 to 1.
+        conditions: further ones, as `Network.rates` takes them; `photolysis` and `quantities`
+            may hold series.
+        file: a condition file of MUSICA (CSV): initial values and conditions.
+        initial: species -> initial concentration, in the network's unit.
+        mixing_ratios: species -> initial mole fraction.
+        ambient: mole fractions of ordinary air: for species that the mechanism has and nothing
+            else sets. Water vapour follows the relative humidity.
+        constrained: species -> mole fraction that is imposed.
+        held: species that keep their initial concentration.
+        emissions: species -> source, concentration per second.
+        deposition: species -> loss, s-1.
+        dilution: share of the box that is replaced by air from outside, s-1.
+        background: species -> mole fraction in that air.
+        budgets: species whose production and loss are written; `None` are O3, OH and NO2 where
+            they are.
+        progress: show a bar.
+
+    Raises:
+        ValueError: an unknown species or condition, a quantity that the mechanism leaves to its
+            user and that is not given, a bad date or length, a solve that fails (with the reason
+            and the reactions that drive it).
+    """
+    proposed = dict(network.defaults)
+    filed, from_file = initial_conditions(file) if file else ({}, {})
+    given = {**from_file, **{n: _varying(v) for n, v in (conditions or {}).items()}}
+    if temperature is not None or not {"temperature"} & {*given, *proposed}:
+        given["temperature"] = _varying(298.15 if temperature is None else temperature)
+    if pressure is not None or not {"pressure", "density"} & {*given, *proposed}:
+        given["pressure"] = _varying(101325.0 if pressure is None else pressure)
+    given.setdefault("relative_humidity", _varying(relative_humidity))
+    sun = Sun(latitude, longitude, _day(date))
+    given.setdefault("solar_zenith_angle", sun)
+    given.setdefault("local_time", lambda t: t + 240.0 * longitude)
+    ts = _times(proposed.get("start", 0.0) if start is None else 3600.0 * start, days, every)
+
+    def air(t: Any) -> Any:
+        """The concentration of all gas."""
+        values = {n: v(t) if callable(v) else v for n, v in {**proposed, **given}.items()}
+        if "density" in given or "pressure" not in values:
+            return values["density"]
+        where = {n: values[n] for n in ("temperature", "pressure")}
+        return number_density({"": 1.0}, units=network.units, **where)[""]
+
+    imposed = {n: _varying(v) for n, v in (constrained or {}).items()}
+    outside = {n: _varying(v) for n, v in (background or {}).items()}
+    known = dict(given.get("quantities", {}))
+    known |= {f"EMIS.{n}": _varying(v) for n, v in (emissions or {}).items()}
+    known |= {f"DEP.{n}": _varying(v) for n, v in (deposition or {}).items()}
+    known |= {} if dilution is None else {"DILUTION": _varying(dilution)}
+    known |= {f"BACKGROUND.{n}": _times_air(v, air) for n, v in outside.items()}
+    known |= {n: _times_air(v, air) for n, v in imposed.items()}
+    if known:
+        given["quantities"] = known
+    first = float(ts[0])
+    start_from = dict(network.initial)
+    for name, ratio in {**(ambient or {}), "H2O": _water(network, given, first, air)}.items():
+        if name in network.species and ratio is not None:
+            start_from.setdefault(name, float(ratio * air(first)))
+    start_from |= filed
+    start_from |= {n: float(x * air(first)) for n, x in (mixing_ratios or {}).items()}
+    start_from |= initial or {}
+    for name in start_from:
+        network.index(name)  # refuses an unknown one
+    box = exchange(
+        network,
+        emissions=list(emissions or ()),
+        deposition=list(deposition or ()),
+        dilution=dilution is not None,
+        background=list(outside),
+    )
+    box = constrain(hold(box, held), list(imposed))
+    k = box.rates(**given)
+    y0 = box.y0({n: v for n, v in start_from.items() if n in box.species})
+    begin = time.monotonic()
+    ys, steps = _integrate(box, k, y0, ts, integrator, progress)
+    trajectory = to_dataset(
+        box,
+        (ts, ys),
+        y0=np.asarray(y0)[None],
+        t0=first,
+        conditions=given,
+        provenance=f"jaxchem.stages.simulate, {integrator.method}, rtol {integrator.rtol:g}",
+    )
+    trajectory["solar_zenith_angle"] = ("time", np.asarray(jax.vmap(sun)(ts)), {"units": "rad"})
+    chosen = [n for n in _WATCHED if n in box.species] if budgets is None else list(budgets)
+    courses = {name: over_time(box, k, (ts, ys), name) for name in chosen}
+    metrics = {
+        "steps": float(steps),
+        "wall_s": time.monotonic() - begin,
+        "species": float(len(box.species)),
+        "reactions": float(len(box.equations)),
+        "lowest": float(ys.min()),
+    }
+    metrics |= {f"final/{n}": float(v) for n, v in zip(box.species, ys[-1], strict=True)}
+    labelled = {name: label_budget(box, course) for name, course in courses.items()}
+    report = _report(box, k, ts, ys, chosen, air)
+    return Simulation(trajectory, labelled, metrics, report)
+
+
+def _varying(value: Any) -> Any:
+    """A series as a function of time; anything else as it is."""
+    if isinstance(value, Mapping) and set(value) == {"hours", "values"}:
+        hours, values = (np.asarray(value[n], dtype=float) for n in ("hours", "values"))
+        if hours.shape != values.shape or hours.ndim != 1 or np.any(np.diff(hours) <= 0):
+            raise ValueError(
+                f"a series wants as many values as hours, and hours that increase, not {value}."
+            )
+        return lambda t: jnp.interp(t, 3600.0 * hours, values)
+    if isinstance(value, Mapping):
+        return {name: _varying(part) for name, part in value.items()}
+    return value
+
+
+def _times_air(ratio: Any, air: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A mole fraction, which may vary, as a concentration at any time."""
+    return lambda t: (ratio(t) if callable(ratio) else ratio) * air(t)
+
+
+def _day(date: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(str(date))
+    except ValueError:
+        raise ValueError(f"date={date!r} is no date; write it as 2024-06-21.") from None
+
+
+def _times(start: float, days: float, every: float) -> Float[np.ndarray, " T"]:
+    count = round(86400.0 * days / every) if every > 0 else 0
+    if count < 1:
+        raise ValueError(f"days={days} with an output every={every} s: give at least one output.")
+    return start + every * np.arange(count + 1)
+
+
+def _water(network: Network, given: Mapping[str, Any], t: float, air: Callable[[Any], Any]) -> Any:
+    """Mole fraction of water vapour at the relative humidity; `None` where it is not known."""
+    values = {**dict(network.defaults), **given}
+    where = [values.get(n) for n in ("temperature", "relative_humidity")]
+    if any(v is None for v in where) or not network.units.per_mole:
+        return None
+    where = [jnp.asarray(v(t) if callable(v) else v) for v in where]
+    vapour = LAWS["water_vapour"].function(*where)
+    return vapour * (1e6 / AVOGADRO * network.units.per_mole) / air(t)
+
+
+def _integrate(
+    network: Network,
+    k: Array | RateFunction,
+    y0: Float[Array, " S"],
+    ts: Float[np.ndarray, " T"],
+    integrator: Integrator,
+    progress: bool,
+) -> tuple[Float[np.ndarray, "T S"], int]:
+    """States at the output times, the first being `y0`, and the number of steps."""
+    if integrator.atol is None:
+        smallest = 1e-3 * 1e6 / AVOGADRO * (network.units.per_mole or 1.0)
+        integrator = integrator.replace(atol=smallest)
+    advance = jax.jit(
+        lambda y, t0, ts: solve(network, k, y, ts, t0=t0, integrator=integrator, throw=False)
+    )
+    count = len(ts) - 1
+    piece = next(n for n in range(12, 0, -1) if count % n == 0)  # all pieces compile to one
+    states, steps = [np.asarray(y0)[None]], 0
+    with tqdm(total=count, desc="box", disable=None if progress else True) as bar:
+        for i in range(0, count, piece):
+            last = jnp.asarray(states[-1][-1])
+            found = advance(last, ts[i], jnp.asarray(ts[i + 1 : i + piece + 1]))
+            steps += int(found.stats["num_steps"])
+            if not np.all(np.isfinite(found.ys)):
+                at = k(ts[i], last) if callable(k) else k
+                raise ValueError(f"the box could not be integrated. {explain(network, at, found)}")
+            states.append(np.asarray(found.ys))
+            bar.update(piece)
+    return np.concatenate(states), steps
+
+
+def _report(
+    network: Network,
+    k: Any,
+    ts: Float[np.ndarray, " T"],
+    ys: Float[np.ndarray, "T S"],
+    chosen: Sequence[str],
+    air: Callable[[Any], Any],
+) -> str:
+    """What a chemist would ask first, as Markdown."""
+    unit = network.units.concentration
+    lines = [f"# {network.title or network.name}", ""]
+    lines += [f"{len(network.species)} species, {len(network.equations)} reactions.", ""]
+    for problem in (problems := network.check())[:20]:
+        lines.append(f"- {problem}")
+    if len(problems) > 20:
+        lines.append(f"- ... and {len(problems) - 20} more; see network.check().")
+    noon = int(np.argmax(ys[:, network.species.index(chosen[0])])) if chosen else len(ts) - 1
+    at: Any = k(ts[noon], ys[noon]) if callable(k) else k
+    order = np.argsort(-ys.max(axis=0))[:30]
+    lasting = np.asarray(lifetimes(network, at, jnp.asarray(ys[noon])))
+    share = 1.0 / float(air(ts[-1])) if network.units.per_mole else np.nan
+    lines += ["", f"| species | first | highest | last [{unit}] | last, mole fraction | lifetime |"]
+    lines.append("|---|---|---|---|---|---|")
+    for i in order:
+        values = " | ".join(f"{v:.3e}" for v in (ys[0, i], ys[:, i].max(), ys[-1, i]))
+        lifetime = f"{lasting[i]:.3g} s" if np.isfinite(lasting[i]) else "-"
+        lines.append(f"| {network.species[i]} | {values} | {ys[-1, i] * share:.3e} | {lifetime} |")
+    lines += ["", f"Lifetimes and budgets at t = {ts[noon]:g} s:", ""]
+    for name in chosen:
+        lines += ["```", str(contributions(network, at, jnp.asarray(ys[noon]), name)), "```", ""]
+    return "\n".join(lines) + "\n"
