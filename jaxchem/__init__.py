@@ -31,11 +31,15 @@ if TYPE_CHECKING:
     from .models import NeuralODE as NeuralODE
     from .models import load_model as load_model
     from .models import save as save
+    from .network import MechanismError as MechanismError
     from .network import Network as Network
     from .network import Units as Units
+    from .parse import dump as dump
     from .parse import load as load
     from .parse import shipped as shipped
     from .rates import Conditions as Conditions
+    from .solar import Sun as Sun
+    from .solar import solar_zenith_angle as solar_zenith_angle
     from .solvers import Integrator as Integrator
     from .solvers import explain as explain
     from .solvers import ladder as ladder
@@ -62,9 +66,10 @@ _HOMES = {
     "ensemble": ("emulate_ensemble", "solve_ensemble"),
     "kinetics": ("flux", "jacobian", "tendency"),
     "models": ("CRNN", "NeuralODE", "load_model", "save"),
-    "network": ("Network", "Units"),
-    "parse": ("load", "shipped"),
+    "network": ("MechanismError", "Network", "Units"),
+    "parse": ("dump", "load", "shipped"),
     "rates": ("Conditions",),
+    "solar": ("Sun", "solar_zenith_angle"),
     "solvers": ("Integrator", "explain", "ladder", "solve", "solve_to_steady_state"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -19,7 +19,10 @@ import jaxchem
 from jaxchem.solvers import native
 
 ROOT = Path(__file__).parents[1]
-EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+STEPLESS = {"box_model"}
+EXPERIMENTS = sorted(
+    {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")} - STEPLESS
+)
 ROBERTSON = ["+experiment=spin_ode_robertson", "stages.trajectory.steps=2"]
 
 
@@ -118,6 +121,43 @@ def test_two_steps_of_every_experiment(site, tmp_path, name):
             check=True,
         ).stdout
     )
+
+
+def test_box_model(site, tmp_path):
+    """From the mechanism that ships, and from a file beside the command."""
+    (tmp_path / "mine.eqn").write_text(
+        "#DEFVAR\nA = IGNORE;\nB = IGNORE;\n#EQUATIONS\n<R1> A + hv = B : 1.0D-3*SUN;\n"
+    )
+    two_steps = ["+experiment=box_model", "box.every=600", "box.start=12"]
+    command(site, tmp_path, *two_steps, "box.days=0.014", "hydra.run.dir=out")
+    output = command(
+        site,
+        tmp_path,
+        *two_steps,
+        "network.path=mine.eqn",
+        "box.days=0.014",
+        "box.initial={A: 1.0e10}",
+        "box.budgets=[B]",
+        "metric=final/B",
+        "hydra.run.dir=mine",
+    )
+    assert "steps in" in output
+    made = json.loads((tmp_path / "mine" / "metrics.json").read_text())["final/B"]
+    assert made == pytest.approx(1e10 * -np.expm1(-1.2), rel=1e-3)  # the sun hardly sinks
+    for out, species, budgets in (("out", 29, ("O3", "OH", "NO2")), ("mine", 2, ("B",))):
+        figures = {path.stem for path in (tmp_path / out / "figures").glob("*.png")}
+        assert figures == {"trajectories", *(f"budget_{name}" for name in budgets)}
+        assert "| species |" in (tmp_path / out / "report.md").read_text()
+        with xr.open_dataset(tmp_path / out / "data.nc", engine="h5netcdf") as data:
+            assert data["concentration"].shape == (1, 3, species)
+        for name in budgets:
+            path = tmp_path / out / f"budget_{name}.nc"
+            with xr.open_dataset(path, engine="h5netcdf") as budget:
+                assert budget.attrs["species"] == name and budget.sizes["time"] == 3
+    wrong = command(
+        site, tmp_path, *two_steps, "network.path=mine.eqn", "box.initial={C: 1}", status=1
+    )
+    assert "unknown species 'C'" in wrong
 
 
 def killed(site, cwd, out, when, *arguments):

@@ -381,6 +381,17 @@ def test_networks_of_other_kinds_as_kpp(name):
     assert_same_kinetics(network, again, {})
 
 
+def test_files_that_are_written(tmp_path):
+    network = jaxchem.load("osu29")
+    for name, format in (("a.kpp", None), ("a.txt", None), ("b.txt", "kpp"), ("a.def", "table")):
+        jaxchem.dump(network, tmp_path / name, format=format)
+        again = jaxchem.load(tmp_path / name)
+        assert_same_kinetics(network, again, {})
+    assert (tmp_path / "b.txt").read_text() == (tmp_path / "a.kpp").read_text()
+    with pytest.raises(ValueError, match="not as 'yaml'"):
+        jaxchem.dump(network, tmp_path / "a.yaml", format="yaml")
+
+
 def test_what_kpp_does_not_have():
     with pytest.raises(ValueError, match="ppm, min; a KPP mechanism here is in molecule cm-3"):
         kpp_writer.dumps(jaxchem.load("pollu"))

@@ -5,10 +5,11 @@ import importlib
 import warnings
 from pathlib import Path
 
+from ..checkpoint import atomic
 from ..network import MechanismError, Network
-from . import table
+from . import kpp_writer, table
 
-__all__ = ["FORMATS", "load", "shipped"]
+__all__ = ["FORMATS", "dump", "load", "loads", "shipped"]
 
 _SHIPPED = Path(__file__).parent.parent / "data"
 
@@ -72,6 +73,29 @@ def loads(text: str, filename: str = "<text>", *, format: str | None = None) -> 
         f"and a [reactions] section (see jaxchem.parse.table). Other formats: "
         f"{', '.join(FORMATS[1:])}; format=... says which one it is."
     )
+
+
+def dump(network: Network, path: str | Path, *, format: str | None = None) -> None:
+    """Writes a network to a file that `load` reads back.
+
+    Args:
+        network: any network.
+        path: the file; it is there whole or not at all.
+        format: ``"table"``, jaxchem's own, or ``"kpp"``; `None` is KPP for names that end in
+            .kpp, .def or .eqn, and otherwise the table.
+
+    Raises:
+        ValueError: another format, a rate law or units that KPP does not have, a folder that
+            cannot be written to.
+    """
+    path = Path(path)
+    if format is None:
+        format = "kpp" if path.suffix in (".kpp", ".def", ".eqn") else "table"
+    if format not in ("table", "kpp"):
+        raise ValueError(f"networks are written as 'table' or 'kpp', not as {format!r}.")
+    text = kpp_writer.dumps(network) if format == "kpp" else table.dumps(network)
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _text(path: Path) -> str:
