@@ -62,7 +62,8 @@ def expected(ts, temperature, extra=lambda t, a, b: (0.0, 0.0), o2=None):
         ]
 
     options = {"rtol": 1e-10, "atol": 1e-3, "t_eval": ts, "method": "LSODA", "max_step": 300.0}
-    return solve_ivp(tendency, (ts[0], ts[-1]), [1e10, 0.0], **options).y.T
+    states = solve_ivp(tendency, (ts[0], ts[-1]), [1e10, 0.0], **options).y.T
+    return states, np.array([tendency(t, y) for t, y in zip(ts, states, strict=True)])
 
 
 def run(**settings):
@@ -77,7 +78,8 @@ def test_a_closed_box():
     ts = data["time"].values
     np.testing.assert_array_equal(ts, 18000.0 + 1800.0 * np.arange(25))
     states = data["concentration"].values[0]
-    np.testing.assert_allclose(states[:, :2], expected(ts, lambda t: 280.0), rtol=2e-6, atol=1.0)
+    reference, _ = expected(ts, lambda t: 280.0)
+    np.testing.assert_allclose(states[:, :2], reference, rtol=2e-6, atol=1.0)
     assert states[0, 2] == pytest.approx(0.2 * 101325 / (1.380649e-23 * 280) * 1e-6, rel=1e-12)
     assert found.metrics["steps"] > 25 and found.metrics["final/A"] == states[-1, 0]
     assert found.budgets == {}
@@ -114,13 +116,12 @@ def test_an_open_box():
 
     ts = data["time"].values
     o2 = 0.2 * 5e4 / (1.380649e-23 * temperature(ts[0])) * 1e-6
-    reference = expected(ts, temperature, exchange, o2)
+    reference, slopes = expected(ts, temperature, exchange, o2)
     np.testing.assert_allclose(
         data["concentration"].values[0, :, :2], reference, rtol=2e-6, atol=1.0
     )
     budget = found.budgets["B"]["contribution"]
-    slope = np.gradient(reference[:, 1], ts)[1:-1]
-    np.testing.assert_allclose(budget.sum("reaction").values[1:-1], slope, rtol=0.05)
+    np.testing.assert_allclose(budget.sum("reaction").values, slopes[:, 1], rtol=1e-3)
     assert "production" in found.report
 
 
