@@ -515,8 +515,10 @@ class Network(eqx.Module):
             if key in seen:
                 problems.append(f"duplicate: reactions {seen[key]} and {j} are both {equation!r}.")
             seen.setdefault(key, j)
-        for name in self.undeclared:
-            problems.append(f"undeclared: species {name!r} has no known composition.")
+        if self.undeclared:
+            shown = ", ".join(self.undeclared[:20])
+            more = f" and {len(self.undeclared) - 20} more" if len(self.undeclared) > 20 else ""
+            problems.append(f"undeclared: no known composition of {shown}{more}.")
         for i, name in enumerate(self.species):
             if name in self.fixed:
                 continue

@@ -370,7 +370,7 @@ def test_check_sink_and_unused():
 def test_check_undeclared():
     """A species without composition is reported, and its reactions are not called unbalanced."""
     network = small("A -> dummy ; 1\ndummy -> 2 A ; 1", "A = C\ndummy")
-    assert network.check() == ["undeclared: species 'dummy' has no known composition."]
+    assert network.check() == ["undeclared: no known composition of dummy."]
 
 
 def test_strict_load_raises_and_default_warns(tmp_path):

@@ -1,5 +1,7 @@
 """KPP's language: what is read, what it means, and the references that KPP itself computed."""
 
+import math
+import re
 import warnings
 
 import jax
@@ -203,8 +205,8 @@ FILES = {  # species, of them fixed, reactions, quantities that the user gives
     "arca_SimpleChem/second.def": (314, 4, 882, 1),
     "arca_SimpleChem/mcm_export.eqn": (313, 0, 881, 0),
     "kpp_mcm_isoprene/mcm_isoprene.eqn": (610, 0, 1944, 0),
-    "geoschem_14.7/fullchem.eqn": (349, 3, 1058, 278),
-    "geoschem_14.7/Hg.eqn": (38, 11, 94, 40),
+    "geoschem_14.7/fullchem.eqn": (349, 3, 1058, 285),
+    "geoschem_14.7/Hg.eqn": (38, 11, 94, 58),
     "geoschem_14.7/carbon.eqn": (14, 5, 8, 7),
 }
 WITHOUT = {  # files that hold a part of a mechanism
@@ -272,7 +274,8 @@ def reference(name, mode):
 def test_rate_coefficients_of_kpp(name):
     """All 97 times of a day, those of the night included."""
     network, ts, _, expected = reference(name, "cont")
-    k = np.asarray(jax.vmap(lambda t: network.rates(local_time=t))(jnp.asarray(ts)))
+    rates = jax.jit(jax.vmap(lambda t: network.rates(local_time=t)))
+    k = np.asarray(rates(jnp.asarray(ts)))
     np.testing.assert_array_equal(k[expected == 0], 0.0)
     np.testing.assert_allclose(k, expected, rtol=1e-12)
 
@@ -323,6 +326,67 @@ def simple_chem():
     columns = [list(data["species"]).index(s) for s in shared_names]
     assert set(network.species) - set(shared_names) == {"APINENE", "NO2", "NO", "SO2"}
     return network, k, y0, data["time_s"], rows, data["conc"][:, columns]
+
+
+def plain_rates(text, constants):
+    """Rate coefficients of an MCM export: its text as Python, and nothing of jaxchem.
+
+    Args:
+        text: the export, from #EQUATIONS on.
+        constants: assignments of the generic coefficients, in FACSIMILE.
+
+    Returns:
+        A function of TEMP, M, O2, N2, H2O, J_NO2 and so on.
+    """
+
+    def python(rate):
+        rate = re.sub(r"(\d\.?)[dD]([+-]?\d)", r"\1e\2", rate).replace("@", "**")
+        return compile(re.sub(r"\bJ\((\w+)\)", r"\1", rate).strip(), "rate", "eval")
+
+    known = re.findall(r"^\s*(\w+)\s*=\s*([^;%]+);", constants, re.MULTILINE)
+    known = [(name, python(rate)) for name, rate in known if "RO2" not in (name, rate[-4:-1])]
+    rates = re.findall(r"^(?:<\d+>)?[^:/\n]*=[^:\n]*:([^;]+);", text, re.MULTILINE)
+    rates = [python(rate) for rate in rates]
+
+    def at(**values):
+        scope = {"EXP": math.exp, "LOG10": math.log10, "RO2": 1.0, **values}
+        for name, rate in known:
+            scope[name] = eval(rate, {"__builtins__": {}}, scope)
+        return [eval(rate, {"__builtins__": {}}, scope) for rate in rates]
+
+    return at
+
+
+def test_rate_coefficients_of_the_mcm():
+    """SimpleChem at the 97 times of its reference, against the text of the file itself."""
+    folder = shared("data", "mechanisms", "arca_SimpleChem", "second.def").parent
+    text = (folder / "second.def").read_text().partition("#EQUATIONS")[2]
+    constants = (folder.parent / "atchem2" / "spec_model_1.fac").read_text()
+    rows = (folder.parent / "atchem2" / "photolysis-rates_v3.3.1").read_text().splitlines()[1:]
+    light = {int(r.split()[0]): [float(v.replace("D", "e")) for v in r.split()[1:4]] for r in rows}
+    plain = plain_rates(text, constants)
+    _, k, _, ts, *_ = simple_chem()
+    found = np.asarray(jax.jit(jax.vmap(k))(jnp.asarray(ts)))
+    assert found.shape == (97, 882)
+    air = {"TEMP": 298.0, "M": 2.5e19, "O2": 0.525e19, "N2": 1.95e19, "H2O": 0.025e19, "RES1": 1e-3}
+    for t, row in zip(ts, found, strict=True):
+        cosine = math.cos(min(math.radians(89.5), abs(2 * math.pi * t / 86400 - math.pi)))
+        j = {
+            name: light[n][0] * cosine ** light[n][1] * math.exp(-light[n][2] / cosine)
+            for name, n in MCM_J.items()
+        }
+        np.testing.assert_allclose(row, plain(**air, **j), rtol=1e-12)
+
+
+MCM_J = {
+    **{"J_O3_O1D": 1, "J_O3_O3P": 2, "J_H2O2": 3, "J_NO2": 4, "J_NO3_NO": 5, "J_NO3_NO2": 6},
+    **{"J_HONO": 7, "J_HNO3": 8, "J_HCHO_H": 11, "J_HCHO_H2": 12, "J_CH3CHO": 13},
+    **{"J_C3H7CHO_HCO": 15, "J_IPRCHO": 17, "J_MACR_HCO": 18, "J_MACR_H": 19, "J_C5HPALD1": 20},
+    **{"J_CH3COCH3": 21, "J_MEK": 22, "J_MVK_CO": 23, "J_MVK_C2H3": 24, "J_GLYOX_H2": 31},
+    **{"J_GLYOX_HCHO": 32, "J_GLYOX_HCO": 33, "J_MGLYOX": 34, "J_BIACET": 35, "J_CH3OOH": 41},
+    **{"J_CH3NO3": 51, "J_NC3H7NO3": 53, "J_IC3H7NO3": 54, "J_TC4H9NO3": 55, "J_NOA": 56},
+}
+"""Photolysis of the exports -> its number in the MCM (the species it stands with tell which)."""
 
 
 def test_exact_peroxy_radicals():
