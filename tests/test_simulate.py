@@ -67,7 +67,7 @@ def expected(ts, temperature, extra=lambda t, a, b: (0.0, 0.0), o2=None):
 
 
 def run(**settings):
-    given = {"conditions": {"quantities": {"HEAT": 1e5}}, "mixing_ratios": {"O2": 0.2}}
+    given = {"others": 1e5, "mixing_ratios": {"O2": 0.2}}
     return simulate(table.loads(TEXT), SOLVER, **{**PLACE, **given, **settings})
 
 
@@ -131,7 +131,7 @@ def test_imposed_concentrations():
         every=3600.0,
         days=0.125,
         constrained={"A": {"hours": [5.0, 8.0], "values": [1e-10, 3e-10]}},
-        conditions={"quantities": {"HEAT": 1e5, "SUN": 1.0, "J4": 0.0}},
+        conditions={"quantities": {"SUN": 1.0, "J4": 0.0}},
     )
     data = found.trajectory
     assert list(data["species"].values) == ["B", "O2"]
@@ -164,12 +164,12 @@ def test_musica_condition_file(tmp_path):
         ({"every": 0.0}, "at least one output"),
         ({"days": 0.0}, "at least one output"),
         ({"temperature": {"hours": [1, 1], "values": [1, 2]}}, "hours that increase"),
-        ({"conditions": {}}, "HEAT"),
+        ({"others": None}, "HEAT"),
         ({"mixing_ratios": {"O9": 1.0}}, "unknown species 'O9'"),
         ({"emissions": {"Z": 1.0}}, "unknown species 'Z'"),
         ({"budgets": ["Z"], "days": 0.02}, "'Z'"),
         ({"file": "absent.csv"}, r"absent\.csv"),
-        ({"conditions": {"quantities": {"HEAT": float("nan")}}}, "could not be integrated"),
+        ({"others": float("nan")}, "could not be integrated"),
     ],
 )
 def test_bad_settings(settings, words):

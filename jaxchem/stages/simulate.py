@@ -55,6 +55,7 @@ def simulate(
     pressure: Any = None,
     relative_humidity: Any = 0.5,
     conditions: Mapping[str, Any] | None = None,
+    others: float | None = None,
     file: str | None = None,
     initial: Mapping[str, float] | None = None,
     mixing_ratios: Mapping[str, float] | None = None,
@@ -88,6 +89,7 @@ def simulate(
         relative_humidity: 0 to 1.
         conditions: further ones, as `Network.rates` takes them; `photolysis` and `quantities`
             may hold series.
+        others: stands for every quantity that the mechanism leaves to its user and nothing gives.
         file: a condition file of MUSICA (CSV): initial values and conditions.
         initial: species -> initial concentration, in the network's unit.
         mixing_ratios: species -> initial mole fraction.
@@ -131,7 +133,7 @@ def simulate(
 
     imposed = {n: _varying(v) for n, v in (constrained or {}).items()}
     outside = {n: _varying(v) for n, v in (background or {}).items()}
-    known = dict(given.get("quantities", {}))
+    known = dict(given.get("quantities", {})) | ({} if others is None else {"*": others})
     known |= {f"EMIS.{n}": _varying(v) for n, v in (emissions or {}).items()}
     known |= {f"DEP.{n}": _varying(v) for n, v in (deposition or {}).items()}
     known |= {} if dilution is None else {"DILUTION": _varying(dilution)}
