@@ -21,7 +21,7 @@ STANDARD_WEIGHTS = {
 """Standard atomic weights [g/mol] (IUPAC 2021, abridged), and the electron's by its charge."""
 
 _ELECTRON = frozenset({"e", "e-", "E", "E-", "electron"})
-_ATOM = re.compile(r"([A-Z][a-z]?)(\d*)")
+_ATOM = re.compile(r"([A-Z][a-z]?)(\d{0,4})(?!\d)", re.ASCII)
 _CHARGE = re.compile(r"(\++|-+)$")
 
 

@@ -15,7 +15,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .expression import Call, Expression, Name, Number, call, names, parse
 from .formula import CHARGE
-from .rates import AVOGADRO, CONDITIONS, Conditions, Quantities, RateLaw, reads, validate
+from .rates import (
+    AVOGADRO,
+    CONDITIONS,
+    NAMED,
+    Conditions,
+    Quantities,
+    RateLaw,
+    reads,
+    validate,
+)
 
 __all__ = ["MechanismError", "Network", "RateFunction", "Reaction", "Structure", "Units"]
 
@@ -234,6 +243,7 @@ class Network(eqx.Module):
         defaults: Mapping[str, float] | None = None,
         initial: Mapping[str, float] | None = None,
         families: Mapping[str, Mapping[str, float]] | None = None,
+        places: Mapping[tuple[str, str], str] | None = None,
     ) -> "Network":
         """Builds a network from reactions that name their species.
 
@@ -252,35 +262,51 @@ class Network(eqx.Module):
             defaults: condition -> value that is used where none is given.
             initial: species -> concentration that the mechanism proposes.
             families: name -> species -> share.
+            places: (argument, name in it) such as ``("pools", "RO2")`` -> file and line, for
+                messages.
 
         Raises:
             ValueError: an unknown species, a rate that names what is not declared or calls what
                 is no law, a pool that is not simply a factor of a rate, quantities that are
-                defined by one another in a circle.
+                defined by one another in a circle; with the place where it is known.
         """
         ordered = tuple(species)
         index = {n: i for i, n in enumerate(ordered)}
         pools = dict(pools or {})
         defined = {n: _tree(d) for n, d in (quantities or {}).items()}
-        for where, members in {
-            **{f"pool {p!r}": m for p, m in pools.items()},
-            **{f"family {f!r}": tuple(m) for f, m in (families or {}).items()},
-            "the fixed species": fixed,
-            "the initial state": tuple(initial or ()),
-        }.items():
+
+        def at(what: str, argument: str, key: str) -> str:
+            return f"{what} ({(places or {}).get((argument, key), name)})"
+
+        for where, members in (
+            *((at(f"pool {p!r}", "pools", p), m) for p, m in pools.items()),
+            *((at(f"family {f!r}", "families", f), m) for f, m in (families or {}).items()),
+            *((at("the fixed species", "fixed", n), [n]) for n in fixed),
+            *((at("the initial state", "initial", n), [n]) for n in initial or ()),
+        ):
+            if not members:
+                raise ValueError(f"{where} has no species; name one.")
             for member in members:
                 if member not in index:
-                    raise ValueError(unknown_species(member, ordered, f"{where} of {name!r}"))
-        known = {*CONDITIONS, *defined}
-        if twice := known & set(pools):
-            raise ValueError(f"network {name!r}: {sorted(twice)[0]!r} is a pool and a quantity.")
+                    raise ValueError(unknown_species(member, ordered, where))
+        for condition in set(NAMED) & set(defaults or ()):
+            where = at(f"the default {condition!r}", "defaults", condition)
+            raise ValueError(f"{where} is no number; define the quantities themselves.")
+        known = {*CONDITIONS, *defined} - {*NAMED}
+        for pool in pools:
+            if pool in known:
+                where = at(f"pool {pool!r}", "pools", pool)
+                raise ValueError(f"{where} has the name of a quantity or condition; rename it.")
         for quantity, tree in defined.items():
             if tree is not None:
                 try:
                     validate(tree, known)
                 except ValueError as error:
-                    raise ValueError(f"quantity {quantity!r} of {name!r}: {error}.") from None
-        _order(name, defined)
+                    where = at(f"quantity {quantity!r}", "quantities", quantity)
+                    raise ValueError(f"{where}: {error}.") from None
+        if circle := _circle(defined):
+            where = at(f"quantity {circle[0]!r}", "quantities", circle[0])
+            raise ValueError(f"{where}: {' -> '.join(circle)} are defined in a circle.")
         if not reactions:
             raise ValueError(f"network {name!r} has no reactions; give it at least one.")
         trees, factors = [], []
@@ -314,12 +340,11 @@ class Network(eqx.Module):
         members = np.zeros((len(pools), size))
         for i, pool in enumerate(pools.values()):
             members[i, [index[n] for n in pool]] = 1.0
-        unknown = set(balanced or ()) - {e for counts in species.values() for e in counts or ()}
-        if unknown:
-            raise ValueError(
-                f"network {name!r} balances {', '.join(sorted(unknown))}, which no species has."
-            )
         found = {e for counts in species.values() if counts for e in counts}
+        for element in balanced or ():
+            if element not in found:
+                where = at("the balanced elements", "balanced", element)
+                raise ValueError(f"{where}: no species has {element!r}; drop it.")
         elements = sorted(found - {CHARGE}) + ([CHARGE] if CHARGE in found else [])
         composition = np.array(
             [[float((species[n] or {}).get(e, 0)) for n in ordered] for e in elements]
@@ -600,8 +625,8 @@ def _take_pool(tree: Expression, pools: Mapping[str, Any]) -> tuple[Expression, 
     )
 
 
-def _order(name: str, defined: Mapping[str, Expression | None]) -> None:
-    """Refuses quantities that are defined by one another in a circle."""
+def _circle(defined: Mapping[str, Expression | None]) -> list[str]:
+    """Quantities that are defined by one another in a circle, if any are; the first comes twice."""
     done: set[str] = set()
     for start in defined:
         path, waiting = [], [(start, False)]
@@ -611,9 +636,9 @@ def _order(name: str, defined: Mapping[str, Expression | None]) -> None:
                 path.pop()
                 done.add(quantity)
             elif quantity in path:
-                circle = " -> ".join([*path[path.index(quantity) :], quantity])
-                raise ValueError(f"network {name!r} defines {circle} in a circle.")
+                return [*path[path.index(quantity) :], quantity]
             elif quantity not in done and (tree := defined.get(quantity)) is not None:
                 path.append(quantity)
                 waiting.append((quantity, True))
                 waiting += [(n, False) for n in dict.fromkeys(names(tree)) if n in defined]
+    return []

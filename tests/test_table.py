@@ -204,7 +204,7 @@ def test_binary_file(tmp_path):
 def test_text_that_is_no_network(tmp_path, text):
     path = tmp_path / "letter.txt"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"letter\.txt: not a network.*\[species\]"):
+    with pytest.raises(ValueError, match=r"letter\.txt, line 1: not a network.*\[species\]"):
         jaxchem.load(path)
 
 

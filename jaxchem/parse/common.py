@@ -1,17 +1,39 @@
 """What the readers of all formats share: errors with their place, and the way to a `Network`."""
 
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ..expression import Expression, parse
 from ..formula import parse_formula
 from ..network import MechanismError, Network
 
-__all__ = ["build", "composition", "expression", "fail"]
+__all__ = ["beside", "build", "composition", "expression", "fail", "numbered"]
 
 
 def fail(filename: str, line: int, message: str) -> MechanismError:
     """The error about one line of a file; to be raised."""
     return MechanismError(f"{filename}, line {line}: {message}")
+
+
+def numbered(text: str) -> Iterator[tuple[int, str]]:
+    """(number, line) of every line, as editors count them.
+
+    `str.splitlines` would end lines at form feeds and at what Windows' ellipsis is in Latin-1 too,
+    so that the rest of a comment were content.
+    """
+    return enumerate(re.split(r"\r\n|\r|\n", text), start=1)
+
+
+def beside(filename: str, name: str) -> Path | None:
+    """The file of this name in the folder of another; `None` where there is none."""
+    path = Path(filename).parent / name
+    try:
+        found = name != "" and path.is_file()
+    except OSError:  # a name that is too long
+        found = False
+    return path if found else None
 
 
 def expression(filename: str, line: int, text: str) -> Expression:

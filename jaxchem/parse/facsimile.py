@@ -35,7 +35,7 @@ from pathlib import Path
 from ..expression import Call, Expression, Name, Number, call, names, parse, rewrite, show
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import CONDITIONS, mcm, validate
-from .common import build, fail
+from .common import build, fail, numbered
 
 __all__ = ["loads", "looks_like"]
 
@@ -82,7 +82,7 @@ def _statements(text: str, filename: str) -> Iterator[tuple[int, str]]:
     """(line on which it begins, statement) in order, comments left out."""
     pending: list[str] = []
     start = 0
-    for line, raw in enumerate(text.splitlines(), start=1):
+    for line, raw in numbered(text):
         if raw.lstrip().startswith("*"):
             open_ended = pending and pending[0].upper().startswith("VARIABLE")
             if pending and not open_ended and not pending[-1].endswith("+"):

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from ..expression import Expression, Name, Number, call, names, parse
 from ..network import Network, Reaction
 from .astro import gated, network, number, partition, terms
-from .common import fail
+from .common import fail, numbered
 
 __all__ = ["loads", "looks_like"]
 
@@ -97,7 +97,7 @@ def loads(text: str, filename: str = "<text>") -> Network:
 
 def _rows(text: str, filename: str) -> Iterator[tuple]:
     """Line, key of the reaction, range, rate, reactants and products of each line."""
-    for line, content in enumerate(text.splitlines(), start=1):
+    for line, content in numbered(text):
         if content.startswith("!") or not content.strip():
             continue
         if len(content) < 171:

@@ -19,7 +19,7 @@ from ..expression import Call, Expression, Name, Number, call, names, rewrite, s
 from ..formula import ELEMENTS
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import CONDITIONS, LAWS, mcm
-from .common import build, expression, fail
+from .common import beside, build, expression, fail, numbered
 
 __all__ = ["loads", "looks_like"]
 
@@ -56,6 +56,10 @@ class _Item(NamedTuple):
     file: str
     line: int
 
+    @property
+    def where(self) -> str:
+        return f"{self.file}, line {self.line}"
+
     def fail(self, message: str) -> MechanismError:
         return fail(self.file, self.line, message)
 
@@ -83,7 +87,7 @@ def _items(text: str, filename: str, depth: int = 0) -> Iterator[_Item]:
     """Entries of all sections and of inlined code, in order, comments removed."""
     section, inline, start, parts = "", "", 1, []
     comment = 0  # the line in which an open one began
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in numbered(text):
         if inline:
             if re.match(r"\s*#ENDINLINE\b", line, re.IGNORECASE):
                 yield _Item(f"INLINE {inline}", "\n".join(parts), filename, start)
@@ -118,7 +122,7 @@ def _items(text: str, filename: str, depth: int = 0) -> Iterator[_Item]:
                 yield _Item(section, "\n".join(parts), filename, start)
                 parts = []
     if inline:
-        raise fail(filename, start, f"#INLINE {inline} has no #ENDINLINE; add it")
+        raise fail(filename, start - 1, f"#INLINE {inline} has no #ENDINLINE; add it")
     if comment:
         raise fail(filename, comment, "a comment begins here with '{' and never ends; add '}'")
     if "".join(parts).strip() and section in _SECTIONS:
@@ -147,9 +151,8 @@ def _include(rest: str, filename: str, line: int, depth: int) -> Iterator[_Item]
         raise fail(
             filename, line, f"includes are nested more than {_DEEPEST} deep; is it a circle?"
         )
-    folder = Path(filename).parent
-    for path in (folder / name, folder / f"{name}.kpp"):
-        if name and "\0" not in name and path.is_file():
+    for path in (beside(filename, name), beside(filename, f"{name}.kpp")):
+        if name and path is not None:
             yield from _items(path.read_text(encoding="latin-1"), str(path), depth + 1)
             return
     if not Path(name).name.startswith("atoms"):
@@ -261,7 +264,7 @@ class _Mechanism:
 
     def family(self, item: _Item) -> None:
         name, colon, text = (part.strip() for part in item.text.partition(":"))
-        if not colon or not name or len(name.split()) > 1:
+        if not colon or not re.fullmatch(r"\w+", name, re.ASCII):
             raise item.fail(f"{item.text.strip()!r}: write 'FAMILY : SPECIES + SPECIES'")
         self.families[name] = self.terms(text, item)
 
@@ -322,13 +325,14 @@ class _Mechanism:
         self.defined: dict[str, Expression | None] = {}
         self.rates: list[Expression | None] = [None] * len(self.equations)
         self.active: list[int] = []
+        self.places: dict[tuple[str, str], str] = {}
         reactions = [
             Reaction(
                 reactants=left,
                 products=right,
                 rate=self.rate(j),
                 source=f"FILE, {label.replace('#', 'no. ')}",
-                where=f"{item.file}, line {item.line}",
+                where=item.where,
             )
             for j, (left, right, _, label, item) in enumerate(self.equations)
         ]
@@ -355,6 +359,7 @@ class _Mechanism:
             quantities=self.defined,
             defaults=defaults,
             initial=initial,
+            places=self.places,
             families={
                 f: {n: c for n, c in members.items() if n in used}
                 for f, members in self.families.items()
@@ -477,10 +482,15 @@ class _Mechanism:
             self.defined[own] = None
             return
         text, item = found
+        self.places["quantities", own] = self.places["pools", own] = item.where
         flat = re.sub(r"\s", "", text)
         if re.fullmatch(r"C\(ind_\w+\)(\+C\(ind_\w+\))*", flat, re.IGNORECASE):
             members = [self.species.get(m.upper()) for m in re.findall(r"\((\w+)\)", flat)]
-            self.pools[own] = list(dict.fromkeys(m for m in members if m is not None))
+            known = list(dict.fromkeys(m for m in members if m is not None))
+            if known:
+                self.pools[own] = known
+            else:
+                self.defined[own] = Number(0.0)
             return
         if len(self.active) > 50:
             raise item.fail("names are defined by one another more than 50 deep; is it a circle?")

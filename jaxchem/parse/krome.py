@@ -33,7 +33,7 @@ import re
 from ..formula import CHARGE, ELEMENTS, parse_formula
 from ..network import Network, Reaction
 from .astro import network, terms
-from .common import fail
+from .common import fail, numbered
 from .krome_rates import Rates
 
 __all__ = ["loads", "looks_like"]
@@ -68,7 +68,7 @@ def loads(text: str, filename: str = "<text>") -> Network:
         MechanismError: a line that cannot be read, with file, line and why.
     """
     reader = _Reader(filename)
-    for line, content in enumerate(text.splitlines(), start=1):
+    for line, content in numbered(text):
         reader.read(line, content)
     compositions = {n: _composition(n) for n in reader.species.values()}
     return network(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .common import fail
+from .common import fail, numbered
 from .document import Node
 from .musica_laws import GIVEN, SURFACE
 
@@ -41,7 +41,7 @@ def initial_conditions(path: str | Path) -> tuple[dict[str, float], dict[str, An
     initial: dict[str, float] = {}
     environment: dict[str, float] = {}
     quantities: dict[str, float] = {}
-    for line, raw in enumerate(text.splitlines(), start=1):
+    for line, raw in numbered(text):
         if not raw.strip():
             continue
         label, *cells = (cell.strip() for cell in raw.split(","))

@@ -7,9 +7,8 @@ Geosci. Model Dev. 15, 3663). A ``CONSTANT`` tracer keeps its concentration, whi
 (0.17) lets react away.
 """
 
-from pathlib import Path
-
 from ..rates import AVOGADRO
+from .common import beside
 from .document import Node, read
 
 __all__ = ["upgrade"]
@@ -76,9 +75,11 @@ def _parts(root: Node) -> list[Node]:
     parts = []
     seen = set()
     for entry in root.fields(("camp-files",))["camp-files"].items():
-        path = Path(root.filename).parent / entry.text()
-        if "\0" in entry.text() or not path.is_file():
-            raise entry.fail(f"there is no file {str(path)!r}")
+        path = beside(root.filename, entry.text())
+        if path is None:
+            raise entry.fail(
+                f"there is no file {entry.text()[:80]!r} beside this one; put it there"
+            )
         if path in seen:
             raise entry.fail(f"{entry.text()!r} is listed twice; drop one")
         seen.add(path)

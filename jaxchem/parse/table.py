@@ -52,8 +52,8 @@ import numpy as np
 
 from ..expression import Expression, Name, parse, show
 from ..formula import CHARGE, ELEMENTS, parse_formula
-from ..network import MechanismError, Network, Reaction, Units, unknown_species
-from .common import build
+from ..network import MechanismError, Network, Reaction, Units
+from .common import build, fail, numbered
 
 __all__ = ["dumps", "loads", "looks_like"]
 
@@ -62,6 +62,8 @@ _SECTIONS = (
     *("species", "pools", "quantities", "defaults", "initial", "families", "sources"),
     "reactions",
 )
+_MOST = 9
+"""Molecules of one species that react together."""
 _COMMENT = re.compile(r'("[^"]*")|#.*')
 _TERM = re.compile(r"(-?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+))?\s*(\S+)")
 
@@ -78,6 +80,8 @@ class _Reader:
         self.filename = filename
         self.text = text
         self.line = 0
+        self.section: str | None = None
+        self.places: dict[tuple[str, str], str] = {}
 
     def fail(self, message: str) -> MechanismError:
         return MechanismError(f"{self.where}: {message}")
@@ -88,25 +92,26 @@ class _Reader:
 
     def lines(self) -> Iterator[tuple[str | None, str]]:
         """(section, line) of every line that says something; `None` above the first section."""
-        section = None
-        for line, raw in enumerate(self.text.splitlines(), start=1):
+        for line, raw in numbered(self.text):
             self.line = line
             content = _COMMENT.sub(r"\1", raw).strip()
             if not content:
                 continue
             if content.startswith("["):
-                section = content.strip("[]").strip()
-                if section not in _SECTIONS or not content.endswith("]"):
+                self.section = content.strip("[]").strip()
+                if self.section not in _SECTIONS or not content.endswith("]"):
                     raise self.fail(
                         f"{content!r} is no section; write one of "
                         + ", ".join(f"[{s}]" for s in _SECTIONS)
                     )
                 continue
-            yield section, content
+            yield self.section, content
 
     def once(self, name: str, known: Container[str], what: str) -> None:
+        """Refuses a second declaration, and notes where the first is for `Network.build`."""
         if name in known:
             raise self.fail(f"{what} {name!r} is declared twice; drop one.")
+        self.places[self.section or "", name] = self.where
 
     def pair(self, content: str, what: str) -> tuple[str, str]:
         key, equals, value = content.partition("=")
@@ -129,7 +134,6 @@ def loads(text: str, filename: str = "<text>") -> Network:
     header: dict[str, str] = {}
     species: dict[str, tuple[str, str | None]] = {}  # name -> (where, declared formula)
     pools: dict[str, list[str]] = {}
-    pool_where: dict[str, str] = {}
     references: dict[str, str] = {}
     quantities: dict[str, Expression | None] = {}
     numbers: dict[str, dict[str, float]] = {"defaults": {}, "initial": {}}
@@ -141,7 +145,10 @@ def loads(text: str, filename: str = "<text>") -> Network:
             if key not in _KEYS:
                 raise reader.fail(f"unknown key {key!r}; known: {', '.join(_KEYS)}")
             reader.once(key, header, "key")
+            if key == "units" and not re.fullmatch(r"[^,]+,[^,]+", value):
+                raise reader.fail("units must read 'concentration, time', as 'ppm, min'.")
             header[key] = value
+            reader.places |= {(key, name): reader.where for name in value.split()}
         elif section == "species":
             name, equals, formula = (part.strip() for part in content.partition("="))
             if len(name.split()) != 1 or (equals and not formula):
@@ -156,7 +163,6 @@ def loads(text: str, filename: str = "<text>") -> Network:
             name, text = reader.pair(content, "write 'POOL = SPECIES + SPECIES'")
             reader.once(name, pools, "pool")
             pools[name] = [member.strip() for member in re.split(r"\s\+\s", text)]
-            pool_where[name] = reader.where
         elif section == "quantities":
             name, text = reader.pair(content, "write 'QUANTITY = EXPRESSION' or 'QUANTITY = ?'")
             tree = _expression(reader, name)
@@ -178,18 +184,12 @@ def loads(text: str, filename: str = "<text>") -> Network:
             references[key] = value
         else:
             reactions.append(_reaction(reader, content, references))
-    for name, members in pools.items():
-        for member in members:
-            if member not in species:
-                raise MechanismError(unknown_species(member, species, pool_where[name]))
+    if not reactions:
+        raise reader.fail("no reactions; give at least one, under [reactions]")
     for key in ("name", "units"):
         if key not in header:
-            raise MechanismError(
-                f"{filename}: no '{key} = ...' line above the first section; add it."
-            )
-    concentration, comma, time = header["units"].partition(",")
-    if not comma:
-        raise MechanismError(f"{filename}: units must read 'concentration, time', as 'ppm, min'.")
+            raise fail(filename, 1, f"no '{key} = ...' line above the first section; add it.")
+    concentration, time = header["units"].split(",")
     balanced = header["balanced"].split() if "balanced" in header else None
     if balanced == ["none"]:
         balanced = []
@@ -209,6 +209,7 @@ def loads(text: str, filename: str = "<text>") -> Network:
         defaults=numbers["defaults"],
         initial=numbers["initial"],
         families=families,
+        places=reader.places,
     )
 
 
@@ -243,10 +244,10 @@ def _reaction(reader: _Reader, content: str, references: dict[str, str]) -> Reac
         raise reader.fail(f"{equation!r}: write one '->' (a reverse reaction has its own line)")
     reactants = _terms(reader, sides[0])
     for name, count in reactants.items():
-        if count != int(count) or count < 1:
+        if count not in range(1, _MOST + 1):
             raise reader.fail(
-                f"{count:g} {name} reacts: mass action needs whole molecules on the left; "
-                "put fractional yields on the right."
+                f"{count:g} {name} reacts: mass action needs whole molecules on the left, "
+                f"{_MOST} at most; put fractional yields on the right."
             )
     return Reaction(
         reactants={n: int(c) for n, c in reactants.items()},
@@ -267,6 +268,8 @@ def _terms(reader: _Reader, side: str) -> dict[str, float]:
             raise reader.fail(f"{term!r}: write 'NAME' or 'NUMBER NAME', joined by ' + '")
         name = match[2]
         terms[name] = terms.get(name, 0.0) + float(match[1] or 1)
+        if not np.isfinite(terms[name]):
+            raise reader.fail(f"{term!r}: a yield must be finite")
     return terms
 
 

@@ -27,7 +27,7 @@ from functools import partial, reduce
 from ..expression import Expression, Name, Number, call, parse
 from ..network import Network, Reaction
 from .astro import HOTTEST, gated, network, number, partition, terms
-from .common import fail
+from .common import fail, numbered
 
 __all__ = ["loads", "looks_like"]
 
@@ -61,7 +61,7 @@ def loads(text: str, filename: str = "<text>") -> Network:
         MechanismError: a line that cannot be read, with file, line and why.
     """
     reactions = []
-    for line, content in enumerate(text.splitlines(), start=1):
+    for line, content in numbered(text):
         content = content.strip()
         if content and not content.startswith("#"):
             reactions.append(_reaction(content, filename, line))

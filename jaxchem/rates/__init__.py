@@ -5,7 +5,7 @@ mechanism names, numbers, arithmetic and the laws of `LAWS`.
 """
 
 from . import astro, basic, geoschem, kpp, mcm, micm
-from .conditions import CONDITIONS, Conditions
+from .conditions import CONDITIONS, NAMED, Conditions
 from .evaluation import Quantities, RateLaw, reads, validate
 from .law import AVOGADRO, BOLTZMANN, LAWS, Law, law
 
@@ -14,6 +14,7 @@ __all__ = [
     "BOLTZMANN",
     "CONDITIONS",
     "LAWS",
+    "NAMED",
     "Conditions",
     "Law",
     "Quantities",

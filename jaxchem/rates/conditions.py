@@ -6,7 +6,7 @@ from typing import Any
 
 import equinox as eqx
 
-__all__ = ["ALL", "CONDITIONS", "Conditions"]
+__all__ = ["ALL", "CONDITIONS", "NAMED", "Conditions"]
 
 CONDITIONS: dict[str, str] = {
     "temperature": "K",
@@ -23,6 +23,9 @@ CONDITIONS: dict[str, str] = {
     "gas_to_dust": "1",
 }
 """Every condition by the name it has everywhere, and its unit."""
+
+NAMED = ("photolysis", "quantities")
+"""The conditions that are values of quantities by name."""
 
 ALL = "*"
 """Stands in `quantities` for every quantity that is not named there."""
@@ -64,7 +67,7 @@ class Conditions(eqx.Module):
     @property
     def named(self) -> dict[str, Any]:
         """What `photolysis` and `quantities` say of quantities, by their names."""
-        return {**self.values.get("photolysis", {}), **self.values.get("quantities", {})}
+        return {name: v for kind in NAMED for name, v in self.values.get(kind, {}).items()}
 
     @property
     def varying(self) -> bool:
