@@ -39,7 +39,7 @@ _DEEPEST = 150
 
 _TOKEN = re.compile(
     r"""\s*(?:
-      (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?)(?:_[A-Za-z]\w*)?
+      (?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][+-]?\d+)?)(?:_[A-Za-z]\w*)?
     | (?P<name>[A-Za-z_]\w*)
     | "(?P<quoted>[^"\n]+)"
     | (?P<logical>\.(?:true|false)\.)

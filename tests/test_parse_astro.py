@@ -551,3 +551,15 @@ def test_texts_are_recognised(own):
 )
 def test_reading_is_fast(file, seconds):
     assert whole(file)[2] < seconds
+
+
+def test_a_condition_by_name_is_refused_with_its_line():
+    with pytest.raises(MechanismError, match=r"'big' \(f\.krome, line 2\): .*'photolysis'"):
+        krome.loads("#\n@var:big=photolysis\n@format:R,P,rate\nH,H,big\n", "f.krome")
+
+
+@pytest.mark.parametrize("reader", [kida, umist, krome])
+def test_blank_lines_are_passed_soon(reader):
+    began = time.perf_counter()
+    assert not reader.looks_like("\n" * 100_000)
+    assert time.perf_counter() - began < 1

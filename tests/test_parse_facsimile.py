@@ -357,3 +357,8 @@ def test_looks_like():
     assert facsimile.looks_like(SMALL)
     assert not facsimile.looks_like("[species]\nA\n[reactions]\nA -> ; 1 ; S\n")
     assert not facsimile.looks_like("#EQUATIONS\n<R1> NO + O3 = NO2 : 1.8E-12 ;\n{% x : A = B }")
+
+
+def test_a_condition_by_name_is_refused_with_its_line():
+    with pytest.raises(MechanismError, match=r"'K' \(a\.fac, line 2\): .*'quantities'"):
+        read("* a comment ;\nK = quantities ;\n% K : A = B ;\n")

@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 import warnings
 
 import jax
@@ -467,3 +468,49 @@ def test_detection():
         assert loads(TEXT).equations == loads(TEXT, format="kpp").equations
     with pytest.raises(ValueError, match="unknown format 'kp'; known: table"):
         jaxchem.load("pollu", format="kp")
+
+
+# What mutated files found
+
+SHORT = "#DEFVAR A=IGNORE;\n{}\n#EQUATIONS\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SHORT.format("#FAMILIES [Ox : A;") + "A=:1;", r"line 2: .*'FAMILY : SPECIES"),
+        (SHORT.format("#INCLUDE atoms" + "s" * 400) + "A=:KX(;", "line 4: "),
+        (SHORT.format("#INLINE F90_RCONST\nK=2*C(ind_A)\n#ENDINLINE") + "A=:K;", r"'K' \(.*line 3"),
+        (SHORT.format("#INLINE F90_RCONST\nK=L\nL=K\n#ENDINLINE") + "A=:K;", r"line 4.*circle"),
+        (SHORT.format("") + "A=:1;\n#INLINE F90_INIT", "line 5: #INLINE F90_INIT has no"),
+        (
+            SHORT.format("")
+            + "A=:TEMP;\n"
+            + "".join(f"A=:RCONST({j})+RCONST({j});" for j in range(1, 40)),
+            "line 5: .*too long",
+        ),
+        (
+            SHORT.format("")
+            + "".join(f"A=:{'EXP(' * 40}RCONST({j}{')' * 41};" for j in range(2, 30)),
+            "line 4: .*levels deep",
+        ),
+    ],
+)
+def test_mutants_that_were_not_refused(text, message):
+    with pytest.raises(MechanismError, match=message):
+        kpp.loads(text, "m.kpp")
+
+
+def test_a_sum_of_no_species_is_zero():
+    text = SHORT.format("#INLINE F90_RCONST\nRO2 = C(ind_B)\n#ENDINLINE") + "A = : 2*RO2 ;"
+    network = kpp.loads(text)
+    assert table.dumps(table.loads(table.dumps(network))) == table.dumps(network)
+    assert network.pool_names == () and network.rates()[0] == 0.0
+
+
+def test_an_entry_without_an_end_is_refused_soon():
+    started = time.perf_counter()
+    with pytest.raises(MechanismError, match="line 4"):
+        kpp.loads(SHORT.format("") + "A = B : 1\n" * 20_000)
+    assert not kpp.looks_like("\n" * 100_000)
+    assert time.perf_counter() - started < 3

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import time
 import warnings
 from pathlib import Path
 
@@ -840,3 +841,26 @@ def test_carbon_bond_5_against_micm():
     seen = theirs > 1e-18
     assert seen.sum() > 50
     np.testing.assert_allclose(np.asarray(found.ys)[-1][seen], theirs[seen], rtol=1e-6)
+
+
+# What mutated files found
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('{"version": "1",\n  "species": []\n   ', 3),
+        ('{"name": "a\u2028b",\n"version" 1}\n', 2),
+        ('{"camp-files": [\n"' + "long" * 200 + '"]}', 2),
+    ],
+)
+def test_lines_as_editors_count_them(text, line):
+    with pytest.raises(MechanismError, match=f"f.json, line {line}: "):
+        musica.loads(text, "f.json")
+
+
+def test_a_long_number_is_refused_soon():
+    started = time.perf_counter()
+    with pytest.raises(MechanismError, match="is not a finite number"):
+        read({"type": "ARRHENIUS", "A": "9" * 100_000 + "x"})
+    assert time.perf_counter() - started < 2

@@ -1,3 +1,5 @@
+import time
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from problems import SHIPPED, examples
 
 import jaxchem
 from jaxchem.expression import Call, Name, Number, call
-from jaxchem.network import Network, Reaction, Units
+from jaxchem.network import MechanismError, Network, Reaction, Units
 from jaxchem.parse import table
 
 GOOD = """name = small
@@ -135,6 +137,10 @@ MALFORMED = {
     "divided by a pool": (13, "A -> B ; 1 / P ; S1", "'P' is not simply a factor"),
     "function of too many": (13, "A -> B ; exp(1, temperature) ; S1", "exp takes 1 arguments"),
     "two pools": (13, "A -> B ; 1 * P * P ; S1", "two pools"),
+    "infinitely many": (13, "1e999 A -> B ; 1 ; S1", "must be finite"),
+    "too many molecules": (13, "1e9 A -> B ; 1 ; S1", "9 at most"),
+    "infinite yield": (13, "A -> 1e999 B ; 1 ; S1", "must be finite"),
+    "conditions by name": (13, "A -> B ; quantities ; S1", "'quantities', which is nothing"),
     "unknown pool": (13, "A -> B ; 1 * RO2 ; S1", "names 'RO2', which is nothing that is declared"),
 }
 
@@ -276,3 +282,34 @@ def test_round_trip_of_a_built_network(balanced):
         references={"S1": "Nobody (1900)"},
     )
     assert_same(table.loads(table.dumps(network)), network)
+
+
+# What mutated files found
+
+
+def test_lines_end_where_editors_end_them():
+    """A form feed, or Windows' ellipsis read as Latin-1, is no end of a line."""
+    text = GOOD.replace("\n", " # form \x0c feed \x85 and \u2028\n")
+    assert_same(table.loads(text), table.loads(GOOD))
+    with pytest.raises(MechanismError, match=f"line {text.count(chr(10)) + 2}: "):
+        table.loads(text + "\rnonsense")
+
+
+@pytest.mark.parametrize("digits", ["9" * 20, "9" * 5000, "٣"])
+def test_formulae_that_cannot_be(digits):
+    with pytest.raises(MechanismError, match=r"line 5: .* is no formula"):
+        table.loads(GOOD.replace("A = C2H4", f"A = CH{digits}"))
+
+
+def test_a_long_number_is_refused_soon():
+    started = time.perf_counter()
+    with pytest.raises(MechanismError, match="line 14: "):
+        table.loads("\n".join([*GOOD.splitlines()[:13], f"A -> {'9' * 5000} x y ; 1 ; S1"]))
+    assert not table.looks_like("\n" * 100_000)
+    assert time.perf_counter() - started < 2
+
+
+def test_conditions_by_name_have_no_default():
+    text = GOOD.replace("[reactions]", "[defaults]\nphotolysis = 1\n[reactions]")
+    with pytest.raises(MechanismError, match=r"default 'photolysis' \(.*line \d+\) is no number"):
+        table.loads(text)

@@ -4,6 +4,7 @@ Built from the parser's events, not by a loader: no tag is obeyed, no alias foll
 stays the text that it was, so that nothing in a file can run, expand or recurse.
 """
 
+import bisect
 import dataclasses
 import difflib
 import math
@@ -21,7 +22,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where it is there: 30 times faster."""
 _LARGEST = 20_000_000
 _DEEPEST = 20
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,12 +112,18 @@ def read(text: str, filename: str) -> Node:
     """
     if len(text) > _LARGEST:
         raise fail(filename, 1, f"{len(text)} characters; {_LARGEST} is the most that is read")
+    starts = [found.end() for found in re.finditer(r"\r\n|\r|\n", text)]
+
+    def line_of(mark: yaml.Mark) -> int:
+        """As editors count lines; YAML's own count has one more at the end, and at U+2028."""
+        return bisect.bisect_right(starts, mark.index) + 1
+
     root: Node | None = None
     open_nodes: list[Node] = []
     keys: list[str | None] = []  # of each open node, the key whose value comes next
     try:
         for event in yaml.parse(text, Loader=_LOADER):
-            line = event.start_mark.line + 1
+            line = line_of(event.start_mark)
             if isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
                 open_nodes.pop()
                 keys.pop()
@@ -154,7 +161,7 @@ def read(text: str, filename: str) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise fail(
-            filename, mark.line + 1 if mark else 1, f"neither JSON nor YAML: {error.problem}"
+            filename, line_of(mark) if mark else 1, f"neither JSON nor YAML: {error.problem}"
         ) from None
     except (yaml.YAMLError, UnicodeError) as error:
         place = getattr(error, "position", getattr(error, "start", 0))

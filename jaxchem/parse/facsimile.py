@@ -62,7 +62,7 @@ _LONGEST = 300
 
 def looks_like(text: str) -> bool:
     """Whether this is FACSIMILE: it has reactions such as ``% k : A = B ;``."""
-    return bool(re.search(r"^\s*%[^:;=%]+:[^:;=%]*=[^:;=%]*;", text, re.MULTILINE))
+    return bool(re.search(r"^[ \t]*%[^:;=%]+:[^:;=%]*=[^:;=%]*;", text, re.MULTILINE))
 
 
 def loads(text: str, filename: str = "<text>") -> Network:
@@ -187,6 +187,10 @@ class _File:
             quantities=self.quantities,
             defaults=self.defaults,
             initial=self.initial,
+            places={
+                ("quantities", name): f"{self.filename}, line {line}"
+                for name, (line, _) in assignments.items()
+            },
         )
 
     def equation(

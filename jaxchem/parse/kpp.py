@@ -40,8 +40,11 @@ _CONDITIONS = {
 }
 _MOST = 9
 _DEEPEST = 8
+_DEEPEST_RATE = 200
+_LONGEST = 5000
+"""Characters of a rate in which others are written out."""
 _TERM = re.compile(
-    r"\s*([+-]?)\s*((?:\d+\.?\d*|\.\d+)(?:[eE][+-]\d+)?)?\s*([A-Za-z_]\w*)\s*", re.ASCII
+    r"\s*([+-]?)\s*((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]\d+)?)?\s*([A-Za-z_]\w*)\s*", re.ASCII
 )
 _STATEMENT = re.compile(r"([A-Za-z]\w*)\s*=(?!=)\s*(.+)", re.DOTALL)
 _BLOCK = re.compile(r"(IF\b.*\bTHEN|DO\b|SELECT\b|WHERE\b)", re.IGNORECASE)
@@ -67,7 +70,7 @@ class _Item(NamedTuple):
 def looks_like(text: str) -> bool:
     """Whether a line begins with a section or an include of KPP."""
     sections = "DEFVAR|DEFFIX|DEFRAD|EQUATIONS|INCLUDE|INITVALUES|ATOMS|MODEL"
-    return re.search(rf"^\s*#({sections})\b", text, re.MULTILINE | re.IGNORECASE) is not None
+    return re.search(rf"^[ \t]*#({sections})\b", text, re.MULTILINE | re.IGNORECASE) is not None
 
 
 def loads(text: str, filename: str = "<text>") -> Network:
@@ -114,7 +117,7 @@ def _items(text: str, filename: str, depth: int = 0) -> Iterator[_Item]:
             continue
         pieces = content.split(";")
         for left, piece in enumerate(pieces, start=1 - len(pieces)):
-            if not "".join(parts).strip():
+            if not any(part.strip() for part in parts):
                 parts, start = [], number
                 piece = piece.lstrip(" \t,")  # KPP passes over a comma between entries
             parts.append(piece)
@@ -325,6 +328,7 @@ class _Mechanism:
         self.defined: dict[str, Expression | None] = {}
         self.rates: list[Expression | None] = [None] * len(self.equations)
         self.active: list[int] = []
+        self.depth = 0
         self.places: dict[tuple[str, str], str] = {}
         reactions = [
             Reaction(
@@ -419,10 +423,26 @@ class _Mechanism:
             self.active.append(j)
             found = self.rates[j] = self.resolve(expression(item.file, item.line, text), item)
             self.active.pop()
+            if "RCONST" in text.upper():
+                written = show(found)
+                if len(written) > _LONGEST:
+                    raise item.fail("RCONST are written out, which is too long here; drop some")
+                expression(item.file, item.line, written)
         return found
 
     def resolve(self, tree: Expression, item: _Item) -> Expression:
         """The tree in jaxchem's own names."""
+        self.depth += 1
+        if self.depth > _DEEPEST_RATE:
+            raise item.fail(
+                f"what this names is, all written out, more than {_DEEPEST_RATE} levels deep; "
+                "name fewer things by one another"
+            )
+        tree = self.own(tree, item)
+        self.depth -= 1
+        return tree
+
+    def own(self, tree: Expression, item: _Item) -> Expression:
         if isinstance(tree, Number):
             return tree
         if isinstance(tree, Name):

@@ -40,7 +40,7 @@ __all__ = ["loads", "looks_like"]
 
 _FORMAT = ("idx", "r", "r", "r", "p", "p", "p", "p", "tmin", "tmax", "rate")
 _SIGNS = re.compile(
-    r"^\s*(@(format|var|common|storeonce_begin|photo_start|notab\w*)\b"
+    r"^[ \t]*(@(format|var|common|storeonce_begin|photo_start|notab\w*)\b"
     r"|\d+(,[ ]*[A-Za-z][\w+-]*)(,[\w+ -]*){6},([.<>]?\w[^,\n]*|[.<>][^,\n]+)?,)",
     re.MULTILINE | re.IGNORECASE,
 )
@@ -72,7 +72,12 @@ def loads(text: str, filename: str = "<text>") -> Network:
         reader.read(line, content)
     compositions = {n: _composition(n) for n in reader.species.values()}
     return network(
-        filename, reader.reactions, _REFERENCES, compositions, quantities=reader.rates.quantities
+        filename,
+        reader.reactions,
+        _REFERENCES,
+        compositions,
+        quantities=reader.rates.quantities,
+        places=reader.rates.places,
     )
 
 

@@ -48,12 +48,14 @@ class Rates:
     Attributes:
         line: where the reader is, for error messages.
         quantities: name -> definition, `None` where the user gives it.
+        places: of the quantities, for `Network.build`.
     """
 
     def __init__(self, filename: str):
         self.filename = filename
         self.line = 0
         self.quantities: dict[str, Expression | None] = {}
+        self.places: dict[tuple[str, str], str] = {}
         self.variables: dict[str, str] = {}  # in small letters -> name of the quantity
         self.extents: dict[str, tuple[int, int, bool]] = {}  # of variables written out
 
@@ -84,6 +86,7 @@ class Rates:
         """Adds a quantity by its definition, `None` where the user gives its value."""
         self.variables[name.lower()] = name
         self.quantities[name] = tree
+        self.places["quantities", name] = f"{self.filename}, line {self.line}"
         if tree is not None:
             self.extents[name] = self.extent(tree)
 

@@ -65,12 +65,12 @@ _SECTIONS = (
 _MOST = 9
 """Molecules of one species that react together."""
 _COMMENT = re.compile(r'("[^"]*")|#.*')
-_TERM = re.compile(r"(-?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+))?\s*(\S+)")
+_TERM = re.compile(r"(-?(?:\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+))?\s*(\S+)")
 
 
 def looks_like(text: str) -> bool:
     """Whether this is a table: it has ``[species]`` and ``[reactions]`` on lines of their own."""
-    return all(re.search(rf"^\s*\[{s}\]", text, re.MULTILINE) for s in ("species", "reactions"))
+    return all(re.search(rf"^[ \t]*\[{s}\]", text, re.MULTILINE) for s in ("species", "reactions"))
 
 
 class _Reader:
@@ -269,7 +269,7 @@ def _terms(reader: _Reader, side: str) -> dict[str, float]:
         name = match[2]
         terms[name] = terms.get(name, 0.0) + float(match[1] or 1)
         if not np.isfinite(terms[name]):
-            raise reader.fail(f"{term!r}: a yield must be finite")
+            raise reader.fail(f"{term!r}: the number must be finite")
     return terms
 
 
