@@ -362,3 +362,8 @@ def test_looks_like():
 def test_a_condition_by_name_is_refused_with_its_line():
     with pytest.raises(MechanismError, match=r"'K' \(a\.fac, line 2\): .*'quantities'"):
         read("* a comment ;\nK = quantities ;\n% K : A = B ;\n")
+
+
+def test_a_borrowed_coefficient_made_of_a_species_is_refused():
+    with pytest.raises(MechanismError, match=r"line 2: 'KMT06' is the MCM's.*'H2O'.*assign"):
+        read("% 1 : H2O = A ;\n% KMT06 : A = B ;\n% H2O : B = A ;\n")

@@ -317,6 +317,11 @@ class _File:
             self.quantities[name] = _ENVIRONMENT[name]
         elif name in mcm.DEFINITIONS:
             for part, tree in mcm.definitions([name]).items():
+                if part in self.species:
+                    raise ValueError(
+                        f"{name!r} is the MCM's, made of the air's {part!r}, which is a species "
+                        f"here; assign {name!r} in this file"
+                    )
                 self.quantities.setdefault(part, tree)
             if name in mcm.COEFFICIENTS:
                 self.borrowed[name] = None
