@@ -314,4 +314,4 @@ def test_mutants(form, place):
 @pytest.mark.slow
 @FORMS
 def test_many_mutants(form, place):
-    fuzz(form, place, 3000)
+    fuzz(form, place, 2000)
