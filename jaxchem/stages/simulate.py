@@ -110,57 +110,48 @@ def simulate(
             user and that is not given, a bad date or length, a solve that fails (with the reason
             and the reactions that drive it).
     """
-    proposed = dict(network.defaults)
-    filed, from_file = initial_conditions(file) if file else ({}, {})
-    given = {**from_file, **{n: _varying(v) for n, v in (conditions or {}).items()}}
-    if temperature is not None or not {"temperature"} & {*given, *proposed}:
-        given["temperature"] = _varying(298.15 if temperature is None else temperature)
-    if pressure is not None or not {"pressure", "density"} & {*given, *proposed}:
-        given["pressure"] = _varying(101325.0 if pressure is None else pressure)
-    given.setdefault("relative_humidity", _varying(relative_humidity))
     sun = Sun(latitude, longitude, _day(date))
-    given.setdefault("solar_zenith_angle", sun)
-    given.setdefault("local_time", lambda t: t + 240.0 * longitude)
-    ts = _times(proposed.get("start", 0.0) if start is None else 3600.0 * start, days, every)
-
-    def air(t: Any) -> Any:
-        """The concentration of all gas."""
-        values = {n: v(t) if callable(v) else v for n, v in {**proposed, **given}.items()}
-        if "density" in given or "pressure" not in values:
-            return values["density"]
-        where = {n: values[n] for n in ("temperature", "pressure")}
-        return number_density({"": 1.0}, units=network.units, **where)[""]
-
-    imposed = {n: _varying(v) for n, v in (constrained or {}).items()}
-    outside = {n: _varying(v) for n, v in (background or {}).items()}
-    known = dict(given.get("quantities", {})) | ({} if others is None else {"*": others})
-    known |= {f"EMIS.{n}": _varying(v) for n, v in (emissions or {}).items()}
-    known |= {f"DEP.{n}": _varying(v) for n, v in (deposition or {}).items()}
-    known |= {} if dilution is None else {"DILUTION": _varying(dilution)}
-    known |= {f"BACKGROUND.{n}": _times_air(v, air) for n, v in outside.items()}
-    known |= {n: _times_air(v, air) for n, v in imposed.items()}
-    if known:
-        given["quantities"] = known
+    filed, given = initial_conditions(file) if file else ({}, {})
+    given |= _varying(conditions or {})
+    own = {"temperature": temperature, "pressure": pressure}
+    given |= {n: _varying(v) for n, v in own.items() if v is not None}
+    given = {
+        **_ordinary(network, given, sun),
+        "relative_humidity": _varying(relative_humidity),
+        **given,
+    }
+    air = _Air(network, given)
+    own_start = dict(network.defaults).get("start", 0.0)
+    ts = _times(own_start if start is None else 3600.0 * start, days, every)
     first = float(ts[0])
-    start_from = dict(network.initial)
-    for name, ratio in {**(ambient or {}), "H2O": _water(network, given, first, air)}.items():
+
+    state = dict(network.initial)
+    for name, ratio in {"H2O": air.water(first), **(ambient or {})}.items():
         if name in network.species and ratio is not None:
-            start_from.setdefault(name, float(ratio * air(first)))
-    start_from |= filed
-    start_from |= {n: float(x * air(first)) for n, x in (mixing_ratios or {}).items()}
-    start_from |= initial or {}
-    for name in start_from:
+            state.setdefault(name, float(ratio * air(first)))
+    state |= filed | {n: float(x * air(first)) for n, x in (mixing_ratios or {}).items()}
+    state |= initial or {}
+    for name in state:
         network.index(name)  # refuses an unknown one
+
+    opened = {"EMIS": _varying(emissions or {}), "DEP": _varying(deposition or {})}
+    opened["BACKGROUND"] = {n: air.share(_varying(x)) for n, x in (background or {}).items()}
+    imposed = {n: air.share(_varying(x)) for n, x in (constrained or {}).items()}
     box = exchange(
         network,
-        emissions=list(emissions or ()),
-        deposition=list(deposition or ()),
+        emissions=list(opened["EMIS"]),
+        deposition=list(opened["DEP"]),
         dilution=dilution is not None,
-        background=list(outside),
+        background=list(opened["BACKGROUND"]),
     )
     box = constrain(hold(box, held), list(imposed))
-    k = box.rates(**given)
-    y0 = box.y0({n: v for n, v in start_from.items() if n in box.species})
+    quantities = {f"{kind}.{n}": v for kind, values in opened.items() for n, v in values.items()}
+    quantities |= {} if dilution is None else {"DILUTION": _varying(dilution)}
+    quantities |= {} if others is None else {"*": others}
+    quantities |= {**given.pop("quantities", {}), **imposed}
+    k = box.rates(**given, quantities=quantities)
+    y0 = box.y0({n: v for n, v in state.items() if n in box.species})
+
     begin = time.monotonic()
     ys, steps = _integrate(box, k, y0, ts, integrator, progress)
     trajectory = to_dataset(
@@ -168,12 +159,12 @@ def simulate(
         (ts, ys),
         y0=np.asarray(y0)[None],
         t0=first,
-        conditions=given,
+        conditions={**given, "quantities": quantities},
         provenance=f"jaxchem.stages.simulate, {integrator.method}, rtol {integrator.rtol:g}",
     )
     trajectory["solar_zenith_angle"] = ("time", np.asarray(jax.vmap(sun)(ts)), {"units": "rad"})
     chosen = [n for n in _WATCHED if n in box.species] if budgets is None else list(budgets)
-    courses = {name: over_time(box, k, (ts, ys), name) for name in chosen}
+    labelled = {n: label_budget(box, over_time(box, k, (ts, ys), n)) for n in chosen}
     metrics = {
         "steps": float(steps),
         "wall_s": time.monotonic() - begin,
@@ -182,9 +173,51 @@ def simulate(
         "lowest": float(ys.min()),
     }
     metrics |= {f"final/{n}": float(v) for n, v in zip(box.species, ys[-1], strict=True)}
-    labelled = {name: label_budget(box, course) for name, course in courses.items()}
-    report = _report(box, k, ts, ys, chosen, air)
-    return Simulation(trajectory, labelled, metrics, report)
+    return Simulation(trajectory, labelled, metrics, _report(box, k, ts, ys, chosen, air))
+
+
+def _ordinary(network: Network, given: Mapping[str, Any], sun: Sun) -> dict[str, Any]:
+    """What holds where neither the user nor the mechanism says otherwise."""
+    known = {*given, *dict(network.defaults)}
+    ordinary: dict[str, Any] = {"solar_zenith_angle": sun}
+    ordinary["local_time"] = lambda t: t + 240.0 * sun.longitude
+    if "temperature" not in known:
+        ordinary["temperature"] = 298.15
+    if not known & {"pressure", "density"}:
+        ordinary["pressure"] = 101325.0
+    return ordinary
+
+
+class _Air:
+    """The concentration of all gas at any time, and mole fractions of it."""
+
+    def __init__(self, network: Network, given: Mapping[str, Any]):
+        self.units = network.units
+        self.given = given
+        self.proposed = dict(network.defaults)
+
+    def _at(self, name: str, t: Any) -> Any:
+        value = self.given.get(name, self.proposed.get(name))
+        return value(t) if callable(value) else value
+
+    def __call__(self, t: Any) -> Any:
+        """Concentration, in the network's unit."""
+        if "density" in self.given or "pressure" not in self.given:
+            return self._at("density", t)
+        where = {n: self._at(n, t) for n in ("temperature", "pressure")}
+        return number_density({"air": 1.0}, units=self.units, **where)["air"]
+
+    def share(self, ratio: Any) -> Callable[[Any], Any]:
+        """A mole fraction, which may vary, as a concentration at any time."""
+        return lambda t: (ratio(t) if callable(ratio) else ratio) * self(t)
+
+    def water(self, t: float) -> Any:
+        """Mole fraction of water vapour; `None` in units that are no number density."""
+        if not self.units.per_mole:
+            return None
+        where = [jnp.asarray(self._at(n, t)) for n in ("temperature", "relative_humidity")]
+        vapour = LAWS["water_vapour"].function(*where)  # molecule cm-3
+        return vapour * (1e6 / AVOGADRO * self.units.per_mole) / self(t)
 
 
 def _varying(value: Any) -> Any:
@@ -201,11 +234,6 @@ def _varying(value: Any) -> Any:
     return value
 
 
-def _times_air(ratio: Any, air: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A mole fraction, which may vary, as a concentration at any time."""
-    return lambda t: (ratio(t) if callable(ratio) else ratio) * air(t)
-
-
 def _day(date: str) -> datetime.date:
     try:
         return datetime.date.fromisoformat(str(date))
@@ -218,17 +246,6 @@ def _times(start: float, days: float, every: float) -> Float[np.ndarray, " T"]:
     if count < 1:
         raise ValueError(f"days={days} with an output every={every} s: give at least one output.")
     return start + every * np.arange(count + 1)
-
-
-def _water(network: Network, given: Mapping[str, Any], t: float, air: Callable[[Any], Any]) -> Any:
-    """Mole fraction of water vapour at the relative humidity; `None` where it is not known."""
-    values = {**dict(network.defaults), **given}
-    where = [values.get(n) for n in ("temperature", "relative_humidity")]
-    if any(v is None for v in where) or not network.units.per_mole:
-        return None
-    where = [jnp.asarray(v(t) if callable(v) else v) for v in where]
-    vapour = LAWS["water_vapour"].function(*where)
-    return vapour * (1e6 / AVOGADRO * network.units.per_mole) / air(t)
 
 
 def _integrate(
@@ -268,7 +285,7 @@ def _report(
     ts: Float[np.ndarray, " T"],
     ys: Float[np.ndarray, "T S"],
     chosen: Sequence[str],
-    air: Callable[[Any], Any],
+    air: _Air,
 ) -> str:
     """What a chemist would ask first, as Markdown."""
     unit = network.units.concentration
