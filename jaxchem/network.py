@@ -4,6 +4,7 @@ import difflib
 import functools
 import hashlib
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from .rates import (
     Conditions,
     Quantities,
     RateLaw,
+    mcm,
     reads,
     validate,
 )
@@ -168,7 +170,10 @@ class Structure:
 
 
 class RateFunction(eqx.Module):
-    """k(t, y): the rate coefficients of a network under conditions that vary in time."""
+    """k(t, y): the rate coefficients of a network under conditions that vary in time.
+
+    To compile it by itself: ``eqx.filter_jit(k)``, or ``jax.jit(lambda t: k(t))``.
+    """
 
     network: "Network"
     conditions: Conditions
@@ -428,7 +433,8 @@ class Network(eqx.Module):
         Args:
             **conditions: by the names of `jaxchem.rates.CONDITIONS`; a scalar, or a function of
                 time that returns one. `photolysis` and `quantities` are dictionaries of such
-                values, for what the mechanism names itself, in place of its own definitions;
+                values, for what the mechanism names itself, in place of its own definitions
+                (photolysis of the MCM as ``J4``, ``J_NO2`` or 4, of MUSICA without ``PHOTO.``);
                 ``quantities={"*": 0.0}`` stands for all that is not given otherwise. Conditions
                 that no rate needs are accepted and ignored.
 
@@ -441,17 +447,13 @@ class Network(eqx.Module):
                 neither.
         """
         conditions = {n: v for n, v in conditions.items() if v is not None}
+        for kind in ("photolysis", "quantities"):
+            if kind in conditions:
+                conditions[kind] = self._known(kind, conditions[kind])
         proposed = {n: v for n, v in self.defaults if n in CONDITIONS}
         if {"density", "pressure"} & set(conditions):  # either gives the other
             proposed = {n: v for n, v in proposed.items() if n not in ("density", "pressure")}
         given = Conditions(**{**proposed, **conditions})
-        if unknown := set(conditions.get("quantities") or ()) - {"*", *dict(self.quantities)}:
-            name = sorted(unknown)[0]
-            near = difflib.get_close_matches(name, dict(self.quantities), n=1)
-            raise ValueError(
-                f"network {self.name!r} has no quantity {name!r}"
-                + (f"; did you mean {near[0]!r}?" if near else "; network.quantities lists them.")
-            )
         used, missing = self._reads(given)
         if missing:
             known = [n for n in missing if n in CONDITIONS]
@@ -468,6 +470,23 @@ class Network(eqx.Module):
         if given.varying:
             return RateFunction(self, given)
         return self._evaluate(given)
+
+    def _known(self, kind: str, values: Mapping[Any, Any]) -> dict[str, Any]:
+        """`photolysis` or `quantities` by the mechanism's own names."""
+        quantities, found = dict(self.quantities), {}
+        for name, value in values.items():
+            own = str(name)
+            if kind == "photolysis" and own not in quantities:
+                number = mcm.PHOTOLYSIS_NAMES.get(own, own.removeprefix("J"))
+                own = next((n for n in (f"J{number}", f"PHOTO.{own}") if n in quantities), own)
+                if own not in quantities and f"J{number}" in mcm.DEFINITIONS:
+                    continue  # one of the MCM's that this mechanism does without
+            if own not in (*quantities, "*"):
+                near = difflib.get_close_matches(own, quantities, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else "network.quantities lists them."
+                raise ValueError(f"network {self.name!r} has no quantity {own!r}; {hint}")
+            found[own] = value
+        return found
 
     def _reads(self, given: Conditions) -> tuple[set[str], list[str]]:
         """The names that the rates need, and those of them that these conditions do not have."""
@@ -496,9 +515,26 @@ class Network(eqx.Module):
         return set(found), sorted(missing, key=order.index)
 
     def _evaluate(self, conditions: Conditions) -> Float[Array, " R"]:
+        if jnp.result_type(float) == jnp.float32:
+            self._warn_underflow()
         lookup = Quantities(dict(self.quantities), conditions, self.units.per_mole)
         order = np.argsort(np.concatenate([law.reactions for law in self.laws]))
         return jnp.concatenate([law(lookup) for law in self.laws])[order]
+
+    def _warn_underflow(self) -> None:
+        smallest = float(np.finfo(np.float32).tiny)
+        for law in self.laws:
+            if isinstance(law.numbers, np.ndarray):
+                small = (np.abs(law.numbers) < smallest) & (law.numbers != 0)
+                for column in np.flatnonzero(small.any(axis=0))[:1]:
+                    equation = self.equations[law.reactions[column]]
+                    warnings.warn(
+                        f"network {self.name!r}: the rate of {equation!r} has a number that "
+                        "is zero in 32 bits; call jax.config.update('jax_enable_x64', True) "
+                        "before any array is made.",
+                        stacklevel=4,
+                    )
+                    return
 
     def expressions(self) -> list[Expression]:
         """The rate expression of each reaction, pools included."""
@@ -527,8 +563,11 @@ class Network(eqx.Module):
         composition, species that no reaction consumes (sinks) or that no reaction touches.
         """
         problems = list(self.unbalanced().values())
-        for name in self.user_quantities:
-            problems.append(f"user rate: {name!r} has no definition; give it to rates().")
+        if users := self.user_quantities:
+            listed = ", ".join(map(repr, users))
+            problems.append(
+                f"user rates: to be given to rates(), as they are not defined: {listed}."
+            )
         seen: dict[tuple, int] = {}
         forms = {}
         for law in self.laws:
@@ -609,7 +648,10 @@ def _take_pool(tree: Expression, pools: Mapping[str, Any]) -> tuple[Expression, 
         first, *rest = tree.arguments
         inside = [any(name in pools for name in names(a)) for a in tree.arguments]
         if inside == [True, True]:
-            raise ValueError("the rate names two pools; a rate has one at most")
+            raise ValueError(
+                "the rate names two pools; a rate has one at most: make a single species a "
+                "reactant instead, or give the other as a quantity"
+            )
         if inside[0]:
             first, pool = _take_pool(first, pools)
             if first == Number(1.0) and tree.function == "*":

@@ -391,6 +391,7 @@ def test_training_beats_the_mean(start, clouds, getkey):
     assert prediction.shape == test["concentration"].shape
 
 
+@pytest.mark.slow
 def test_latent_equation_trains_on_some_of_the_times(clouds, getkey):
     network, dataset = clouds
     data = observe(dataset, network)

@@ -288,7 +288,8 @@ def test_every_kind_of_krome(temperature):
     given = {"user_other": 3.0, "n(idx_H2)": 1e-20, "f(n(:),Tgas)": 2.0}
     photo = {"photo: H2 -> 2 H": 1e-11, "photo: H2 -> 2 H (2)": 2e-11}
     assert set(network.user_quantities) == {*given, *photo}
-    assert sum(problem.startswith("user rate") for problem in network.check()) == 5
+    assert len(network.user_quantities) == 5
+    assert any(problem.startswith("user rates: ") for problem in network.check())
     k = network.rates(
         temperature=temperature, cosmic_ray_rate=1e-17, quantities=given, photolysis=photo
     )

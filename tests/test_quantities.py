@@ -78,8 +78,6 @@ def test_missing_and_misspelt(network):
         network.rates()
     with pytest.raises(ValueError, match=r"no quantity 'PHOTO\.jO2'; did you mean 'PHOTO\.jO3'"):
         network.rates(density=1.0, quantities={"PHOTO.jO2": 1.0})
-    with pytest.raises(ValueError, match="PHOTO"):
-        network.rates(density=1.0, photolysis={"jO3": 1.0})
 
 
 def test_fixed_species_react_and_stay(network):
@@ -137,3 +135,38 @@ def test_round_trip(network):
 def test_refuses(old, new, words):
     with pytest.raises(MechanismError, match=words):
         table.loads(TEXT.replace(old, new))
+
+
+def test_photolysis_by_the_names_of_its_makers():
+    """Numbers and symbols of the MCM, MUSICA without its prefix; what no one knows is refused."""
+    network = table.loads(TEXT)
+    given = {"density": 1.0, "quantities": {"KB": 1.0}}
+    for name in ("J4", "J_NO2", 4, "4"):
+        k = network.rates(**given, photolysis={name: 0.5, "jO3": 2.0, "J_NOA": 7.0})
+        np.testing.assert_array_equal(k[1:], [2.0, 0.5, 0.25])
+    with pytest.raises(ValueError, match="no quantity 'J_NO3'"):
+        network.rates(**given, photolysis={"J_NO3": 0.5})
+
+
+@pytest.mark.parametrize(
+    "conditions, words",
+    [
+        ({"temperature": -5.0}, "temperature is -5; it is in K"),
+        ({"solar_zenith_angle": 45.0}, "solar_zenith_angle is 45; it is in rad"),
+        ({"relative_humidity": 50.0}, "relative_humidity is 50"),
+        ({"gas_to_dust": 100}, "gas_to_dust is 100; it is in 1, by number"),
+        ({"temperature": jnp.array([200.0, 300.0])}, r"temperature has shape \(2,\).*jax\.vmap"),
+    ],
+)
+def test_conditions_that_cannot_be_meant(network, conditions, words):
+    with pytest.raises(ValueError, match=words):
+        network.rates(density=1.0, quantities={"*": 0.0}, **conditions)
+
+
+def test_numbers_that_32_bits_do_not_have():
+    text = TEXT.replace("KA * 1e-20", "1e-40")
+    with (
+        jax.enable_x64(False),
+        pytest.warns(UserWarning, match=r"'O \+ O2 -> O3'.*zero in 32 bits"),
+    ):
+        table.loads(text).rates(density=1.0, quantities={"*": 0.0})

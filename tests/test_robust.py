@@ -36,7 +36,9 @@ def test_dips_below_zero(adjoint):
     assert lowest["project"] == 0
 
 
-@pytest.mark.parametrize("adjoint", ["reverse", "forward", "direct"])
+@pytest.mark.parametrize(
+    "adjoint", ["reverse", "forward", pytest.param("direct", marks=pytest.mark.slow)]
+)
 def test_derivatives_of_projected_states(adjoint):
     """With steps that nothing steers, differences are exact."""
     network = table.loads(CHAIN)
@@ -156,7 +158,7 @@ def test_sparse_where_there_is_little_fill():
     assert not prefers_sparse(jaxchem.load("osu29").structure)
 
 
-@pytest.mark.parametrize("adjoint", ["forward", "reverse"])
+@pytest.mark.parametrize("adjoint", ["forward", pytest.param("reverse", marks=pytest.mark.slow)])
 def test_sparse_and_dense_integrations_agree(adjoint):
     """With rates that vary in time, which no compiled kernel takes; derivatives too."""
     network, ts = jaxchem.load("pollu"), jnp.array([1.0, 60.0])

@@ -161,11 +161,12 @@ def test_musica_condition_file(tmp_path):
     "settings, words",
     [
         ({"date": "yesterday"}, "'yesterday' is no date"),
-        ({"every": 0.0}, "at least one output"),
-        ({"days": 0.0}, "at least one output"),
+        ({"every": 0.0}, "is no output"),
+        ({"days": 0.0}, "is no output"),
         ({"temperature": {"hours": [1, 1], "values": [1, 2]}}, "hours that increase"),
         ({"others": None}, "HEAT"),
         ({"mixing_ratios": {"O9": 1.0}}, "unknown species 'O9'"),
+        ({"mixing_ratios": {}}, "'O2' starts at 0, and 'A \\+ O2 ->' wants it"),
         ({"emissions": {"Z": 1.0}}, "unknown species 'Z'"),
         ({"budgets": ["Z"], "days": 0.02}, "'Z'"),
         ({"file": "absent.csv"}, r"absent\.csv"),
@@ -175,3 +176,53 @@ def test_musica_condition_file(tmp_path):
 def test_bad_settings(settings, words):
     with pytest.raises(ValueError, match=words):
         run(**settings)
+
+
+PLACES = {
+    "name = p\nunits = molecule cm-3, s\nfixed = M\n[species]\nA = none\nM = none\n[initial]\n"
+    "M = 1e17\nA = 1e6\n[sources]\nS = x\n[reactions]\nA + M -> M ; 1e-21 ; S\n": "air",
+    "name = p\nunits = cm-3, s\n[species]\nA = none\n[sources]\nS = x\n[reactions]\n"
+    "A -> ; cosmic_ray(1) ; S\n": "cloud",
+    "name = p\nunits = ppm, min\n[species]\nA = none\n[sources]\nS = x\n[reactions]\n"
+    "A -> ; 1 ; S\n": "minutes",
+}
+
+
+@pytest.mark.parametrize("text", PLACES, ids=PLACES.values())
+def test_the_air_is_the_mechanisms_own(text):
+    """M of the mechanism is its air; another place than air, or other times, are refused."""
+    network, short = table.loads(text), {**PLACE, "days": 0.02, "every": 864.0}
+    if PLACES[text] == "air":
+        found = simulate(network, SOLVER, mixing_ratios={"A": 1e-9}, **short)
+        states = found.trajectory["concentration"].values[0]
+        np.testing.assert_allclose(states[:, 0], 1e8 * np.exp(-1e-4 * 864.0 * np.arange(3)))
+        with pytest.raises(ValueError, match=r"starts with 1e\+17 of 'M'.*2.4.*of air"):
+            simulate(network, SOLVER, pressure=1e5, **short)
+    elif PLACES[text] == "cloud":
+        with pytest.raises(ValueError, match="needs cosmic_ray_rate: it is not of air"):
+            simulate(network, SOLVER, **short)
+    else:
+        with pytest.raises(ValueError, match="counts in min"):
+            simulate(network, SOLVER, **short)
+
+
+def test_dilution_brings_ambient_air():
+    """And an emission that the mechanism has already is given, not added."""
+    text = (
+        "name = p\nunits = mol m-3, s\n[species]\nA = none\nB = none\n[quantities]\n"
+        '"EMIS.B" = ?\n[sources]\nS = x\n[reactions]\n-> B ; 2 * "EMIS.B" ; S\n'
+    )
+    found = simulate(
+        table.loads(text),
+        SOLVER,
+        days=0.02,
+        every=864.0,
+        dilution=1e-3,
+        ambient={"A": 1e-6, "Z": 1.0},
+        emissions={"B": 1e-9},
+        temperature=300.0,
+        **PLACE,
+    )
+    a, b = found.trajectory["concentration"].values[0].T
+    np.testing.assert_allclose(a, 1e-6 * 101325 / (8.31446261815324 * 300), rtol=1e-9)
+    np.testing.assert_allclose(b, 2e-6 * -np.expm1(-0.864 * np.arange(3)), rtol=1e-6)

@@ -11,15 +11,17 @@ The formulae (Wakelam et al. 2012, ApJS 199, 21; 2024, A&A 689, A63):
 3. Kooij; 4. and 5. ion-polar capture, `ionpol1` and `ionpol2`;
 0. A (T / 300 K)^B, collisions with a grain (``GRAIN0``, ``GRAIN-``);
 11. and 10. H to H2 on grains by way of adsorbed H (``XH``): A (T / 300 K)^B n_grain, and
-   1.186e7 A exp(-225 K / T) / n_grain, with n_grain = density / gas_to_dust.
+   1.186e7 A exp(-225 K / T) / n_grain, with n_grain = hydrogen_nuclei / gas_to_dust. The
+   quantity hydrogen_nuclei is `density` until ``quantities={"hydrogen_nuclei": ...}`` says what
+   the number density of H nuclei is: near twice that of a molecular gas.
 
 Where columns contradict one another, as in 25 lines of kida.uva.2024 (``CRP`` with formula 2,
 ``Photon`` with formula 1), the reactants decide between formulae 1 and 2: by the other one the
 rates would be off by many orders of magnitude.
 
-Temperatures outside a rate's range take its value at the nearer end, as in Nahoon, the code that
-the compilation is published with. Lines of one number are ranges of one reaction: at each
-temperature the nearest range counts, and the others are zero.
+Temperatures outside a rate's range take its value at the nearer end, as in the gas-grain code
+Nautilus (Ruaud et al. 2016, MNRAS 459, 3756). Lines of one number are ranges of one reaction: at
+each temperature the nearest range counts, and the others are zero.
 """
 
 import re
@@ -39,6 +41,10 @@ _LINE = re.compile(
     r"^[A-Za-z].{89}\s*\S+\s+\S+\s+\S+\s+\S+\s+\S+\s+(?:logn|logu|norm|unif)\s+\d+\s+-?\d+\s+-?\d",
     re.MULTILINE,
 )
+_GRAINS = {
+    "hydrogen_nuclei": Name("density"),
+    "grain_density": parse("hydrogen_nuclei / gas_to_dust"),
+}
 _LAWS = {3: "kooij_within", 4: "ionpol1", 5: "ionpol2"}
 _REFERENCES = {"KIDA": "Wakelam et al. (2012), ApJS 199, 21; Wakelam et al. (2024), A&A 689, A63."}
 
@@ -91,7 +97,7 @@ def loads(text: str, filename: str = "<text>") -> Network:
         reactions,
         _REFERENCES,
         special={"XH": {"H": 1}},
-        quantities={"grain_density": parse("density / gas_to_dust")} if grains else {},
+        quantities=_GRAINS if grains else {},
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import equinox as eqx
+import numpy as np
 
 __all__ = ["ALL", "CONDITIONS", "NAMED", "Conditions"]
 
@@ -20,26 +21,36 @@ CONDITIONS: dict[str, str] = {
     "quantities": "{name: value}, of what a mechanism leaves to its user",
     "visual_extinction": "mag",
     "uv_field": "1, in units of the field that the network's photo-rates are for",
-    "gas_to_dust": "1",
+    "gas_to_dust": "1, by number: about 1e12 in interstellar gas",
 }
 """Every condition by the name it has everywhere, and its unit."""
 
 NAMED = ("photolysis", "quantities")
 """The conditions that are values of quantities by name."""
 
+_PLAUSIBLE = {
+    "temperature": (0.0, 1e10),
+    "pressure": (-1e-300, 1e12),
+    "relative_humidity": (-1e-9, 3.0),
+    "solar_zenith_angle": (-6.3, 6.3),
+    "gas_to_dust": (1e5, np.inf),
+}
+"""Outside of these a number is in another unit, or a slip."""
+
 ALL = "*"
 """Stands in `quantities` for every quantity that is not named there."""
 
 
 class Conditions(eqx.Module):
-    """Where a network reacts: named values, each a scalar, an array or a function of time.
+    """Where a network reacts: named values, each a scalar or a function of time.
 
     Attributes:
-        values: name (one of `CONDITIONS`) -> scalar, array, or function of time returning one;
+        values: name (one of `CONDITIONS`) -> scalar, or function of time returning one;
             `photolysis` and `quantities` hold such values by names of their own.
 
     Raises:
-        ValueError: a name that is not a condition, with the nearest one.
+        ValueError: a name that is not a condition, with the nearest one; a number that cannot be
+            meant, such as degrees for radians.
     """
 
     values: dict[str, Any]
@@ -51,6 +62,15 @@ class Conditions(eqx.Module):
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(
                     f"unknown condition {name!r}{hint} Known: {', '.join(CONDITIONS)}."
+                )
+        for name, (lowest, highest) in _PLAUSIBLE.items():
+            value = values.get(name)
+            if not isinstance(value, int | float | np.number | np.ndarray) or np.ndim(value):
+                continue
+            if not lowest < float(value) < highest:
+                raise ValueError(
+                    f"{name} is {float(value):g}; it is in {CONDITIONS[name]} and lies between "
+                    f"{lowest:g} and {highest:g}."
                 )
         self.values = {
             name: dict(value) if isinstance(value, Mapping) else value

@@ -144,10 +144,20 @@ class Quantities:
         self._values: dict[str, Any] = {}
 
     def __call__(self, name: str) -> Any:
-        """The value of a condition or quantity; `KeyError` where nothing gives it."""
+        """The value of a condition or quantity.
+
+        Raises:
+            KeyError: nothing gives it.
+            ValueError: an array, where one value belongs.
+        """
         if name not in self._values:
-            value = self._find(name)
-            self._values[name] = jnp.asarray(value, dtype=jnp.result_type(float))
+            value = jnp.asarray(self._find(name), dtype=jnp.result_type(float))
+            if value.ndim:
+                raise ValueError(
+                    f"{name} has shape {value.shape}; rates take one value a call, so "
+                    f"jax.vmap(lambda x: network.rates({name}=x)) takes many."
+                )
+            self._values[name] = value
         return self._values[name]
 
     def _find(self, name: str) -> Any:

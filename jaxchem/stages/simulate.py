@@ -23,6 +23,8 @@ from ..solvers import Integrator, explain, solve
 __all__ = ["Simulation", "simulate"]
 
 _WATCHED = ("O3", "OH", "NO2")
+_ELSEWHERE = ("cosmic_ray_rate", "visual_extinction", "uv_field", "gas_to_dust")
+"""Conditions that mechanisms of other places than the earth's air need."""
 
 
 class Simulation(NamedTuple):
@@ -85,7 +87,8 @@ def simulate(
         latitude: degrees, north positive.
         longitude: degrees, east positive.
         temperature: K; `None` is the mechanism's own, or 298.15 K.
-        pressure: Pa; `None` is the mechanism's own density, or 101325 Pa.
+        pressure: Pa; `None` is the mechanism's own density (or what it starts with of M or AIR),
+            or 101325 Pa.
         relative_humidity: 0 to 1.
         conditions: further ones, as `Network.rates` takes them; `photolysis` and `quantities`
             may hold series.
@@ -100,16 +103,20 @@ def simulate(
         emissions: species -> source, concentration per second.
         deposition: species -> loss, s-1.
         dilution: share of the box that is replaced by air from outside, s-1.
-        background: species -> mole fraction in that air.
+        background: species -> mole fraction in that air; `None` is `ambient`.
         budgets: species whose production and loss are written; `None` are O3, OH and NO2 where
             they are.
         progress: show a bar.
 
     Raises:
         ValueError: an unknown species or condition, a quantity that the mechanism leaves to its
-            user and that is not given, a bad date or length, a solve that fails (with the reason
-            and the reactions that drive it).
+            user and that is not given, a fixed species that reacts and starts at zero, two
+            densities of air that differ, a mechanism of another place than air or in other units
+            of time, a bad date or length, a solve that fails (with the reason and the reactions
+            that drive it).
     """
+    if network.units.time != "s":
+        raise ValueError(f"network {network.name!r} counts in {network.units.time}; a box wants s.")
     sun = Sun(latitude, longitude, _day(date))
     filed, given = initial_conditions(file) if file else ({}, {})
     given |= _varying(conditions or {})
@@ -133,13 +140,17 @@ def simulate(
     state |= initial or {}
     for name in state:
         network.index(name)  # refuses an unknown one
+    _check_start(network, state, {*(mixing_ratios or {}), *(initial or {})}, air, first)
 
-    opened = {"EMIS": _varying(emissions or {}), "DEP": _varying(deposition or {})}
+    if background is None and dilution is not None:
+        free = set(network.species) - {*network.fixed, *held, *(constrained or {})}
+        background = {n: x for n, x in (ambient or {}).items() if n in free}
+    opened = {"EMIS": _varying(dict(emissions or {})), "DEP": _varying(dict(deposition or {}))}
     opened["BACKGROUND"] = {n: air.share(_varying(x)) for n, x in (background or {}).items()}
     imposed = {n: air.share(_varying(x)) for n, x in (constrained or {}).items()}
     box = exchange(
         network,
-        emissions=list(opened["EMIS"]),
+        emissions=[n for n in opened["EMIS"] if f"EMIS.{n}" not in dict(network.quantities)],
         deposition=list(opened["DEP"]),
         dilution=dilution is not None,
         background=list(opened["BACKGROUND"]),
@@ -149,6 +160,12 @@ def simulate(
     quantities |= {} if dilution is None else {"DILUTION": _varying(dilution)}
     quantities |= {} if others is None else {"*": others}
     quantities |= {**given.pop("quantities", {}), **imposed}
+    if left := [n for n in box.user_quantities if not {n, "*"} & set(quantities)]:
+        raise ValueError(
+            f"network {network.name!r} leaves {len(left)} quantities to its user, such as "
+            f"{', '.join(map(repr, left[:8]))}; give them as conditions (quantities, photolysis), "
+            "or others=0.0 for all that are not given."
+        )
     k = box.rates(**given, quantities=quantities)
     y0 = box.y0({n: v for n, v in state.items() if n in box.species})
 
@@ -179,13 +196,41 @@ def simulate(
 def _ordinary(network: Network, given: Mapping[str, Any], sun: Sun) -> dict[str, Any]:
     """What holds where neither the user nor the mechanism says otherwise."""
     known = {*given, *dict(network.defaults)}
+    if missing := [n for n in _ELSEWHERE if n in network.needs and n not in known]:
+        raise ValueError(
+            f"network {network.name!r} needs {', '.join(missing)}: it is not of air. Give these, "
+            "temperature and density as conditions, what it starts from as initial, and "
+            "ambient=null."
+        )
     ordinary: dict[str, Any] = {"solar_zenith_angle": sun}
     ordinary["local_time"] = lambda t: t + 240.0 * sun.longitude
     if "temperature" not in known:
         ordinary["temperature"] = 298.15
     if not known & {"pressure", "density"}:
-        ordinary["pressure"] = 101325.0
+        own = [v for n, v in network.initial if n in ("M", "AIR") and v > 0]
+        ordinary |= {"density": own[0]} if own else {"pressure": 101325.0}
     return ordinary
+
+
+def _check_start(
+    network: Network, state: Mapping[str, float], explicit: set[str], air: "_Air", first: float
+) -> None:
+    """Refuses a start in which the air is missing, or is there twice and differs."""
+    for name in network.fixed:
+        reacting = np.flatnonzero((network.structure.reactants == network.index(name)).any(axis=1))
+        if not state.get(name) and name not in explicit and len(reacting):
+            raise ValueError(
+                f"the fixed species {name!r} starts at 0, and {network.equations[reacting[0]]!r} "
+                "wants it; give it as initial or mixing_ratios."
+            )
+    for name, own in network.initial:
+        its_air = name in ("M", "AIR") and own > 0 and state[name] == own
+        if its_air and not 0.95 < (all_gas := float(air(first))) / own < 1.05:
+            raise ValueError(
+                f"the mechanism starts with {own:.4g} of {name!r}, but temperature and pressure "
+                f"give {all_gas:.4g} {network.units.concentration} of air; leave the pressure out, or "
+                f"give {name!r} as mixing_ratios."
+            )
 
 
 class _Air:
@@ -244,7 +289,10 @@ def _day(date: str) -> datetime.date:
 def _times(start: float, days: float, every: float) -> Float[np.ndarray, " T"]:
     count = round(86400.0 * days / every) if every > 0 else 0
     if count < 1:
-        raise ValueError(f"days={days} with an output every={every} s: give at least one output.")
+        raise ValueError(
+            f"days={days} with an output every={every} s is no output; make one of them longer or "
+            "the other shorter."
+        )
     return start + every * np.arange(count + 1)
 
 
