@@ -228,8 +228,8 @@ def _check_start(
         if its_air and not 0.95 < (all_gas := float(air(first))) / own < 1.05:
             raise ValueError(
                 f"the mechanism starts with {own:.4g} of {name!r}, but temperature and pressure "
-                f"give {all_gas:.4g} {network.units.concentration} of air; leave the pressure out, or "
-                f"give {name!r} as mixing_ratios."
+                f"give {all_gas:.4g} {network.units.concentration} of air; leave the pressure "
+                f"out, or give {name!r} as mixing_ratios."
             )
 
 

@@ -1,23 +1,19 @@
-"""A reaction network: species, reactions, composition and rate laws."""
+"""A reaction network: species, reactions, composition and rate coefficients."""
 
 import difflib
-import functools
-import hashlib
-import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from .expression import Call, Expression, Name, Number, call, names, parse
-from .formula import CHARGE
-from .rates import (
-    AVOGADRO,
+from ..expression import Expression, Name, Number, call, names
+from ..formula import CHARGE
+from ..rates import (
     CONDITIONS,
     NAMED,
     Conditions,
@@ -27,146 +23,11 @@ from .rates import (
     reads,
     validate,
 )
+from . import checks
+from .reaction import Reaction, Units, as_tree, take_pool, unknown_species
+from .structure import Structure
 
-__all__ = ["MechanismError", "Network", "RateFunction", "Reaction", "Structure", "Units"]
-
-
-class MechanismError(ValueError):
-    """A mechanism that cannot be read, with the file and the line."""
-
-
-class Units(NamedTuple):
-    """The units of every concentration and time of a network."""
-
-    concentration: str
-    time: str
-
-    @property
-    def per_mole(self) -> float | None:
-        """The concentration of one mol m-3 in this unit; `None` where it is no number density."""
-        if self.concentration in ("cm-3", "molecule cm-3", "molecules cm-3"):
-            return 1e-6 * AVOGADRO
-        return 1.0 if self.concentration == "mol m-3" else None
-
-
-class Reaction(NamedTuple):
-    """One reaction as it is written down, before a network is built from it.
-
-    Attributes:
-        reactants: species name -> how many molecules of it react (the order in that species).
-        products: species name -> yield, which may be fractional.
-        rate: its coefficient, as an expression, its text or a number; a pool of species may be
-            one factor of it.
-        source: where the rate comes from.
-        where: file and line for error messages.
-    """
-
-    reactants: Mapping[str, int]
-    products: Mapping[str, float]
-    rate: Expression | str | float
-    source: str
-    where: str = ""
-
-    @property
-    def equation(self) -> str:
-        """The reaction as text, such as ``2 B -> B + C``."""
-        return f"{_side(self.reactants)} -> {_side(self.products)}".strip()
-
-
-def sides(equation: str) -> tuple[dict[str, float], dict[str, float]]:
-    """Reactants and products of an equation as `Reaction.equation` writes it."""
-    left, _, right = equation.partition("->")
-    return _terms(left), _terms(right)
-
-
-def _terms(side: str) -> dict[str, float]:
-    terms = {}
-    for term in filter(None, (part.strip() for part in re.split(r"(?:^|\s)\+\s", side))):
-        count, _, name = term.rpartition(" ")
-        terms[name] = float(count or 1)
-    return terms
-
-
-def _side(terms: Mapping[str, float]) -> str:
-    return " + ".join(n if c == 1 else f"{_exact(c)} {n}" for n, c in terms.items())
-
-
-def _exact(number: float) -> str:
-    """Digits that read back as the same number, without a needless point."""
-    return str(int(number)) if number == int(number) else repr(float(number))
-
-
-class Structure:
-    """The fixed part of a network: who reacts, in what numbers.
-
-    It is hashed by content, so two networks that differ in rates alone share compiled code.
-
-    Attributes:
-        reactants: [R, m] species index of every reacting molecule, padded with S; a species that
-            reacts twice stands twice.
-        stoichiometry: [S, R] net change of each species by one event of each reaction.
-        pools: [P, S] 1 where a species belongs to a pool.
-        pool_of: [R] the pool that multiplies the reaction, P where none does.
-        composition: [E, S] count of each element (and the charge) in each species.
-    """
-
-    def __init__(
-        self,
-        reactants: Int[np.ndarray, "R m"],
-        stoichiometry: Float[np.ndarray, "S R"],
-        pools: Float[np.ndarray, "P S"],
-        pool_of: Int[np.ndarray, " R"],
-        composition: Float[np.ndarray, "E S"],
-    ):
-        self.reactants = reactants
-        self.stoichiometry = stoichiometry
-        self.pools = pools
-        self.pool_of = pool_of
-        self.composition = composition
-        arrays = (reactants, stoichiometry, pools, pool_of, composition)
-        digest = hashlib.sha256()
-        for array in arrays:
-            array.flags.writeable = False
-            digest.update(f"{array.shape}{array.dtype}".encode() + array.tobytes())
-        self._digest = digest.digest()
-
-    def __hash__(self) -> int:
-        return hash(self._digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Structure) and self._digest == other._digest
-
-    @functools.cached_property
-    def jacobian_terms(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Every term of the analytic Jacobian as (row, column, coefficient, partial).
-
-        `partial` indexes the concatenation of the partial derivatives of all fluxes by each
-        reactant slot in turn and, last, by the pool: [m R + R].
-        """
-        count, slots = self.reactants.shape
-        size = self.stoichiometry.shape[0]
-        entries = []  # (reaction, column, partial)
-        for slot in range(slots):
-            for reaction in np.flatnonzero(self.reactants[:, slot] < size):
-                column = self.reactants[reaction, slot]
-                entries.append((reaction, column, slot * count + reaction))
-        for reaction in np.flatnonzero(self.pool_of < len(self.pools)):
-            for column in np.flatnonzero(self.pools[self.pool_of[reaction]]):
-                entries.append((reaction, column, slots * count + reaction))
-        terms = [
-            (row, column, self.stoichiometry[row, reaction], partial)
-            for reaction, column, partial in entries
-            for row in np.flatnonzero(self.stoichiometry[:, reaction])
-        ]
-        rows, columns, coefficients, partials = (
-            zip(*sorted(terms), strict=True) if terms else ((), (), (), ())
-        )
-        return (
-            np.asarray(rows, dtype=np.int32),
-            np.asarray(columns, dtype=np.int32),
-            np.asarray(coefficients, dtype=np.float64),
-            np.asarray(partials, dtype=np.int32),
-        )
+__all__ = ["Network", "RateFunction"]
 
 
 class RateFunction(eqx.Module):
@@ -278,7 +139,7 @@ class Network(eqx.Module):
         ordered = tuple(species)
         index = {n: i for i, n in enumerate(ordered)}
         pools = dict(pools or {})
-        defined = {n: _tree(d) for n, d in (quantities or {}).items()}
+        defined = {n: as_tree(d) for n, d in (quantities or {}).items()}
 
         def at(what: str, argument: str, key: str) -> str:
             return f"{what} ({(places or {}).get((argument, key), name)})"
@@ -321,7 +182,7 @@ class Network(eqx.Module):
                 if member not in index:
                     raise ValueError(unknown_species(member, ordered, where))
             try:
-                tree, pool = _take_pool(_tree(reaction.rate) or Number(0.0), pools)
+                tree, pool = take_pool(as_tree(reaction.rate) or Number(0.0), pools)
                 validate(tree, known)
             except ValueError as error:
                 raise ValueError(f"{where}: {error}.") from None
@@ -562,109 +423,14 @@ class Network(eqx.Module):
         differ in numbers alone), quantities that the user has to give, species without a declared
         composition, species that no reaction consumes (sinks) or that no reaction touches.
         """
-        problems = list(self.unbalanced().values())
-        if users := self.user_quantities:
-            listed = ", ".join(map(repr, users))
-            problems.append(
-                f"user rates: to be given to rates(), as they are not defined: {listed}."
-            )
-        seen: dict[tuple, int] = {}
-        forms = {}
-        for law in self.laws:
-            rows = zip(*law.names, strict=True) if law.names else [()] * len(law.reactions)
-            forms |= {j: (law.form, row) for j, row in zip(law.reactions, rows, strict=True)}
-        for j, equation in enumerate(self.equations):
-            sides = tuple(tuple(sorted(s.strip().split(" + "))) for s in equation.split("->"))
-            key = (*sides, forms[j], int(self.structure.pool_of[j]))
-            if key in seen:
-                problems.append(f"duplicate: reactions {seen[key]} and {j} are both {equation!r}.")
-            seen.setdefault(key, j)
-        if self.undeclared:
-            shown = ", ".join(self.undeclared[:20])
-            more = f" and {len(self.undeclared) - 20} more" if len(self.undeclared) > 20 else ""
-            problems.append(f"undeclared: no known composition of {shown}{more}.")
-        for i, name in enumerate(self.species):
-            if name in self.fixed:
-                continue
-            consumed = np.any(self.structure.reactants == i)
-            if not consumed:
-                made = np.any(self.stoichiometry[i] > 0)
-                kind = "sink: no reaction consumes" if made else "unused: no reaction touches"
-                problems.append(f"{kind} species {name!r}.")
-        return problems
-
-    def _changes(self) -> Float[np.ndarray, "S R"]:
-        """The stoichiometry, fixed species counted as if they were not."""
-        if not self.fixed:
-            return self.stoichiometry
-        changes = self.stoichiometry.copy()
-        for j, equation in enumerate(self.equations):
-            reactants, products = sides(equation)
-            for name in self.fixed:
-                change = products.get(name, 0.0) - reactants.get(name, 0.0)
-                changes[self.species.index(name), j] = change
-        return changes
+        return checks.check(self)
 
     def unbalanced(self) -> dict[int, str]:
         """Reaction index -> sentence for each reaction that creates or destroys an element.
 
         Reactions that involve a species of undeclared composition are passed over.
         """
-        changes = self._changes()
-        excess = self.conserved @ changes
-        known = ~np.isin(np.asarray(self.species), self.undeclared)
-        problems = {}
-        for j in np.flatnonzero((np.abs(excess) > 1e-9).any(axis=0)):
-            if not np.all(known[np.flatnonzero(changes[:, j])]):
-                continue
-            parts = ", ".join(
-                f"{e} {excess[i, j]:+g}" for i, e in enumerate(self.balanced) if excess[i, j]
-            )
-            problems[int(j)] = f"unbalanced: reaction {j} {self.equations[j]!r} changes {parts}."
-        return problems
-
-
-def unknown_species(name: str, known: Iterable[str], where: str) -> str:
-    """The message about a species that is not there: its name, the place and the nearest one."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known species: {', '.join(known[:20])}"
-    return f"unknown species {name!r} in {where}; {hint}"
-
-
-def _tree(rate: Expression | str | float | None) -> Expression | None:
-    if isinstance(rate, str):
-        return parse(rate)
-    return Number(float(rate)) if isinstance(rate, int | float) else rate
-
-
-def _take_pool(tree: Expression, pools: Mapping[str, Any]) -> tuple[Expression, str | None]:
-    """The rate without the pool that is a factor of it, and that pool."""
-    if not any(name in pools for name in names(tree)):
-        return tree, None
-    if isinstance(tree, Name):
-        return Number(1.0), tree.name
-    if isinstance(tree, Call) and tree.function in ("*", "/", "neg"):
-        first, *rest = tree.arguments
-        inside = [any(name in pools for name in names(a)) for a in tree.arguments]
-        if inside == [True, True]:
-            raise ValueError(
-                "the rate names two pools; a rate has one at most: make a single species a "
-                "reactant instead, or give the other as a quantity"
-            )
-        if inside[0]:
-            first, pool = _take_pool(first, pools)
-            if first == Number(1.0) and tree.function == "*":
-                return rest[0], pool
-            return call(tree.function, first, *rest), pool
-        if tree.function == "*":
-            second, pool = _take_pool(rest[0], pools)
-            return first if second == Number(1.0) else call("*", first, second), pool
-    found = next(name for name in names(tree) if name in pools)
-    raise ValueError(
-        f"the pool {found!r} is not simply a factor of the rate; write the reaction once for each "
-        "term, so that it is"
-    )
+        return checks.unbalanced(self)
 
 
 def _circle(defined: Mapping[str, Expression | None]) -> list[str]:

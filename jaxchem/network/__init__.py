@@ -1,0 +1,10 @@
+"""Networks: species, reactions, composition and rate coefficients."""
+
+from .network import Network as Network
+from .network import RateFunction as RateFunction
+from .reaction import MechanismError as MechanismError
+from .reaction import Reaction as Reaction
+from .reaction import Units as Units
+from .reaction import sides as sides
+from .reaction import unknown_species as unknown_species
+from .structure import Structure as Structure
