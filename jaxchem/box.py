@@ -252,7 +252,12 @@ def _parts(network: Network) -> dict[str, Any]:
 
 def _new_quantity(parts: dict[str, Any], name: str) -> None:
     """Adds a quantity that the user gives."""
-    if name in (*parts["quantities"], *parts["pools"], *CONDITIONS):
+    if name in parts["quantities"]:
+        raise ValueError(
+            f"the rates of network {parts['name']!r} name {name!r} already; give it its value by "
+            f"rates(quantities={{{name!r}: ...}}) instead."
+        )
+    if name in (*parts["pools"], *CONDITIONS):
         raise ValueError(
             f"the rates of network {parts['name']!r} use the name {name!r} already; each quantity "
             "has a name of its own, so rename that one, or do not ask for the same twice."

@@ -267,7 +267,7 @@ def test_constraint_keeps_the_rest_of_a_network():
         (lambda n: exchange(n, background=["O3"]), "dilution=True"),
         (
             lambda n: exchange(exchange(n, emissions=["NO"]), emissions=["NO"]),
-            "'EMIS.NO' already.*twice",
+            "'EMIS.NO' already; give it its value",
         ),
         (lambda n: constrain(n, ["O4"]), "unknown species 'O4'"),
         (lambda n: constrain(n, ["HO2"]), "'HO2' cannot be constrained.*pool 'RO2'.*hold"),
@@ -284,7 +284,7 @@ def test_constraints_need_a_name_and_a_rest():
     with pytest.raises(ValueError, match="leave one free"):
         constrain(network, network.species)
     named = table.loads(ONE.replace("[sources]", "[quantities]\nX = 3\n[sources]"))
-    with pytest.raises(ValueError, match="use the name 'X' already"):
+    with pytest.raises(ValueError, match="name 'X' already"):
         constrain(named, ["X"])
 
 

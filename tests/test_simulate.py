@@ -130,8 +130,8 @@ def test_imposed_concentrations():
     found = run(
         every=3600.0,
         days=0.125,
-        constrained={"A": {"hours": [5.0, 8.0], "values": [1e-10, 3e-10]}},
-        conditions={"quantities": {"SUN": 1.0, "J4": 0.0}},
+        constrained={"A": {"hours": [5.0, 8.0], "values": [1e-10, 3e-10]}, "J4": 0.0},
+        conditions={"quantities": {"SUN": 1.0}},
     )
     data = found.trajectory
     assert list(data["species"].values) == ["B", "O2"]

@@ -98,7 +98,8 @@ def simulate(
         mixing_ratios: species -> initial mole fraction.
         ambient: mole fractions of ordinary air: for species that the mechanism has and nothing
             else sets. Water vapour follows the relative humidity.
-        constrained: species -> mole fraction that is imposed.
+        constrained: species, or what the rates name of the air (O2, H2O) -> mole fraction that is
+            imposed.
         held: species that keep their initial concentration.
         emissions: species -> source, concentration per second.
         deposition: species -> loss, s-1.
@@ -155,7 +156,9 @@ def simulate(
         dilution=dilution is not None,
         background=list(opened["BACKGROUND"]),
     )
-    box = constrain(hold(box, held), list(imposed))
+    # the rates of some mechanisms name what others have as species: O2, N2, H2O
+    species = [n for n in imposed if n in network.species or n not in dict(network.quantities)]
+    box = constrain(hold(box, held), species)
     quantities = {f"{kind}.{n}": v for kind, values in opened.items() for n, v in values.items()}
     quantities |= {} if dilution is None else {"DILUTION": _varying(dilution)}
     quantities |= {} if others is None else {"*": others}
