@@ -265,7 +265,7 @@ def test_numbers_of_conditions_and_species_are_proposals():
         ("% 1 : A = B", 1, "no ';'"),
         ("\n* c ;\n% 1 : A + = B ;", 3, "NUMBER NAME"),
         ("% 1 : 1.5A = B ;", 1, "whole molecules"),
-        ("% 1 : 10A = B ;", 1, "more than 9"),
+        ("% 1 : 10A = B ;", 1, "10 A reacts"),
         ("% 1 : 0 A = B ;", 1, "whole molecules"),
         (f"% 1 : A = {'9' * 400} B ;", 1, "NUMBER NAME"),
         ("% 1 : = ;", 1, "no species"),

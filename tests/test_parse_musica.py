@@ -495,7 +495,7 @@ ALONE = {  # one reaction and what is wrong with it
     ),
     "ten": (
         {"type": "ARRHENIUS", "reactants": [{"name": "A", "coefficient": 10}]},
-        "10 A reacts: mass action needs whole molecules, 9 at most",
+        "10 A reacts: mass action needs whole molecules on the left, 9 at most",
     ),
     "infinite": (
         {"type": "ARRHENIUS", "products": [{"name": "B", "coefficient": 1.5e308}] * 2},

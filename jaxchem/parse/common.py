@@ -1,7 +1,7 @@
 """What the readers of all formats share: errors with their place, and the way to a `Network`."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,19 @@ from ..expression import Expression, parse
 from ..formula import parse_formula
 from ..network import MechanismError, Network
 
-__all__ = ["beside", "build", "composition", "expression", "fail", "numbered"]
+__all__ = [
+    "MOST",
+    "beside",
+    "build",
+    "composition",
+    "expression",
+    "fail",
+    "molecules",
+    "numbered",
+]
+
+MOST = 9
+"""Molecules that react in one reaction; a network has a column for each."""
 
 
 def fail(filename: str, line: int, message: str) -> MechanismError:
@@ -42,6 +54,29 @@ def expression(filename: str, line: int, text: str) -> Expression:
         return parse(text)
     except ValueError as error:
         raise fail(filename, line, str(error)) from None
+
+
+def molecules(
+    reactants: Mapping[str, float], fail: Callable[[str], MechanismError]
+) -> dict[str, int]:
+    """Reactants as whole molecules.
+
+    Args:
+        reactants: species -> coefficient, as it is written.
+        fail: makes the error about the line that they stand in from what is wrong.
+
+    Raises:
+        MechanismError: a fraction, or more than `MOST`.
+    """
+    for name, count in reactants.items():
+        if count not in range(1, MOST + 1):
+            raise fail(
+                f"{count:g} {name} reacts: mass action needs whole molecules on the left, {MOST} "
+                "at most; put fractional yields on the right"
+            )
+    if sum(reactants.values()) > MOST:
+        raise fail(f"more than {MOST} molecules react at once")
+    return {name: int(count) for name, count in reactants.items()}
 
 
 def composition(name: str) -> dict[str, int] | None:

@@ -30,12 +30,13 @@ initial concentration. Units are molecule cm-3 and s.
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from ..expression import Call, Expression, Name, Number, call, names, parse, rewrite, show
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import CONDITIONS, mcm, validate
-from .common import build, fail, numbered
+from .common import build, fail, molecules, numbered
 
 __all__ = ["loads", "looks_like"]
 
@@ -126,7 +127,7 @@ class _File:
 
     def network(self) -> Network:
         assignments: dict[str, tuple[int, str]] = {}
-        equations: list[tuple[int, str, dict[str, float], dict[str, float]]] = []
+        equations: list[tuple[int, str, dict[str, int], dict[str, float]]] = []
         for line, statement in _statements(self.text, self.filename):
             if statement.startswith("%"):
                 equations.append(self.equation(line, statement))
@@ -162,7 +163,7 @@ class _File:
         key = re.sub(r"\s+|#", " ", Path(self.filename).name).strip() or "text"
         reactions = [
             Reaction(
-                reactants={name: int(count) for name, count in reactants.items()},
+                reactants=reactants,
                 products=products,
                 rate=self.expression(line, rate),
                 source=f"FAC, line {line}",
@@ -195,7 +196,7 @@ class _File:
 
     def equation(
         self, line: int, statement: str
-    ) -> tuple[int, str, dict[str, float], dict[str, float]]:
+    ) -> tuple[int, str, dict[str, int], dict[str, float]]:
         """(line, rate, reactants, products) of a reaction."""
         rate, colon, rest = statement[1:].partition(":")
         left, equals, right = rest.partition("=")
@@ -204,16 +205,7 @@ class _File:
         reactants, products = self.terms(line, left), self.terms(line, right)
         if not reactants and not products:
             raise self.fail(line, f"{statement[:60]!r}: the reaction names no species")
-        for name, count in reactants.items():
-            if count != int(count) or count < 1:
-                raise self.fail(
-                    line,
-                    f"{count:g} {name} reacts: mass action needs whole molecules on the left; "
-                    "put fractional yields on the right",
-                )
-        if sum(reactants.values()) > 9:
-            raise self.fail(line, "more than 9 molecules react; write 9 at most")
-        return line, rate, reactants, products
+        return line, rate, molecules(reactants, partial(self.fail, line)), products
 
     def terms(self, line: int, side: str) -> dict[str, float]:
         terms: dict[str, float] = {}

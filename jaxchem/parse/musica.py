@@ -27,7 +27,7 @@ from ..expression import Expression, Name, Number, call
 from ..network import Network, Reaction, Units
 from ..rates import CONDITIONS
 from . import musica_v0
-from .common import build
+from .common import build, molecules
 from .document import Node, read
 from .musica_conditions import initial_conditions
 from .musica_laws import KINDS, OTHER, rates
@@ -46,7 +46,6 @@ _SPECIES = (
 )
 _TOP = ("name", "version", "species", "phases", "reactions")
 _NAME = re.compile(r"[^\W\d][^\s#;=<\"]*")
-_MOST = 9
 """Molecules that react together."""
 
 
@@ -234,19 +233,12 @@ class _Mechanism:
             counts = self._side(only.put([only.put({"name": only})]), constant=True)
         else:
             counts = self._side(fields.get("reactants", node.put([])), constant=True)
-        for species, count in counts.items():
-            if count not in range(1, _MOST + 1):
-                raise fields["reactants"].fail(
-                    f"{count:g} {species} reacts: mass action needs whole molecules, "
-                    f"{_MOST} at most"
-                )
-        if sum(counts.values()) > _MOST:
-            raise fields["reactants"].fail(f"more than {_MOST} molecules react at once")
+        counts = molecules(counts, fields.get("reactants", node).fail)
         factors = [
             Name(species)
             for species, count in counts.items()
             if self.tracers[species].constant
-            for _ in range(int(count))
+            for _ in range(count)
         ]
         return {s: int(n) for s, n in counts.items() if not self.tracers[s].constant}, factors
 

@@ -8,7 +8,7 @@ Geosci. Model Dev. 15, 3663). A ``CONSTANT`` tracer keeps its concentration, whi
 """
 
 from ..rates import AVOGADRO
-from .common import beside
+from .common import MOST, beside
 from .document import Node, read
 
 __all__ = ["upgrade"]
@@ -27,7 +27,6 @@ _CONVERTED = {
 }
 """Which parameters have concentrations in their unit: beyond the reactants less one, how often."""
 _PRODUCTS = ("products", "gas-phase products", "alkoxy products", "nitrate products")
-_MOST = 9
 """Molecules that react together."""
 
 
@@ -112,8 +111,8 @@ def _reaction(node: Node) -> Node:
         part.mapping()["coefficient"].number() if "coefficient" in part.mapping() else 1.0
         for part in (found["reactants"].items() if "reactants" in found else ())
     )
-    if not 0 <= molecules <= _MOST:
-        raise node.fail(f"{molecules:g} molecules react; {_MOST} are the most that can be read")
+    if not 0 <= molecules <= MOST:
+        raise node.fail(f"{molecules:g} molecules react; {MOST} are the most that can be read")
     for key, more in _CONVERTED.get(str(kind.value), {}).items():
         given = found.get(key, node.put("1"))
         factor = (1e-6 * AVOGADRO) ** (molecules - 1 + more)

@@ -53,7 +53,7 @@ import numpy as np
 from ..expression import Expression, Name, parse, show
 from ..formula import CHARGE, ELEMENTS, parse_formula
 from ..network import MechanismError, Network, Reaction, Units
-from .common import build, fail, numbered
+from .common import build, fail, molecules, numbered
 
 __all__ = ["dumps", "loads", "looks_like"]
 
@@ -62,7 +62,6 @@ _SECTIONS = (
     *("species", "pools", "quantities", "defaults", "initial", "families", "sources"),
     "reactions",
 )
-_MOST = 9
 """Molecules of one species that react together."""
 _COMMENT = re.compile(r'("[^"]*")|#.*')
 _TERM = re.compile(r"(-?(?:\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+))?\s*(\S+)")
@@ -242,15 +241,8 @@ def _reaction(reader: _Reader, content: str, references: dict[str, str]) -> Reac
     sides = equation.split("->")
     if len(sides) != 2 or "<" in equation:
         raise reader.fail(f"{equation!r}: write one '->' (a reverse reaction has its own line)")
-    reactants = _terms(reader, sides[0])
-    for name, count in reactants.items():
-        if count not in range(1, _MOST + 1):
-            raise reader.fail(
-                f"{count:g} {name} reacts: mass action needs whole molecules on the left, "
-                f"{_MOST} at most; put fractional yields on the right."
-            )
     return Reaction(
-        reactants={n: int(c) for n, c in reactants.items()},
+        reactants=molecules(_terms(reader, sides[0]), reader.fail),
         products=_terms(reader, sides[1]),
         rate=_expression(reader, rate),
         source=source,
