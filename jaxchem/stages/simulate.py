@@ -163,13 +163,11 @@ def simulate(
     quantities |= {} if dilution is None else {"DILUTION": _varying(dilution)}
     quantities |= {} if others is None else {"*": others}
     quantities |= {**given.pop("quantities", {}), **imposed}
-    if left := [n for n in box.user_quantities if not {n, "*"} & set(quantities)]:
-        raise ValueError(
-            f"network {network.name!r} leaves {len(left)} quantities to its user, such as "
-            f"{', '.join(map(repr, left[:8]))}; give them as conditions (quantities, photolysis), "
-            "or others=0.0 for all that are not given."
-        )
-    k = box.rates(**given, quantities=quantities)
+    try:
+        k = box.rates(**given, quantities=quantities)
+    except ValueError as error:
+        hint = " A box takes others=0.0 for all of them." if box.user_quantities else ""
+        raise ValueError(f"{error}{hint}") from None
     y0 = box.y0({n: v for n, v in state.items() if n in box.species})
 
     begin = time.monotonic()
