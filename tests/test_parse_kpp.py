@@ -97,9 +97,9 @@ def test_species_and_equations(small):
     assert small.families == (("Ox", (("A", 1.0), ("PAR", 0.5))),)
 
 
-def test_initial_values_in_the_order_of_their_lines(small):
-    """VAR_SPEC comes after A and O2, and before B."""
-    scaled = {"A": 2e10, "B": 6e10, "PAR": 2e10, "NO2X": 2e10, "M1": 2e2}
+def test_initial_values_of_groups_hold_for_what_is_not_named(small):
+    """A is named before VAR_SPEC, B after it; M1 has what ALL_SPEC says."""
+    scaled = {"A": 1e12, "B": 6e10, "PAR": 2e10, "NO2X": 2e10, "M1": 2e2}
     assert dict(small.initial) == pytest.approx(scaled)
     assert dict(small.defaults) == {
         "start": 43200.0,
@@ -480,7 +480,14 @@ SHORT = "#DEFVAR A=IGNORE;\n{}\n#EQUATIONS\n"
     [
         (SHORT.format("#FAMILIES [Ox : A;") + "A=:1;", r"line 2: .*'FAMILY : SPECIES"),
         (SHORT.format("#INCLUDE atoms" + "s" * 400) + "A=:KX(;", "line 4: "),
-        (SHORT.format("#INLINE F90_RCONST\nK=2*C(ind_A)\n#ENDINLINE") + "A=:K;", r"'K' \(.*line 3"),
+        (
+            SHORT.format("#INLINE F90_RCONST\nK=2+C(ind_A)\n#ENDINLINE") + "A=:K;",
+            r"line 6\): the pool 'C\(ind_A\)' is not simply a factor",
+        ),
+        (
+            SHORT.format(f"#INLINE F90_RCONST\nK=C(ind_A){'*M' * 99}\n#ENDINLINE") + "A=:K;",
+            "line 3: K names concentrations",
+        ),
         (SHORT.format("#INLINE F90_RCONST\nK=L\nL=K\n#ENDINLINE") + "A=:K;", r"line 4.*circle"),
         (SHORT.format("") + "A=:1;\n#INLINE F90_INIT", "line 5: #INLINE F90_INIT has no"),
         (
@@ -499,6 +506,94 @@ SHORT = "#DEFVAR A=IGNORE;\n{}\n#EQUATIONS\n"
 def test_mutants_that_were_not_refused(text, message):
     with pytest.raises(MechanismError, match=message):
         kpp.loads(text, "m.kpp")
+
+
+AIR_OF_CFACTOR = {  # CFACTOR, inlined code, rate -> the default density
+    "a rate": ("2e13", "", "1 + EP3(1e-13, 0.0, 1e-33, 0.0)", 2e19),
+    "a definition": ("2e13", "K = EP2(1.,1.,1.,1.,1.,1.)", "2*K", 2e19),
+    "its own M": ("2e13", "", "GCJPLPR_aa(1e-33, 1e-11, 0.6)", None),
+    "no number density": ("1.0", "", "EP3(1e-13, 0.0, 1e-33, 0.0)", None),
+    "a mixing ratio": ("2.5e4", "", "EP3(1e-13, 0.0, 1e-33, 0.0)", None),
+    "none": ("", "", "EP3(1e-13, 0.0, 1e-33, 0.0)", None),
+}
+
+
+@pytest.mark.parametrize("factor, code, rate, density", AIR_OF_CFACTOR.values(), ids=AIR_OF_CFACTOR)
+def test_air_by_cfactor(factor, code, rate, density):
+    values = f"#INITVALUES CFACTOR={factor};" if factor else ""
+    inline = f"#INLINE F90_RCONST\n{code}\n#ENDINLINE\n#EQUATIONS\n"
+    network = kpp.loads(f"#DEFVAR A=IGNORE;\n{values}\n{inline}A=:{rate};")
+    assert dict(network.defaults).get("density") == (
+        None if density is None else pytest.approx(density, rel=1e-15)
+    )
+
+
+def test_zeros_of_groups_are_not_proposed():
+    text = "#DEFVAR A=IGNORE; B=IGNORE;\n#DEFFIX M=IGNORE;\n#INITVALUES {}\n#EQUATIONS\nA+M=B:1;"
+    for lines, expected in (
+        ("A=3; ALL_SPEC=0;", {"A": 3}),
+        ("ALL_SPEC=2; a=0; VAR_SPEC=0.0;", {"A": 0, "M": 2}),
+        ("FIX_SPEC=5; b=1.5; ALL_SPEC=2; VAR_SPEC=4;", {"A": 4, "B": 1.5, "M": 2}),
+    ):
+        assert dict(kpp.loads(text.format(lines)).initial) == expected
+
+
+def test_names_in_any_case():
+    """The spelling is that of the declaration, wherever that stands."""
+    network = kpp.loads(
+        "#EQUATIONS\nhno3 + oh = No3 + h2o + Prod : 1e-12*c(IND_NO3);\nnO3 = : 1;\n"
+        "#INITVALUES hNO3=2;\n#FAMILIES NOy: hno3 + 2no3;\n#CHECK n; cl;\n#SETFIX H2o;\n"
+        "#DEFVAR HNO3 = h + N + 3O; NO3 = N + 3o; OH = O + H; h2o = 2H + O; CLO = CL + O;"
+    )
+    assert network.species == ("HNO3", "NO3", "OH", "h2o")
+    assert network.equations == ("HNO3 + OH -> NO3 + h2o", "NO3 ->")
+    assert network.pool_names == ("C(ind_NO3)",) and network.fixed == ("h2o",)
+    assert network.initial == (("HNO3", 2.0),)
+    assert network.families == (("NOy", (("HNO3", 1.0), ("NO3", 2.0))),)
+    assert network.elements == ("H", "N", "O") and network.balanced == ("N",)
+    with pytest.raises(MechanismError, match="line 2: 'Co' and 'CO' differ in case alone"):
+        kpp.loads("#DEFVAR CO = C + O;\nCo = IGNORE;\n#EQUATIONS\nCO = : 1;")
+
+
+@pytest.mark.parametrize(
+    ("move", "fixed"),
+    [
+        ("#SETFIX ALL_SPEC;", ("A", "B", "M")),
+        ("#SETFIX var_spec;", ("A", "B", "M")),
+        ("#SETVAR FIX_SPEC;", ()),
+        ("#SETFIX FIX_SPEC; a;", ("A", "M")),
+        ("#SETFIX ALL_SPEC;\n#SETVAR A; m;", ("B",)),
+    ],
+)
+def test_groups_are_moved(move, fixed):
+    text = f"#DEFVAR A=IGNORE; B=IGNORE;\n#DEFFIX M=IGNORE;\n{move}\n#EQUATIONS\nA+M=B:1;"
+    assert kpp.loads(text).fixed == fixed
+
+
+def test_definitions_that_name_concentrations():
+    """By hand: mass action with k [M] [B] of the definition, and a sum over several lines."""
+    network = kpp.loads(
+        "#DEFVAR A=IGNORE; B=IGNORE; D=IGNORE;\n#INLINE F90_RCONST\n"
+        "K = 1.D-12*M*C(ind_B)\nTWICE = K*2\nRO2 = 0.D0 + C(ind_A) &\n + C(ind_D)\n"
+        "SUM = 0.0_dp\nSUM = SUM + C(ind_A)\nsum = Sum + C(ind_B)\n#ENDINLINE\n"
+        "#EQUATIONS\nA = : K;\nB = : TWICE/4;\nD = : 3*RO2;\nA = D : SUM;\n"
+    )
+    a, b, d = 2.0, 3.0, 5.0
+    y = network.y0({"A": a, "B": b, "D": d})
+    k = network.rates(density=2e13)
+    flux = [20 * b * a, 10 * b * b, 3 * (a + d) * d, (a + b) * a]
+    np.testing.assert_allclose(jaxchem.flux(network, k, y), flux, rtol=1e-14)
+    assert table.dumps(table.loads(table.dumps(network))) == table.dumps(network)
+
+
+def test_names_of_the_air_that_are_species_too():
+    text = "#DEFVAR A=IGNORE; H2O=IGNORE;\n#EQUATIONS\nA + H2O = : 1;\nA = : 2*H2O{};"
+    with pytest.warns(UserWarning, match=r"line 4: 'H2O' in the rate is the air's.*C\(ind_H2O\)"):
+        network = kpp.loads(text.format(""))
+    np.testing.assert_array_equal(network.rates(quantities={"H2O": 3.0}), [1.0, 6.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # exports of the MCM mean the air
+        kpp.loads(text.format("*KMT06"))
 
 
 def test_a_sum_of_no_species_is_zero():

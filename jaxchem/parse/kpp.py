@@ -2,9 +2,13 @@
 
 What is read: species and their atoms, fixed species, equations with labels, coefficients and
 comments, initial values, families, includes, and the assignments of inlined Fortran that rates
-name. What a rate calls that is neither Fortran nor a known law (photolysis tables, uptake on
-aerosol) becomes a quantity that the user gives, under its own text as a name. Species that no
-equation has are left out, as KPP does.
+name; one that names concentrations is written out where it is used. What a rate calls that is
+neither Fortran nor a known law (photolysis tables, uptake on aerosol) becomes a quantity that the
+user gives, under its own text as a name. Species that no equation has are left out, as KPP does.
+Names are the same in upper and lower case, and keep the spelling of their declaration.
+
+A concentration in a rate is ``C(ind_H2O)``; a bare ``H2O`` that nothing assigns is a variable of
+the host, here the air's, even where a species has that name.
 
 Format: KPP 3 user's manual (Lin et al. 2023, J. Adv. Model. Earth Syst. 15, e2022MS003293).
 """
@@ -18,7 +22,7 @@ from typing import NamedTuple
 from ..expression import Call, Expression, Name, Number, call, names, rewrite, show
 from ..formula import ELEMENTS
 from ..network import MechanismError, Network, Reaction, Units
-from ..rates import CONDITIONS, LAWS, mcm
+from ..rates import CONDITIONS, LAWS, NAMED, mcm
 from .common import beside, build, expression, fail, numbered
 
 __all__ = ["loads", "looks_like"]
@@ -38,11 +42,26 @@ _CONDITIONS = {
     **{"TEMP": "temperature", "M": "density", "NUMDEN": "density", "CAIR": "density"},
     **{"PRESS": "pressure"},
 }
+_OWN = {
+    **{fortran: name for fortran, name in _CONDITIONS.items() if name not in NAMED},
+    **{"TSTART": "start", "TEND": "end", "DT": "step"},
+}
+"""What the inlined start of a model may set."""
+_GROUPS = ("ALL_SPEC", "VAR_SPEC", "FIX_SPEC")
+_AIR_BY_CFACTOR = ("EP2", "EP3", "FALL")
+"""The laws of KPP whose number density of air is 1e6 CFACTOR."""
+_LEAST_AIR = 1e12
+"""Where 1e6 CFACTOR is below this [molecule cm-3], CFACTOR is none of a number density."""
+_ATOMS = {name.upper(): name for name in ELEMENTS}
 _MOST = 9
 _DEEPEST = 8
 _DEEPEST_RATE = 200
 _LONGEST = 5000
 """Characters of a rate in which others are written out."""
+_LONGEST_PART = 300
+"""Characters of a definition that is written out where it is used."""
+_ZERO = r"(?:0+(?:\.0*)?|\.0+)(?:[ED][+-]?\d{1,4})?(?:_\w+)?"
+_POOL = re.compile(rf"(?:{_ZERO}|C\(IND_\w+\))(?:\+(?:{_ZERO}|C\(IND_\w+\)))*", re.ASCII)
 _TERM = re.compile(
     r"\s*([+-]?)\s*((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]\d+)?)?\s*([A-Za-z_]\w*)\s*", re.ASCII
 )
@@ -169,6 +188,7 @@ class _Mechanism:
         self.filename = filename
         self.last = max(1, text.count("\n"))
         self.atoms: dict[str, dict[str, int] | None] = {}
+        self.spelled: dict[str, str] = {}
         self.fixed: dict[str, bool] = {}
         self.where: dict[str, _Item] = {}
         self.equations: list[tuple[dict[str, int], dict[str, float], str, str, _Item]] = []
@@ -182,9 +202,9 @@ class _Mechanism:
             "EQUATIONS": self.equation,
             "INITVALUES": self.value,
             "FAMILIES": self.family,
-            "CHECK": lambda item: self.check.append(item.text.strip()),
+            "CHECK": self.checked,
         }
-        for item in _items(text, filename):
+        for item in sorted(_items(text, filename), key=lambda item: item.section not in _DECLARES):
             if item.section.startswith("INLINE "):
                 self.inlined.setdefault(item.section[7:], []).append(item)
             elif item.text.strip() and item.section in readers:
@@ -208,19 +228,34 @@ class _Mechanism:
             match = re.fullmatch(r"(\d{0,4})\s*([A-Za-z]\w*)", part, re.ASCII)
             if match is None:
                 raise item.fail(f"{part!r} is no atom; write such as '2O', or 'IGNORE'")
-            if match[2] not in ELEMENTS:
+            atom = _ATOMS.get(match[2].upper())
+            if atom is None:
                 counts = None
             elif counts is not None:
-                counts[match[2]] = counts.get(match[2], 0) + int(match[1] or 1)
+                counts[atom] = counts.get(atom, 0) + int(match[1] or 1)
+        if (other := self.spelled.setdefault(name.upper(), name)) != name:
+            raise item.fail(f"{name!r} and {other!r} differ in case alone, which KPP does not see")
         self.atoms[name] = counts or None
         self.fixed[name] = _DECLARES[item.section]
         self.where[name] = item
 
     def move(self, item: _Item) -> None:
         name = item.text.strip()
-        if name not in self.atoms:
-            raise item.fail(f"#{item.section} names {name!r}, which is not declared above")
-        self.fixed[name] = _MOVES[item.section]
+        for member in self.group(name, list(self.atoms)):
+            if member not in self.atoms:
+                raise item.fail(f"#{item.section} names {name!r}, which is not declared")
+            self.fixed[member] = _MOVES[item.section]
+
+    def group(self, name: str, species: list[str]) -> list[str]:
+        """The species that a name stands for: those of a group, or itself as it is declared."""
+        if name.upper() not in _GROUPS:
+            return [self.spelled.get(name.upper(), name)]
+        kind = {"VAR_SPEC": [False], "FIX_SPEC": [True]}.get(name.upper(), [False, True])
+        return [n for n in species if self.fixed.get(n, False) in kind]
+
+    def checked(self, item: _Item) -> None:
+        name = item.text.strip()
+        self.check.append(_ATOMS.get(name.upper(), name))
 
     def equation(self, item: _Item) -> None:
         match = re.fullmatch(r"\s*(?:<([^<>\n]*)>)?([^:]*):(.*)", item.text, re.DOTALL)
@@ -254,8 +289,9 @@ class _Mechanism:
             count = float(match[2] or 1) * (-1 if match[1] == "-" else 1)
             if not abs(count) < 1e9:
                 raise item.fail(f"{match[2]} {match[3]}: no such yield")
-            name = match[3]
-            if name.upper() not in _NOTHING or name in self.atoms:
+            key = match[3].upper()
+            if key not in _NOTHING or key in self.spelled:
+                name = self.spelled.setdefault(key, match[3])
                 found[name] = found.get(name, 0.0) + count
         return found
 
@@ -304,11 +340,16 @@ class _Mechanism:
         match = _STATEMENT.fullmatch(statement)
         if match is None:
             return
-        key = match[1].upper()
+        key, text = match[1].upper(), match[2]
         if key in self.assigned and not open_:
+            before, sign, rest = text.partition("+")
+            first = self.assigned[key]
+            if first is not None and sign and before.strip().upper() == key:
+                self.assigned[key] = (f"{first[0]} + {rest}", item)  # a sum over many lines
+                return
             raise item.fail(f"{match[1]} is assigned twice; give the second another name")
         self.spelling.setdefault(key, match[1])
-        self.assigned[key] = None if open_ else (match[2], item)
+        self.assigned[key] = None if open_ else (text, item)
 
     def network(self) -> Network:
         """Puts it all together."""
@@ -330,6 +371,9 @@ class _Mechanism:
         self.active: list[int] = []
         self.depth = 0
         self.places: dict[tuple[str, str], str] = {}
+        self.written_out: dict[str, Expression] = {}
+        self.defining: list[str] = []
+        self.ambiguous: dict[str, _Item] = {}
         reactions = [
             Reaction(
                 reactants=left,
@@ -340,13 +384,18 @@ class _Mechanism:
             )
             for j, (left, right, _, label, item) in enumerate(self.equations)
         ]
-        reads_density = any(
-            isinstance(r, Call) and r.function in LAWS and "density" in LAWS[r.function].needs
-            for r in _calls([r for r in self.rates if r is not None])
-        )
+        trees = [t for t in (*self.rates, *self.defined.values()) if t is not None]
         defaults = dict(self.own_conditions())
-        if "CFACTOR" in self.numbers and reads_density:
-            defaults["density"] = 1e6 * self.numbers["CFACTOR"]
+        air = 1e6 * self.numbers.get("CFACTOR", 0.0)
+        if air >= _LEAST_AIR and any(c.function in _AIR_BY_CFACTOR for c in _calls(trees)):
+            defaults.setdefault("density", air)
+        if not any(n in mcm.DEFINITIONS and n not in mcm.AIR for n in self.defined):
+            for name, item in self.ambiguous.items():
+                warnings.warn(
+                    f"{item.where}: {name!r} in the rate is the air's, not the species of that "
+                    f"name, which is C(ind_{name}).",
+                    stacklevel=5,
+                )
         found = {e for n in species for e in self.atoms.get(n) or ()}
         balanced = found if "*" in self.check else [c for c in self.check if c in found]
         return build(
@@ -372,34 +421,29 @@ class _Mechanism:
         )
 
     def values(self, species: list[str]) -> tuple[dict[str, float], dict[str, float]]:
-        """CFACTOR, and initial concentrations in the order of their lines."""
+        """CFACTOR, and initial concentrations; what is said of a group holds for the others."""
         factor: dict[str, float] = {}
-        state: dict[str, float] = {}
-        groups = {
-            "ALL_SPEC": species,
-            "VAR_SPEC": [n for n in species if not self.fixed.get(n)],
-            "FIX_SPEC": [n for n in species if self.fixed.get(n)],
-        }
+        proposed: dict[str, float] = {}
+        named: dict[str, float] = {}
         for name, text, item in self.initial:
             number = expression(item.file, item.line, text)
             if not isinstance(number, Number):
                 raise item.fail(f"{name} = {text}: write a number")
             if name.upper() == "CFACTOR":
                 factor["CFACTOR"] = number.value
-                continue
-            for member in groups.get(name.upper(), [name]):
-                if member in species:
-                    state[member] = number.value
+            else:
+                values = proposed if name.upper() in _GROUPS else named
+                values |= dict.fromkeys(self.group(name, species), number.value)
+        state = {n: v for n, v in proposed.items() if v} | named
         scale = factor.get("CFACTOR", 1.0)
-        return factor, {name: value * scale for name, value in state.items()}
+        return factor, {n: state[n] * scale for n in species if n in state}
 
     def own_conditions(self) -> Iterator[tuple[str, float]]:
-        """Temperature and times that the inlined start of the model sets."""
+        """Conditions and times that the inlined start of the model sets."""
         known: dict[str, Expression] = {}
-        wanted = {"TEMP": "temperature", "TSTART": "start", "TEND": "end", "DT": "step"}
         for statement, item in self.code("INIT"):
             match = _STATEMENT.fullmatch(statement)
-            if match is None or match[1].upper() not in wanted:
+            if match is None or match[1].upper() not in _OWN:
                 continue
 
             def fill(tree: Expression) -> Expression:
@@ -411,7 +455,7 @@ class _Mechanism:
                 continue
             if isinstance(value, Number):
                 known[match[1].upper()] = value
-                yield wanted[match[1].upper()], value.value
+                yield _OWN[match[1].upper()], value.value
 
     def rate(self, j: int) -> Expression:
         """The rate of an equation, which others may name as RCONST(j + 1)."""
@@ -423,10 +467,10 @@ class _Mechanism:
             self.active.append(j)
             found = self.rates[j] = self.resolve(expression(item.file, item.line, text), item)
             self.active.pop()
-            if "RCONST" in text.upper():
+            if "RCONST" in text.upper() or self.written_out:
                 written = show(found)
                 if len(written) > _LONGEST:
-                    raise item.fail("RCONST are written out, which is too long here; drop some")
+                    raise item.fail("all written out, the rate is too long; give it fewer parts")
                 expression(item.file, item.line, written)
         return found
 
@@ -446,6 +490,9 @@ class _Mechanism:
         if isinstance(tree, Number):
             return tree
         if isinstance(tree, Name):
+            key = tree.name.upper()
+            if key in ("M", *mcm.AIR) and key in self.spelled and key not in self.assigned:
+                self.ambiguous.setdefault(tree.name, item)
             return self.name(tree.name, item)
         key = tree.function.upper()
         if key in ("REAL", "DBLE") and tree.arguments:
@@ -483,9 +530,11 @@ class _Mechanism:
         if key in self.spelling:
             own = self.spelling[key]
             own = f"{own}_" if own in CONDITIONS else own
-            if own not in self.defined and own not in self.pools:
+            if own in self.defining:
+                raise item.fail(f"{own} is defined by itself, in a circle")
+            if own not in self.defined and own not in self.pools and own not in self.written_out:
                 self.define(own, self.assigned[key])
-            return Name(own)
+            return self.written_out.get(own, Name(own))
         if key == "CFACTOR":
             return Number(self.numbers.get(key, 1.0))
         if key in _CONDITIONS:
@@ -503,25 +552,26 @@ class _Mechanism:
             return
         text, item = found
         self.places["quantities", own] = self.places["pools", own] = item.where
-        flat = re.sub(r"\s", "", text)
-        if re.fullmatch(r"C\(ind_\w+\)(\+C\(ind_\w+\))*", flat, re.IGNORECASE):
-            members = [self.species.get(m.upper()) for m in re.findall(r"\((\w+)\)", flat)]
+        flat = re.sub(r"\s", "", text).upper()
+        if "C(" in flat and _POOL.fullmatch(flat):
+            members = [self.species.get(m) for m in re.findall(r"\((\w+)\)", flat)]
             known = list(dict.fromkeys(m for m in members if m is not None))
             if known:
                 self.pools[own] = known
             else:
                 self.defined[own] = Number(0.0)
             return
-        if len(self.active) > 50:
-            raise item.fail("names are defined by one another more than 50 deep; is it a circle?")
-        self.active.append(-1)
-        self.defined[own] = None  # in case it is defined by itself
+        if len(self.defining) > 50:
+            raise item.fail("names are defined by one another more than 50 deep")
+        self.defining.append(own)
         tree = self.resolve(expression(item.file, item.line, text), item)
-        if own in names(tree):
-            raise item.fail(f"{own} is defined by itself")
-        del self.defined[own]  # definitions stand in the order in which they can be evaluated
-        self.defined[own] = tree
-        self.active.pop()
+        self.defining.pop()
+        if any(name in self.pools for name in names(tree)):
+            if len(show(tree)) > _LONGEST_PART:
+                raise item.fail(f"{own} names concentrations; write it in the rates themselves")
+            self.written_out[own] = tree
+        else:
+            self.defined[own] = tree
 
     def photolysis(self, tree: Call, item: _Item) -> Expression:
         """J(4) and J(J_NO2) of the MCM by their number; any other unknown call by its text."""
