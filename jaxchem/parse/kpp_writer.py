@@ -1,126 +1,265 @@
-"""Networks as KPP mechanisms, in one file that KPP and `jaxchem.parse.kpp` read."""
+"""Networks as KPP mechanisms, in one file that KPP and `jaxchem.parse.kpp` read.
+
+The rules are those of KPP 3 and of Fortran 90: KPP 3 user's manual (Lin et al. 2023, J. Adv. Model.
+Earth Syst. 15, e2022MS003293).
+"""
 
 import re
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from ..expression import Call, Expression, Name, Number, call, rewrite, show
+from ..expression import Call, Expression, Number, call, names
 from ..formula import CHARGE
 from ..network import Network, sides
-from ..rates import CONDITIONS, LAWS, mcm
+from ..rates import mcm, reads
+from .kpp_fortran import (
+    CONDITION_NAMES,
+    HOSTS,
+    RESERVED,
+    SPECIAL,
+    WRITTEN,
+    decimal,
+    double,
+    fortran,
+    identifiers,
+)
 
 __all__ = ["dumps"]
 
-_NAMES = {
-    **{name: name.upper() for name in CONDITIONS},
-    **{"temperature": "TEMP", "density": "M", "pressure": "PRESS"},
-}
-_OWN = frozenset(
-    name
-    for name, law in LAWS.items()
-    if law.function.__module__.rpartition(".")[2] in ("kpp", "geoschem")
-)
-_FUNCTIONS = frozenset(("exp", "log", "log10", "sqrt", "abs", "min", "max"))
-_OPERATORS = frozenset(("+", "-", "*", "/", "**", "neg"))
+_TIMES = {"start": "TSTART", "end": "TEND", "step": "DT"}
 _UNITS = ("cm-3", "molecule cm-3", "molecules cm-3")
-_TIMES = {"temperature": "TEMP", "start": "TSTART", "end": "TEND", "step": "DT"}
+_LONGEST_SPECIES, _LONGEST_NAME, _LONGEST_RATE, _COLUMNS = 30, 63, 1000, 128
+
+
+class _Equation(NamedTuple):
+    """Reactions of the same sides."""
+
+    index: int
+    left: dict[str, float]
+    right: dict[str, float]
+    rate: Expression
+    pool: str | None
 
 
 def dumps(network: Network) -> str:
     """Writes a network in KPP's language; `kpp.loads` gives the same kinetics back.
 
-    Names that are no Fortran identifiers (``C+``, ``PHOTO.jO2``) are rewritten, with the true one
-    in a comment. Photolysis of the MCM becomes ``J(4)``, which KPP leaves to its host, as it does
-    quantities without a definition.
+    Reactions of the same sides, which KPP refuses, become one whose rate is the sum of theirs.
+    Names that KPP or Fortran cannot have (``C+``, ``PHOTO.jO2``, ``TEMP``) are rewritten, with the
+    true one in a comment, as are families. Laws are written out as arithmetic of ``TEMP`` and the
+    number density of air ``M`` where KPP 3 has no such function, or takes CFACTOR for the air.
+
+    KPP leaves to its host what the section F90_GLOBAL declares and F90_RCONST does not assign
+    (``M`` and other conditions, the MCM's photolysis ``J(4)``, quantities without a definition),
+    and the functions that a comment at the beginning lists: the network's own, and most of
+    GEOS-Chem's laws, which GEOS-Chem has beside its mechanism.
 
     Raises:
-        ValueError: units other than cm-3 and s, or a rate law that KPP does not have.
+        ValueError: units other than cm-3 and s; a rate law that neither KPP nor GEOS-Chem has;
+            reactions of the same sides of which one depends on a pool and another does not.
     """
     if network.units.concentration not in _UNITS or network.units.time != "s":
         raise ValueError(
             f"network {network.name!r} is in {', '.join(network.units)}; a KPP mechanism here is "
             "in molecule cm-3 and s."
         )
-    species = _identifiers(network.species)
-    quantities = _identifiers([n for n, _ in network.quantities if not _is_call(n)])
-    pools = _identifiers([p for p in network.pool_names if not p.startswith("C(ind_")])
-    known = {**_NAMES, **quantities, **pools}
-    known |= {p: f"C(ind_{species[p[6:-1]]})" for p in network.pool_names if p not in pools}
-    ours = {n: tree for n, tree in network.quantities if tree is not None}
-    known |= {n: f"J({n[1:]})" for n, tree in ours.items() if _is_photolysis(tree)}
-    hosts = {n for n, tree in ours.items() if tree == Call("SUNLIGHT", ()) or _is_air(n, tree)}
-    defined = {n: t for n, t in ours.items() if n not in hosts and not _is_photolysis(t)}
-    lines = [f"{{ {network.title or network.name} }}", ""]
-    given = [quantities[n] for n in (*network.user_quantities, *hosts) if n in quantities]
-    needed = [
-        f"  REAL(dp) :: {n}" for n in (*given, "M", *(quantities[n] for n in defined), *pools)
-    ]
-    lines += ["#INLINE F90_GLOBAL", *needed, "#ENDINLINE", ""]
-    for title, fixed in (("#DEFVAR", False), ("#DEFFIX", True)):
-        found = [n for n in network.species if (n in network.fixed) == fixed]
-        if found:
-            lines += [
-                title,
-                *(f"{species[n]} = {_atoms(network, n)};{_true(n, species)}" for n in found),
-            ]
-            lines.append("")
-    if checked := [e for e in network.balanced if e != CHARGE]:
-        lines += [f"#CHECK {'; '.join(checked)};", ""]
-    rates = network.expressions()
-    defaults = dict(network.defaults)
-    factor = 1e-6 * defaults.get("density", 1e6)
-    lines += ["#INITVALUES", f"CFACTOR = {factor!r};"]
-    lines += [f"{species[n]} = {value / factor!r};" for n, value in network.initial]
-    lines += ["", "#INLINE F90_INIT"]
-    lines += [f"  {fortran} = {defaults[n]!r}" for n, fortran in _TIMES.items() if n in defaults]
-    lines += ["#ENDINLINE", "", "#INLINE F90_RCONST"]
-    for name, row in zip(network.pool_names, network.structure.pools, strict=True):
-        if name in pools:
-            members = [f"C(ind_{species[network.species[i]]})" for i in np.flatnonzero(row)]
-            lines.append(f"  {pools[name]} = {_wrapped(members)}")
-    lines += [f"  {quantities[n]} = {_fortran(tree, known)}" for n, tree in defined.items()]
-    lines += ["#ENDINLINE", ""]
-    for name, members in network.families:
-        text = " + ".join(f"{c:g} {species[n]}" if c != 1 else species[n] for n, c in members)
-        lines += [f"#FAMILIES {name} : {text};"]
-    lines += ["#EQUATIONS"]
-    for j, (equation, rate) in enumerate(zip(network.equations, rates, strict=True)):
+    return _Writer(network).text()
+
+
+class _Writer:
+    """One network, and what its names are in KPP."""
+
+    def __init__(self, network: Network):
+        self.network = network
+        self.equations = _joined(network)
+        self.species = identifiers(network.species, _LONGEST_SPECIES, SPECIAL)
+        quantities = dict(network.quantities)
+        opaque = [n for n, tree in quantities.items() if tree is None and _is_call(n)]
+        own = {n: tree for n, tree in quantities.items() if n not in opaque}
+        members = {
+            pool: [f"C(ind_{self.species[network.species[i]]})" for i in np.flatnonzero(row)]
+            for pool, row in zip(network.pool_names, network.structure.pools, strict=True)
+        }
+        self.pools = {p: m for p, m in members.items() if len(m) > 1}
+        self.light = {n: f"J({n[1:]})" for n, tree in own.items() if _is_photolysis(n, tree)}
+        self.light |= {n: "SUN" for n, tree in own.items() if tree == Call("SUNLIGHT", ())}
+        own = {n: tree for n, tree in own.items() if n not in self.light}
+        given = [n for n, t in own.items() if t is None or _is_vapour(n, t)]
+        ordered = [(n, own[n]) for n in _ordered(own) if n not in given]
+        self.defined = {n: tree for n, tree in ordered if tree is not None}
+        # a name of the MCM that is the user's here would be the MCM's again
+        clash = {n: f"{n}_given" for n in given if own[n] is None and n in mcm.DEFINITIONS}
+        self.names = identifiers([*own, *self.pools], _LONGEST_NAME, RESERVED, clash)
+        rates = [f"RATE_{e.index + 1}" for e in self.equations]
+        taken = RESERVED.union(name.upper() for name in self.names.values())
+        self.rates = identifiers(rates, _LONGEST_NAME, taken)
+        self.given = [self.names[n] for n in given]
+        self.known = {**CONDITION_NAMES, "SUN": "SUN", **self.light, **self.names}
+        self.known |= {n: n for n in opaque}
+        self.known |= {p: m[0] for p, m in members.items() if len(m) == 1}
+        numbered = {n for n in opaque if re.fullmatch(r"J\(\d+\)", n)}
+        self.functions = {n.partition("(")[0]: None for n in opaque if n not in numbered}
+        photolysis = re.compile(r"J(\d|_|\()|PHOTOL\(", re.IGNORECASE)
+        self.light |= {n: n for n in (*opaque, *given) if photolysis.match(n)}
+
+    def fortran(self, tree: Expression, where: str, rank: int = 0) -> str:
+        """An expression in Fortran; functions of GEOS-Chem are noted."""
+        self.functions |= {c: None for c in _functions(tree) if c in HOSTS}
+        try:
+            return fortran(tree, self.known, rank)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}; write it as arithmetic.") from None
+
+    def text(self) -> str:
+        """The whole file."""
+        network = self.network
+        defaults, initial = dict(network.defaults), dict(network.initial)
+        assigned, equations = [], []
+        for pool, members in self.pools.items():
+            assigned.append(f"{self.names[pool]} = {' + '.join(members)}")
+        for name, tree in self.defined.items():
+            assigned.append(f"{self.names[name]} = {self.fortran(tree, f'quantity {name!r}')}")
+        named = []
+        for equation in self.equations:
+            where = f"reaction {network.equations[equation.index]!r}"
+            rate = self.fortran(equation.rate, where, 0 if equation.pool is None else 2)
+            if len(rate) > _LONGEST_RATE:
+                named.append(self.rates[f"RATE_{equation.index + 1}"])
+                assigned.append(f"{named[-1]} = {rate}")
+                rate = named[-1]
+            if equation.pool is not None:
+                rate = f"{rate} * {self.known[equation.pool]}"
+            left = _side(equation.left, self.species)
+            sun = "hv" if not left else " + hv" if self.by_light(equation.rate) else ""
+            right = _side(equation.right, self.species) or "PROD"
+            equations.append(f"<R{equation.index + 1}> {left}{sun} = {right} : {rate};")
+        used = self.used() | {n for n in defaults if n in CONDITION_NAMES}
+        variables = [f for n, f in CONDITION_NAMES.items() if n in used and f != "TEMP"]
+        variables += [*self.given, *(self.names[n] for n in (*self.defined, *self.pools)), *named]
+        numbers = [int(j[2:-1]) for j in self.light.values() if re.fullmatch(r"J\(\d+\)", j)]
+        variables += [f"J({max(numbers)})"] if numbers else []
+        lines = ["#LANGUAGE Fortran90", _comment(network.title or network.name)]
+        if self.functions:
+            host = textwrap.wrap(f"Functions of the host: {', '.join(self.functions)}", 96)
+            lines += map(_comment, host[:1])
+            lines += map(_comment, host[1:])
+        lines += ["", *_inlined("GLOBAL", [f"REAL(dp) :: {name}" for name in variables])]
+        elements = [e for e in network.elements if e != CHARGE]
+        lines += [f"#ATOMS {'; '.join(elements)};", ""] if elements else []
+        lines += self.declarations()
+        if checked := [e for e in network.balanced if e != CHARGE]:
+            lines += [f"#CHECK {'; '.join(checked)};", ""]
+        factor = 1e-6 * defaults.get("density", 1e6)
+        values = [f"CFACTOR = {decimal(factor)};"] if "density" in defaults else []
+        values += [f"{self.species[n]} = {decimal(v / factor)};" for n, v in initial.items()]
+        lines += ["#INITVALUES", *values, ""] if values else []
+        start = {**CONDITION_NAMES, **_TIMES}
+        lines += _inlined("INIT", [f"{start[n]} = {double(v)}" for n, v in defaults.items()])
+        lines += _inlined("RCONST", assigned)
+        for name, members in network.families:
+            shares = " + ".join(f"{c:g} {n}" if c != 1 else n for n, c in members)
+            lines.append(_comment(f"Family {name}: {shares}"))
+        return "\n".join([*lines, "#EQUATIONS", *equations]) + "\n"
+
+    def declarations(self) -> list[str]:
+        """Variable species, then fixed ones, each with its atoms."""
+        network, lines = self.network, []
+        for title, fixed in (("#DEFVAR", False), ("#DEFFIX", True)):
+            found = [n for n in network.species if (n in network.fixed) == fixed]
+            for name in found:
+                own = self.species[name]
+                true = "" if own == name else f" {_comment(name)}"
+                lines += [title] if name == found[0] else []
+                lines.append(f"{own} = {_atoms(network, name)};{true}")
+            lines += [""] if found else []
+        return lines
+
+    def used(self) -> set[str]:
+        """The conditions that rates and definitions name in the file."""
+        trees = [*(e.rate for e in self.equations), *self.defined.values()]
+        found = {n for tree in trees for n in names(tree)}
+        laws = {c for tree in trees for c in _functions(tree)}
+        found = found.union(*(reads(WRITTEN[c]) for c in laws if c in WRITTEN))
+        return found & CONDITION_NAMES.keys()
+
+    def by_light(self, tree: Expression) -> bool:
+        """Whether a rate depends on photolysis or on SUN."""
+        found, waiting = set[str](), [tree]
+        while waiting:
+            for name in reads(waiting.pop()) - found:
+                found.add(name)
+                if name in self.light or name == "local_time":
+                    return True
+                if name in self.defined:
+                    waiting.append(self.defined[name])
+        return False
+
+
+def _joined(network: Network) -> list[_Equation]:
+    """The reactions, those of the same sides as one."""
+    found: dict[tuple, _Equation] = {}
+    for j, (equation, rate) in enumerate(
+        zip(network.equations, network.expressions(), strict=True)
+    ):
         left, right = sides(equation)
-        text = f"{_side(left, species) or 'hv'} = {_side(right, species) or 'PROD'}"
-        lines.append(f"<R{j + 1}> {text} : {_fortran(rate, known)};")
-    return "\n".join(lines) + "\n"
+        place, pool = network.structure.pool_of[j], None
+        if place < len(network.pool_names):
+            pool = network.pool_names[place]
+            rate = rate.arguments[0] if isinstance(rate, Call) else Number(1.0)
+        key = (frozenset(left.items()), frozenset(right.items()))
+        if (first := found.get(key)) is None:
+            found[key] = _Equation(j, left, right, rate, pool)
+        elif first.pool == pool:
+            found[key] = first._replace(rate=call("+", first.rate, rate))
+        else:
+            raise ValueError(
+                f"reactions {first.index + 1} and {j + 1} of network {network.name!r} are both "
+                f"{equation!r}, one of them with the pool {pool or first.pool!r}: KPP refuses the "
+                "same equation twice, and one with the sum of their rates has no pool as factor."
+            )
+    return list(found.values())
+
+
+def _functions(tree: Expression) -> Iterator[str]:
+    """Every function that the tree calls, repeats included."""
+    if isinstance(tree, Call):
+        yield tree.function
+        for argument in tree.arguments:
+            yield from _functions(argument)
 
 
 def _is_call(name: str) -> bool:
-    return re.fullmatch(r"[A-Za-z]\w*\(.*\)", name) is not None
+    """Whether a quantity is a call of a function of the host, which stands as it is."""
+    return re.fullmatch(r"[A-Za-z]\w*\([\w.,+\-*/() ]*\)", name, re.ASCII) is not None
 
 
-def _is_photolysis(tree: Expression) -> bool:
-    return isinstance(tree, Call) and tree.function == "mcm_photolysis"
+def _is_photolysis(name: str, tree: Expression | None) -> bool:
+    number = name[1:]
+    known = name[:1] == "J" and number.isdecimal() and int(number) in mcm.PHOTOLYSIS
+    return known and tree == mcm.definitions([name])[name]
 
 
-def _is_air(name: str, tree: Expression) -> bool:
-    return name in mcm.AIR and tree == mcm.definitions([name])[name]
+def _is_vapour(name: str, tree: Expression | None) -> bool:
+    """Whether this is the water of the air, which Fortran has no formula for."""
+    return name == "H2O" and tree == Call("water_vapour", ())
 
 
-def _identifiers(names: list[str] | tuple[str, ...]) -> dict[str, str]:
-    """Each name as a Fortran identifier; no two are the same, whatever their case."""
-    found: dict[str, str] = {}
-    taken: set[str] = set()
-    for name in names:
-        base = re.sub(r"\W", "_", name.replace("+", "_p").replace("-", "_m"), flags=re.ASCII)
-        base = base if base[:1].isalpha() else f"X_{base}"
-        own, turn = base, 2
-        while own.upper() in taken:
-            own, turn = f"{base}_{turn}", turn + 1
-        taken.add(own.upper())
-        found[name] = own
-    return found
-
-
-def _true(name: str, species: Mapping[str, str]) -> str:
-    return "" if species[name] == name else f" {{{name}}}"
+def _ordered(defined: Mapping[str, Expression | None]) -> list[str]:
+    """The names, each after those that its definition names."""
+    found: dict[str, None] = {}
+    waiting = [(name, False) for name in reversed(list(defined))]
+    while waiting:
+        name, ready = waiting.pop()
+        if ready:
+            found.setdefault(name)
+        elif name not in found:
+            tree = defined[name]
+            parts = [n for n in names(tree) if n in defined] if tree is not None else []
+            waiting += [(name, True), *((n, False) for n in parts)]
+    return list(found)
 
 
 def _atoms(network: Network, name: str) -> str:
@@ -133,48 +272,28 @@ def _atoms(network: Network, name: str) -> str:
 
 
 def _side(terms: Mapping[str, float], species: Mapping[str, str]) -> str:
+    """One side of an equation, which may not begin with a minus."""
     text = ""
-    for name, count in terms.items():
-        number = "" if abs(count) == 1 else f"{abs(count):.17g} "
-        sign = ("- " if count < 0 else "+ ") if text else ("-" if count < 0 else "")
-        text += f" {sign}{number}{species[name]}" if text else f"{sign}{number}{species[name]}"
+    for name, count in sorted(terms.items(), key=lambda term: term[1] < 0):
+        number = int(count) if count == int(count) else count
+        shown = "" if abs(number) == 1 else f"{decimal(abs(number))} "
+        text = text or ("PROD" if count < 0 else "")
+        sign = " - " if count < 0 else " + "
+        text += f"{sign if text else ''}{shown}{species[name]}"
     return text
 
 
-def _wrapped(terms: list[str]) -> str:
-    rows = [" + ".join(terms[i : i + 4]) for i in range(0, len(terms), 4)]
-    return " + &\n    ".join(rows)
+def _comment(text: str) -> str:
+    text = re.sub(r"[{}\s]+", " ", text)
+    return f"{{ {text} }}"
 
 
-def _fortran(tree: Expression, known: Mapping[str, str]) -> str:
-    """An expression in Fortran, laws that KPP does not have written out."""
-
-    def change(tree: Expression) -> Expression:
-        if isinstance(tree, Name):
-            return Name(known.get(tree.name, tree.name))
-        if not isinstance(tree, Call) or tree.function in _OPERATORS:
-            return tree
-        if tree.function in _FUNCTIONS:
-            return Call(tree.function.upper(), tree.arguments)
-        if tree.function in _OWN:
-            return tree
-        temperature = Name("TEMP")
-        if tree.function == "cosmic_ray":
-            return call("*", tree.arguments[0], Name("COSMIC_RAY_RATE"))
-        if tree.function == "arrhenius":
-            factor, theta = tree.arguments
-            return call("*", factor, _boltzmann(theta, temperature))
-        if tree.function == "kooij":
-            factor, beta, gamma = tree.arguments
-            power = call("**", call("/", temperature, Number(300.0)), beta)
-            return call("*", call("*", factor, power), _boltzmann(gamma, temperature))
-        raise ValueError(f"the rate law {tree.function!r} has no counterpart in KPP.")
-
-    text = show(rewrite(tree, change)).replace('"', "")
-    # Fortran reads a number without a D in single precision
-    number = r"(?<![\w.])(\d+\.\d*|\d+)(?:e([+-]?\d+))?(?![\w.(])"
-    return re.sub(number, lambda m: f"{m[1]}D{m[2] or 0}", text)
-
-
-def _boltzmann(theta: Expression, temperature: Expression) -> Expression:
-    return Call("EXP", (call("/", call("neg", theta), temperature),))
+def _inlined(kind: str, statements: list[str]) -> list[str]:
+    """A section of Fortran, its long lines continued."""
+    lines = []
+    for statement in statements:
+        rows = textwrap.wrap(
+            statement, _COLUMNS - 4, break_long_words=False, break_on_hyphens=False
+        )
+        lines.append("  " + " &\n    ".join(rows))
+    return [f"#INLINE F90_{kind}", *lines, "#ENDINLINE", ""] if lines else []
