@@ -410,40 +410,342 @@ def test_exact_peroxy_radicals_of_a_day():
 
 # Writing
 
-WRITTEN = ["small_strato.def", "saprc99.def", "saprcnov.def"]
 CONDITIONS = {
     **{"temperature": 280.0, "density": 2.1e19, "local_time": 4e4, "cosmic_ray_rate": 1e-16},
     **{"solar_zenith_angle": 0.5, "relative_humidity": 0.4},
+    **{"visual_extinction": 2.0, "gas_to_dust": 100.0},
 }
+OTHERS = ["osu29", "aoxid", "toy_autoxidation", "mcm_methane"]
+"""Networks that ship, in molecule cm-3."""
+EXTERNAL = [*FILES, *(f"atchem2/{n}.fac" for n in ("short", "spec_model_1")), "astro/react_cloud"]
 
 
-def assert_same_kinetics(one, other, quantities):
-    assert len(one.species) == len(other.species)
-    k = one.rates(**CONDITIONS, quantities=quantities)
-    np.testing.assert_allclose(other.rates(**CONDITIONS, quantities=quantities), k, rtol=1e-14)
-    y = jnp.linspace(1.0, 2.0, len(one.species))
-    np.testing.assert_allclose(
-        jaxchem.tendency(other, k, y), jaxchem.tendency(one, k, y), rtol=1e-12
-    )
+def network_of(name):
+    return jaxchem.load(name) if name in OTHERS else mechanism(name)
 
 
-@pytest.mark.parametrize("name", [f for f in FILES if "carbon.eqn" not in f and "Hg" not in f])
+def true_names(text):
+    """Species as the network calls them, from the declarations of a written file."""
+    text = re.split(r"^#(?:CHECK|INIT|INLINE F90_RC|EQ)", text, maxsplit=1, flags=re.MULTILINE)[0]
+    rows = re.findall(r"^(\w+) = [^;]*;(?: \{ (.*) \})?$", text, re.MULTILINE)
+    return {own: true or own for own, true in rows}
+
+
+def assert_same_kinetics(one, other, names):
+    """Tendencies at random states and values; `names` of the other's species in the first."""
+    order = [one.species.index(names[n]) for n in other.species]
+    assert sorted(order) == list(range(len(one.species)))
+    rng = np.random.default_rng(len(order))
+    assert set(one.user_quantities) == set(other.user_quantities)
+    given = {n: rng.uniform(0.5, 2.0) for n in one.user_quantities}
+    k, k_other = (n.rates(**CONDITIONS, quantities=given) for n in (one, other))
+    for _ in range(3):
+        y = 10.0 ** rng.uniform(-1.0, 1.0, len(order))
+        turnover = np.abs(one.stoichiometry) @ np.asarray(jaxchem.flux(one, k, jnp.asarray(y)))
+        found = np.asarray(jaxchem.tendency(other, k_other, jnp.asarray(y[order])))
+        expected = np.asarray(jaxchem.tendency(one, k, jnp.asarray(y)))
+        assert np.all(np.abs(found - expected[order]) <= 1e-12 * turnover[order])
+
+
+@pytest.mark.parametrize("name", [*EXTERNAL, *OTHERS])
 def test_round_trip_through_kpp(name):
-    """Names of the order are kept where all are variable; fixed ones come last."""
-    network = mechanism(name)
-    again = kpp.loads(kpp_writer.dumps(network), "again.def")
-    if again.species != network.species:
-        assert set(again.species) == set(network.species)
-        return
-    assert again.fixed == network.fixed
-    assert_same_kinetics(network, again, {"*": 1e-3})
+    """KPP's order is variable species first; equations of the same sides are one."""
+    network = network_of(name)
+    text = kpp_writer.dumps(network)
+    again, names = kpp.loads(text, "again.def"), true_names(text)
+    assert_same_kinetics(network, again, names)
+    assert {names[n] for n in again.fixed} == set(network.fixed)
+    assert dict(again.defaults) == dict(network.defaults)
+    assert {names[n]: v for n, v in again.initial} == pytest.approx(
+        dict(network.initial), rel=1e-15
+    )
+    assert set(again.needs) == set(network.needs)
+    assert kpp_writer.dumps(again).partition("#EQUATIONS")[2].count(";") == len(again.equations)
 
 
-@pytest.mark.parametrize("name", ["osu29", "aoxid", "toy_autoxidation"])
-def test_networks_of_other_kinds_as_kpp(name):
-    network = jaxchem.load(name)
-    again = kpp.loads(kpp_writer.dumps(network), "again.def")
-    assert_same_kinetics(network, again, {})
+FORTRAN = "EXP LOG LOG10 SQRT ABS MIN MAX".split()
+KPP_LAWS = "ARR_ab ARR_ac ARR_abc k_3rd k_3rd_iupac k_arr".split()
+KPP_OWN = "TEMP SUN TIME CFACTOR".split()
+MAY_SET = "TEMP TSTART TEND DT".split()
+
+
+def kpp_side(side, faults, species):
+    """Net counts of one side of an equation, by KPP's grammar."""
+    counts = {}
+    for i, part in enumerate(re.split(r" (?=[+-] )", side)):
+        match = re.fullmatch(r"([+-] )?(\d+(?:\.\d+)?(?:e[+-]\d+)? )?([A-Za-z]\w*)", part)
+        if match is None or (match[1] is None) != (i == 0):
+            faults.append(f"term {part!r} of {side!r}")
+        elif match[3] not in ("hv", "PROD"):
+            if match[3] not in species:
+                faults.append(f"species {match[3]!r} is not declared")
+            sign = -1 if match[1] == "- " else 1
+            counts[match[3]] = counts.get(match[3], 0) + sign * float(match[2] or 1)
+    return frozenset(counts.items())
+
+
+def kpp_expression(text, faults, variables, functions, species):
+    """Complains of what Fortran would not compile, or would read in single precision."""
+    inside = r"(?:[^()]|\([^()]*\))*"
+    text = re.sub(rf"\b({'|'.join(functions) or ' '})\({inside}\)", "1D0", text)
+    for argument in re.findall(r"\bJ\(([^)]*)\)", text):
+        if not argument.isdecimal() or int(argument) > variables.get("J", 0):
+            faults.append(f"J({argument})")
+    text = re.sub(r"\bJ\(\d+\)", "1D0", text)
+    for member in re.findall(r"\bC\(ind_(\w+)\)", text):
+        if member not in species:
+            faults.append(f"C(ind_{member})")
+    text = re.sub(r"\bC\(ind_\w+\)", "1D0", text)
+    if match := re.search(r"(\*|/|\+|-)\s*[+-]", text):
+        faults.append(f"signs in {text[match.start() - 20 : match.end() + 20]!r}")
+    for number in re.findall(r"(?<![\w.])\d[\w.]*(?:(?<=D)[+-]\d+)?", text):
+        if not re.fullmatch(r"\d+(\.\d+)?D[+-]?\d+", number):
+            faults.append(f"number {number}")
+    for name, call in re.findall(r"(?<![\w.])([A-Za-z]\w*)(\()?", text):
+        if name not in ([*FORTRAN, *KPP_LAWS] if call else [*KPP_OWN, *variables]):
+            faults.append(f"{name!r} is not declared in {text[:80]!r}")
+    if text.count("(") != text.count(")"):
+        faults.append(f"brackets of {text!r}")
+
+
+def kpp_faults(text):
+    """What KPP 3 or Fortran would refuse in a file, by the rules of their manuals."""
+    faults = [] if text.startswith("#LANGUAGE Fortran90\n") else ["language"]
+    host = re.search(r"\{ Functions of the host: ([^}]*) \}", text)
+    functions = host[1].replace(",", " ").split() if host else []
+    inlined = dict(re.findall(r"^#INLINE F90_(\w+)\n(.*?)^#ENDINLINE$", text, re.M | re.S))
+    faults += [line for code in inlined.values() for line in code.split("\n") if len(line) > 132]
+    rest = re.sub(r"^#INLINE.*?^#ENDINLINE$", "", text, flags=re.M | re.S)
+    rest = re.sub(r"\{[^{}]*\}", "", rest)
+    if re.search(r"[{}]", rest) or not rest.isascii():
+        faults.append("comments")
+    sections = re.findall(r"^#(\w+)([^#]*)", rest, re.MULTILINE)
+    entries = {}
+    for title, body in sections:
+        entries.setdefault(title, []).extend(e.strip() for e in body.split(";") if e.strip())
+    atoms = set(entries.get("ATOMS", ()))
+    species = {}
+    for entry in (*entries.get("DEFVAR", ()), *entries.get("DEFFIX", ())):
+        name, _, formula = entry.partition(" = ")
+        if not re.fullmatch(r"[A-Za-z]\w{0,29}", name) or name.upper() in (
+            *("HV", "PROD", "CFACTOR", "ALL_SPEC", "VAR_SPEC", "FIX_SPEC"),
+            *map(str.upper, species),
+        ):
+            faults.append(f"species {name}")
+        species[name] = formula
+        for part in formula.split(" + ") if formula != "IGNORE" else ():
+            if re.sub(r"^\d+", "", part) not in atoms:
+                faults.append(f"atom {part} of {name}")
+    faults += [f"check {e}" for e in entries.get("CHECK", ()) if e not in atoms]
+    for entry in entries.get("INITVALUES", ()):
+        name, _, value = entry.partition(" = ")
+        if name not in (*species, "CFACTOR") or not re.fullmatch(r"\d+\.\d+(e[+-]?\d+)?", value):
+            faults.append(f"value {entry}")
+    variables = {}
+    for line in inlined.get("GLOBAL", "").splitlines():
+        pattern = r"  REAL\(dp\) :: ([A-Za-z]\w{0,62})(?:\((\d+)\))?"
+        name, size = re.fullmatch(pattern, line).groups()
+        known = {*map(str.upper, variables), *KPP_OWN, *MAY_SET, "C", "RCONST", "VAR", "FIX"}
+        if name.upper() in known:
+            faults.append(f"declaration of {name}")
+        variables[name] = int(size or 0)
+    done = set()
+    for kind in ("INIT", "RCONST"):
+        for statement in inlined.get(kind, "").replace(" &\n", " ").splitlines():
+            name, _, value = statement.strip().partition(" = ")
+            if name in done or name not in [*variables, *(MAY_SET if kind == "INIT" else ())]:
+                faults.append(f"assignment {statement}")
+            kpp_expression(value, faults, variables, functions, species)
+            later = {*re.findall(r"^  (\w+) = ", inlined[kind], re.MULTILINE)} - done
+            faults += [f"{n} comes later" for n in {*re.findall(r"\w+", value)} & later]
+            done.add(name)
+    seen = set()
+    for entry in entries["EQUATIONS"]:
+        label, sides, rate = re.fullmatch(r"(<R\d+>) ([^:]*) : (.*)", entry).groups()
+        left, right = sides.split(" = ")
+        key = (kpp_side(left, faults, species), kpp_side(right, faults, species))
+        if key in seen or label in seen:
+            faults.append(f"{sides} twice")
+        seen |= {key, label}
+        if len(rate) > 1100 or (re.search(r"\bSUN\b|\bJ\(|\bPHOTOL\(", rate) and "hv" not in left):
+            faults.append(f"rate of {sides}")
+        kpp_expression(rate, faults, variables, functions, species)
+    return faults
+
+
+@pytest.mark.parametrize("name", [*EXTERNAL, *OTHERS])
+def test_what_is_written_keeps_the_rules_of_kpp(name):
+    assert kpp_faults(kpp_writer.dumps(network_of(name))) == []
+
+
+def test_the_rules_find_faults():
+    """Each rule of the test above sees what it is for."""
+    text = kpp_writer.dumps(jaxchem.load("mcm_methane"))
+    assert kpp_faults(text) == []
+    for old, new in (
+        ("#LANGUAGE Fortran90\n", ""),
+        ("J(4)", "J(4D0)"),
+        ("J(4)", "J(4000)"),
+        ("#EQUATIONS\n", "#EQUATIONS\n<R0> HO2 + OH = PROD : 1.0D0;\n<R00> HO2 + OH = PROD : 2D0;"),
+        ("#EQUATIONS\n", "#EQUATIONS\n<R0> HO2 = - OH : 1.0D0;"),
+        (" + hv", ""),
+        ("#ATOMS ", "#ATOMS X"),
+        ("D-12", "E-12"),
+        ("REAL(dp) :: M\n", "REAL(dp) :: M9\n"),
+        ("EXP(", "2.0D0 * -EXP("),
+        ("#INLINE F90_RCONST\n", "#INLINE F90_RCONST\n  SUN = 1.0D0\n"),
+        ("#DEFVAR\n", "#DEFVAR\nABCDEFGHIJKLMNOPQRSTUVWXYZ01234 = IGNORE;\n"),
+        ("#DEFVAR\n", "#DEFVAR\nho2 = IGNORE;\n"),
+    ):
+        assert old in text
+        assert kpp_faults(text.replace(old, new)), (old, new)
+
+
+LAWS = """name = laws
+units = molecule cm-3, s
+[species]
+A
+[sources]
+mine = Nobody (1900).
+[reactions]
+"""
+
+
+def written(rates, head=LAWS):
+    """Of a network with these rates, the file and each rate as Python."""
+    rows = [f"{i + 1} A -> ; {rate} ; mine" for i, rate in enumerate(rates)]
+    text = kpp_writer.dumps(table.loads(head + "\n".join(rows) + "\n"))
+    assert kpp_faults(text) == []
+    found = re.findall(r"^<R\d+> [^:]* : (.*);$", text, re.MULTILINE)
+    return text, [re.sub(r"(\d)D([+-]?\d)", r"\1e\2", rate) for rate in found]
+
+
+def test_laws_that_kpp_does_not_have_are_arithmetic():
+    """Their text, evaluated by Python, against the formulas; KPP's own stay calls."""
+    t, m, zeta = 250.0, 2e19, 3e-17
+    ratio = 3e-31 * math.exp(-10 / t) * (t / 300) ** -2.6 * m
+    high = 2e-12 * math.exp(-20 / t) * (t / 300) ** 0.5
+    broad = 0.6 ** (1 / (1 + math.log10(ratio / high) ** 2))
+    third = 3e-33 * math.exp(-30 / t) * m
+    cases = {
+        "arrhenius(2e-12, -500)": 2e-12 * math.exp(2),
+        "kooij(2e-9, -0.5, 100)": 2e-9 * (t / 300) ** -0.5 * math.exp(-0.4),
+        "cosmic_ray(0.5)": 1.5e-17,
+        "2 * EP2(1e-14, -10, 2e-17, -20, 3e-33, 30)": 2
+        * (1e-14 * math.exp(10 / t) + third / (1 + third / (2e-17 * math.exp(20 / t)))),
+        "EP3(2e-13, -600, 1.7e-33, -1000)": 2e-13 * math.exp(2.4) + 1.7e-33 * math.exp(4) * m,
+        "FALL(3e-31, 10, -2.6, 2e-12, 20, 0.5, 0.6)": ratio / (1 + ratio / high) * broad,
+        "ARR2(1e-12, -500)": 1e-12 * math.exp(-2),
+        "ARR(1e-12, -500, 1.5)": 1e-12 * math.exp(2) * (t / 300) ** 1.5,
+        "1e-3 * SUNLIGHT()": 1e-3 * 0.75,
+    }
+    text, found = written(cases)
+    scope = {"TEMP": t, "M": m, "SUN": 0.75, "COSMIC_RAY_RATE": zeta}
+    scope |= {"EXP": math.exp, "LOG10": math.log10, "__builtins__": {}}
+    values = [eval(rate, scope) for rate in found]
+    np.testing.assert_allclose(values, list(cases.values()), rtol=1e-13)
+    assert re.findall(r":: (\w+)", text) == ["M", "COSMIC_RAY_RATE"]
+    cases = {
+        "GCARR_ab(1e-12, 2)": 1e-12 * (300 / t) ** 2,
+        "GCARR_ac(1e-12, -500)": 1e-12 * math.exp(-2),
+        "GCARR_abc(1e-12, -1.5, 500)": 1e-12 * (300 / t) ** -1.5 * math.exp(2),
+    }
+    values = [eval(rate, scope) for rate in written(cases)[1]]
+    np.testing.assert_allclose(values, list(cases.values()), rtol=1e-13)
+    text, found = written(["ARR_abc(1e-12, -2, 3)", "k_3rd(temperature, density, 1, 2, 3, 4, 0.6)"])
+    assert found[0] == "ARR_abc(1.0e-12, -2.0e0, 3.0e0)"
+    assert found[1] == "k_3rd(TEMP, M, 1.0e0, 2.0e0, 3.0e0, 4.0e0, 0.6e0)"
+
+
+def test_laws_of_other_hosts():
+    text, _ = written(["GCJPLPR_aa(1e-33, 1e-11, 0.6)"])
+    assert "{ Functions of the host: GCJPLPR_aa }" in text
+    with pytest.raises(ValueError, match=r"reaction '2 A ->': the rate law 'water_vapour'"):
+        written(["1.0", "water_vapour() * 2"])
+    head = LAWS.replace("[reactions]", "[quantities]\nQ = mcm_photolysis(1, 2, 3)\n[reactions]")
+    with pytest.raises(ValueError, match="quantity 'Q': the rate law 'mcm_photolysis'"):
+        written(["Q"], head)
+
+
+EVERY = """name = every
+title = Braces {of} a } title
+units = molecule cm-3, s
+fixed = M2
+[species]
+C = C
+Co
+CO = CO
+e- = e-
+hv
+a_name_that_is_longer_than_kpp_has_them = H2
+a_name_that_is_longer_than_kpp_has_them_2 = H2
+M2 = N2
+[pools]
+RO2 = C + CO
+Ro2x = Co + CO
+[quantities]
+TIME = 2 * late
+late = exp(-temperature / 300)
+K1 = ?
+TEMP = ?
+ro2 = 3.0
+"PHOTO.j #1" = ?
+"x y{1}" = 2.0 * pressure
+"J(99)" = ?
+NAME = ?
+[initial]
+CO = 2.5e12
+M2 = 0.0
+[families]
+Cx = CO + 0.5 Co
+[sources]
+mine = Nobody (1900).
+[reactions]
+C -> CO ; TIME * K1 ; mine
+C -> CO ; TEMP * ro2 ; mine
+C -> CO ; 2.5 ; mine
+CO -> C ; 1e-3 * RO2 ; mine
+CO -> C ; NAME * RO2 ; mine
+Co -> 0.00001 C + -2 CO ; relative_humidity * C(ind_C) ; mine
+-> e- ; "PHOTO.j #1" * "x y{1}" ; mine
+hv -> -1 C ; "J(99)" ** -2 ; mine
+hv + M2 -> a_name_that_is_longer_than_kpp_has_them ; max(1, -2 * -temperature) ; mine
+a_name_that_is_longer_than_kpp_has_them_2 -> ; LONG ; mine
+2 CO -> Co ; (LONG) * Ro2x ; mine
+"""
+LONG = " + ".join(f"1e-3 * exp(-{i} / temperature)" for i in range(1, 60))
+
+
+@pytest.mark.parametrize("density", [None, 2e19])
+def test_everything_that_kpp_says_otherwise(density):
+    extra = f"[defaults]\ntemperature = 281.5\ndensity = {density}\n" if density else ""
+    text = EVERY.replace("LONG", LONG).replace("C(ind_C)", "RO2").replace("[init", extra + "[init")
+    network = table.loads(text)
+    kpp_text = kpp_writer.dumps(network)
+    assert kpp_faults(kpp_text) == []
+    assert ("CFACTOR = 20000000000000.0;" in kpp_text) == (density is not None)
+    assert ("M = 2.0D+19" in kpp_text) == (density is not None)
+    again, names = kpp.loads(kpp_text, "again.def"), true_names(kpp_text)
+    assert set(names.values()) == set(network.species)
+    assert {names[n]: v for n, v in again.initial} == pytest.approx(dict(network.initial))
+    assert dict(again.defaults) == dict(network.defaults)
+    assert again.families == () and "{ Family Cx: CO + 0.5 Co }" in kpp_text
+    assert len(again.equations) == 8
+    assert again.user_quantities == ("K1_given", "TEMP_2", "NAME", "PHOTO_j__1", "J(99)")
+    values = dict(zip(("K1", "TEMP", "NAME", "PHOTO.j #1", "J(99)"), range(2, 7), strict=True))
+    given = dict(zip(again.user_quantities, range(2, 7), strict=True))
+    conditions = CONDITIONS | {"pressure": 9e4}
+    y = np.arange(1.0, 9.0)
+    order = [network.species.index(names[n]) for n in again.species]
+    expected = jaxchem.tendency(network, network.rates(**conditions, quantities=values), y)
+    found = jaxchem.tendency(again, again.rates(**conditions, quantities=given), y[order])
+    np.testing.assert_allclose(found, expected[np.array(order)], rtol=1e-12)
+
+
+def test_equations_that_cannot_be_joined():
+    text = EVERY.partition("[reactions]")[0] + "[reactions]\nC -> CO ; 1 ; mine\n"
+    with pytest.raises(ValueError, match=r"reactions 1 and 2 of network 'every'.*'C -> CO'.*'RO2'"):
+        kpp_writer.dumps(table.loads(text + "C -> CO ; RO2 ; mine\n"))
 
 
 def test_files_that_are_written(tmp_path):
@@ -451,7 +753,7 @@ def test_files_that_are_written(tmp_path):
     for name, format in (("a.kpp", None), ("a.txt", None), ("b.txt", "kpp"), ("a.def", "table")):
         jaxchem.dump(network, tmp_path / name, format=format)
         again = jaxchem.load(tmp_path / name)
-        assert_same_kinetics(network, again, {})
+        assert_same_kinetics(network, again, dict(zip(again.species, network.species, strict=True)))
     assert (tmp_path / "b.txt").read_text() == (tmp_path / "a.kpp").read_text()
     with pytest.raises(ValueError, match="not as 'yaml'"):
         jaxchem.dump(network, tmp_path / "a.yaml", format="yaml")

@@ -39,10 +39,6 @@ RESERVED = SPECIAL.union(
 """What KPP, Fortran or the conditions have, so that no quantity may be named so."""
 _KEPT = ("ARR_ab", "ARR_ac", "ARR_abc", "k_3rd", "k_3rd_iupac", "k_arr")
 """Laws that KPP's UserRateLaws has, with the same arguments."""
-HOSTS = frozenset(
-    name for name, law in LAWS.items() if law.function.__module__.endswith(".geoschem")
-)
-"""Laws that are functions of GEOS-Chem."""
 _RATIO = "a0 * exp(-b0 / temperature) * (temperature / 300) ** c0 * density"
 _HIGH = "(a1 * exp(-b1 / temperature) * (temperature / 300) ** c1)"
 _THIRD = "a3 * exp(-b3 / temperature) * density"
@@ -66,6 +62,12 @@ WRITTEN: dict[str, Expression] = {
     }.items()
 }
 """Laws as arithmetic. EP2, EP3 and FALL of KPP take 1e6 CFACTOR for the density of air."""
+HOSTS = frozenset(
+    name
+    for name, law in LAWS.items()
+    if law.function.__module__.endswith(".geoschem") and name not in WRITTEN
+)
+"""Laws that are functions of GEOS-Chem's."""
 _FUNCTIONS = frozenset(("exp", "log", "log10", "sqrt", "abs", "min", "max"))
 _RANK = {"+": 1, "-": 1, "neg": 1, "*": 2, "/": 2, "**": 4}
 

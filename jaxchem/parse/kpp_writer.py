@@ -144,8 +144,7 @@ class _Writer:
         lines = ["#LANGUAGE Fortran90", _comment(network.title or network.name)]
         if self.functions:
             host = textwrap.wrap(f"Functions of the host: {', '.join(self.functions)}", 96)
-            lines += map(_comment, host[:1])
-            lines += map(_comment, host[1:])
+            lines.append("{ " + "\n  ".join(host) + " }")
         lines += ["", *_inlined("GLOBAL", [f"REAL(dp) :: {name}" for name in variables])]
         elements = [e for e in network.elements if e != CHARGE]
         lines += [f"#ATOMS {'; '.join(elements)};", ""] if elements else []
