@@ -117,25 +117,7 @@ class _Writer:
         """The whole file."""
         network = self.network
         defaults, initial = dict(network.defaults), dict(network.initial)
-        assigned, equations = [], []
-        for pool, members in self.pools.items():
-            assigned.append(f"{self.names[pool]} = {' + '.join(members)}")
-        for name, tree in self.defined.items():
-            assigned.append(f"{self.names[name]} = {self.fortran(tree, f'quantity {name!r}')}")
-        named = []
-        for equation in self.equations:
-            where = f"reaction {network.equations[equation.index]!r}"
-            rate = self.fortran(equation.rate, where, 0 if equation.pool is None else 2)
-            if len(rate) > _LONGEST_RATE:
-                named.append(self.rates[f"RATE_{equation.index + 1}"])
-                assigned.append(f"{named[-1]} = {rate}")
-                rate = named[-1]
-            if equation.pool is not None:
-                rate = f"{rate} * {self.known[equation.pool]}"
-            left = _side(equation.left, self.species)
-            sun = "hv" if not left else " + hv" if self.by_light(equation.rate) else ""
-            right = _side(equation.right, self.species) or "PROD"
-            equations.append(f"<R{equation.index + 1}> {left}{sun} = {right} : {rate};")
+        assigned, named, equations = self.chemistry()
         used = self.used() | {n for n in defaults if n in CONDITION_NAMES}
         variables = [f for n, f in CONDITION_NAMES.items() if n in used and f != "TEMP"]
         variables += [*self.given, *(self.names[n] for n in (*self.defined, *self.pools)), *named]
@@ -162,6 +144,28 @@ class _Writer:
             shares = " + ".join(f"{c:g} {n}" if c != 1 else n for n, c in members)
             lines.append(_comment(f"Family {name}: {shares}"))
         return "\n".join([*lines, "#EQUATIONS", *equations]) + "\n"
+
+    def chemistry(self) -> tuple[list[str], list[str], list[str]]:
+        """Assignments of F90_RCONST, those of their names that are long rates, and equations."""
+        assigned, named, equations = [], [], []
+        for pool, members in self.pools.items():
+            assigned.append(f"{self.names[pool]} = {' + '.join(members)}")
+        for name, tree in self.defined.items():
+            assigned.append(f"{self.names[name]} = {self.fortran(tree, f'quantity {name!r}')}")
+        for equation in self.equations:
+            where = f"reaction {self.network.equations[equation.index]!r}"
+            rate = self.fortran(equation.rate, where, 0 if equation.pool is None else 2)
+            if len(rate) > _LONGEST_RATE:
+                named.append(self.rates[f"RATE_{equation.index + 1}"])
+                assigned.append(f"{named[-1]} = {rate}")
+                rate = named[-1]
+            if equation.pool is not None:
+                rate = f"{rate} * {self.known[equation.pool]}"
+            left = _side(equation.left, self.species)
+            sun = "hv" if not left else " + hv" if self.by_light(equation.rate) else ""
+            right = _side(equation.right, self.species) or "PROD"
+            equations.append(f"<R{equation.index + 1}> {left}{sun} = {right} : {rate};")
+        return assigned, named, equations
 
     def declarations(self) -> list[str]:
         """Variable species, then fixed ones, each with its atoms."""

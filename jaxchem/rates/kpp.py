@@ -1,8 +1,8 @@
 """Rate laws of the Kinetic PreProcessor (Damian et al. 2002, Comput. Chem. Eng. 26, 1567).
 
 The names, arguments and signs are those of the file UserRateLaws that comes with KPP 3 (Lin et al.
-2023, J. Adv. Model. Earth Syst. 15, e2022MS003293). `density` is the M of those functions, the
-number density of air [molecule cm-3], which KPP takes to be 1e6 CFACTOR.
+2023, J. Adv. Model. Earth Syst. 15, e2022MS003293). `density` is the number density of air
+[molecule cm-3], which EP2, EP3 and FALL of KPP take to be 1e6 CFACTOR, and all else calls M.
 """
 
 import jax.numpy as jnp
