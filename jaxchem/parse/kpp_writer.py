@@ -92,9 +92,10 @@ class _Writer:
         self.defined = {n: tree for n, tree in ordered if tree is not None}
         # a name of the MCM that is the user's here would be the MCM's again
         clash = {n: f"{n}_given" for n in given if own[n] is None and n in mcm.DEFINITIONS}
-        self.names = identifiers([*own, *self.pools], _LONGEST_NAME, RESERVED, clash)
+        taken = RESERVED.union(n.partition("(")[0].upper() for n in opaque)
+        self.names = identifiers([*own, *self.pools], _LONGEST_NAME, taken, clash)
         rates = [f"RATE_{e.index + 1}" for e in self.equations]
-        taken = RESERVED.union(name.upper() for name in self.names.values())
+        taken = taken.union(name.upper() for name in self.names.values())
         self.rates = identifiers(rates, _LONGEST_NAME, taken)
         self.given = [self.names[n] for n in given]
         self.known = {**CONDITION_NAMES, "SUN": "SUN", **self.light, **self.names}
