@@ -447,7 +447,7 @@ def assert_same_kinetics(one, other, names):
         assert np.all(np.abs(found - expected[order]) <= 1e-12 * turnover[order])
 
 
-@pytest.mark.parametrize("name", [*EXTERNAL, *OTHERS])
+@pytest.mark.parametrize("name", [*FILES, "atchem2/spec_model_1.fac", *OTHERS])
 def test_round_trip_through_kpp(name):
     """KPP's order is variable species first; equations of the same sides are one."""
     network = network_of(name)
