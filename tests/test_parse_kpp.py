@@ -413,7 +413,7 @@ def test_exact_peroxy_radicals_of_a_day():
 CONDITIONS = {
     **{"temperature": 280.0, "density": 2.1e19, "local_time": 4e4, "cosmic_ray_rate": 1e-16},
     **{"solar_zenith_angle": 0.5, "relative_humidity": 0.4},
-    **{"visual_extinction": 2.0, "gas_to_dust": 100.0},
+    **{"visual_extinction": 2.0, "gas_to_dust": 1e12},
 }
 OTHERS = ["osu29", "aoxid", "toy_autoxidation", "mcm_methane"]
 """Networks that ship, in molecule cm-3."""

@@ -17,19 +17,18 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from ..expression import Call, Expression, Name, Number, call, names, rewrite, show
 from ..formula import ELEMENTS
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import CONDITIONS, LAWS, NAMED, mcm
-from .common import beside, build, expression, fail, numbered
+from .common import build, expression, fail, molecules
+from .kpp_language import Item, items
 
 __all__ = ["loads", "looks_like"]
 
 _DECLARES = {"DEFVAR": False, "DEFRAD": False, "DEFFIX": True}
 _MOVES = {"SETVAR": False, "SETRAD": False, "SETFIX": True}
-_SECTIONS = {*_DECLARES, *_MOVES, "ATOMS", "EQUATIONS", "INITVALUES", "FAMILIES", "CHECK", "LUMP"}
 _NOTHING = {"HV", "PROD", "DUMMY"}
 _LANGUAGES = ("F90", "F77", "C", "MATLAB")
 _FUNCTIONS = {
@@ -53,8 +52,6 @@ _AIR_BY_CFACTOR = ("EP2", "EP3", "FALL")
 _LEAST_AIR = 1e12
 """Where 1e6 CFACTOR is below this [molecule cm-3], CFACTOR is none of a number density."""
 _ATOMS = {name.upper(): name for name in ELEMENTS}
-_MOST = 9
-_DEEPEST = 8
 _DEEPEST_RATE = 200
 _LONGEST = 5000
 """Characters of a rate in which others are written out."""
@@ -68,22 +65,6 @@ _TERM = re.compile(
 _STATEMENT = re.compile(r"([A-Za-z]\w*)\s*=(?!=)\s*(.+)", re.DOTALL)
 _BLOCK = re.compile(r"(IF\b.*\bTHEN|DO\b|SELECT\b|WHERE\b)", re.IGNORECASE)
 _END = re.compile(r"END\s*(IF|DO|SELECT|WHERE)", re.IGNORECASE)
-
-
-class _Item(NamedTuple):
-    """One entry of a section, and where it begins."""
-
-    section: str
-    text: str
-    file: str
-    line: int
-
-    @property
-    def where(self) -> str:
-        return f"{self.file}, line {self.line}"
-
-    def fail(self, message: str) -> MechanismError:
-        return fail(self.file, self.line, message)
 
 
 def looks_like(text: str) -> bool:
@@ -105,82 +86,6 @@ def loads(text: str, filename: str = "<text>") -> Network:
     return _Mechanism(text, filename).network()
 
 
-def _items(text: str, filename: str, depth: int = 0) -> Iterator[_Item]:
-    """Entries of all sections and of inlined code, in order, comments removed."""
-    section, inline, start, parts = "", "", 1, []
-    comment = 0  # the line in which an open one began
-    for number, line in numbered(text):
-        if inline:
-            if re.match(r"\s*#ENDINLINE\b", line, re.IGNORECASE):
-                yield _Item(f"INLINE {inline}", "\n".join(parts), filename, start)
-                inline, parts = "", []
-            else:
-                parts.append(line)
-            continue
-        content, open_ = _strip(line, bool(comment))
-        comment = (comment or number) if open_ else 0
-        if content.lstrip().startswith("#"):
-            if "".join(parts).strip() and section in _SECTIONS:
-                yield _Item(section, "\n".join(parts), filename, start)
-            section, *rest = content.strip()[1:].split(None, 1) or [""]
-            section, content = section.upper(), rest[0] if rest else ""
-            parts, start = [], number
-            if section == "INLINE":
-                inline, start, section = content.strip().upper() or "?", number + 1, ""
-                continue
-            if section == "INCLUDE":
-                yield from _include(content, filename, number, depth)
-            elif section == "CHECKALL":
-                yield _Item("CHECK", "*", filename, number)
-        if section not in _SECTIONS:
-            continue
-        pieces = content.split(";")
-        for left, piece in enumerate(pieces, start=1 - len(pieces)):
-            if not any(part.strip() for part in parts):
-                parts, start = [], number
-                piece = piece.lstrip(" \t,")  # KPP passes over a comma between entries
-            parts.append(piece)
-            if left:
-                yield _Item(section, "\n".join(parts), filename, start)
-                parts = []
-    if inline:
-        raise fail(filename, start - 1, f"#INLINE {inline} has no #ENDINLINE; add it")
-    if comment:
-        raise fail(filename, comment, "a comment begins here with '{' and never ends; add '}'")
-    if "".join(parts).strip() and section in _SECTIONS:
-        yield _Item(section, "\n".join(parts), filename, start)
-
-
-def _strip(line: str, inside: bool) -> tuple[str, bool]:
-    """A line without its comments, and whether one in braces is still open at its end."""
-    kept = []
-    while True:
-        if inside:
-            _, brace, line = line.partition("}")
-            if not brace:
-                return "".join(kept), True
-            inside = False
-        match = re.search(r"\{|//", line)
-        kept.append(line if match is None else line[: match.start()] + " ")
-        if match is None or match[0] == "//":
-            return "".join(kept), False
-        line, inside = line[match.end() :], True
-
-
-def _include(rest: str, filename: str, line: int, depth: int) -> Iterator[_Item]:
-    name = rest.split()[0] if rest.split() else ""
-    if depth >= _DEEPEST:
-        raise fail(
-            filename, line, f"includes are nested more than {_DEEPEST} deep; is it a circle?"
-        )
-    for path in (beside(filename, name), beside(filename, f"{name}.kpp")):
-        if name and path is not None:
-            yield from _items(path.read_text(encoding="latin-1"), str(path), depth + 1)
-            return
-    if not Path(name).name.startswith("atoms"):
-        raise fail(filename, line, f"includes {name!r}, which is not beside it; put it there")
-
-
 class _Mechanism:
     """What a file declares, gathered item by item."""
 
@@ -190,12 +95,12 @@ class _Mechanism:
         self.atoms: dict[str, dict[str, int] | None] = {}
         self.spelled: dict[str, str] = {}
         self.fixed: dict[str, bool] = {}
-        self.where: dict[str, _Item] = {}
-        self.equations: list[tuple[dict[str, int], dict[str, float], str, str, _Item]] = []
-        self.initial: list[tuple[str, str, _Item]] = []
+        self.where: dict[str, Item] = {}
+        self.equations: list[tuple[dict[str, int], dict[str, float], str, str, Item]] = []
+        self.initial: list[tuple[str, str, Item]] = []
         self.families: dict[str, dict[str, float]] = {}
         self.check: list[str] = []
-        self.inlined: dict[str, list[_Item]] = {}
+        self.inlined: dict[str, list[Item]] = {}
         readers = {
             **dict.fromkeys(_DECLARES, self.declare),
             **dict.fromkeys(_MOVES, self.move),
@@ -204,20 +109,20 @@ class _Mechanism:
             "FAMILIES": self.family,
             "CHECK": self.checked,
         }
-        for item in sorted(_items(text, filename), key=lambda item: item.section not in _DECLARES):
+        for item in sorted(items(text, filename), key=lambda item: item.section not in _DECLARES):
             if item.section.startswith("INLINE "):
                 self.inlined.setdefault(item.section[7:], []).append(item)
             elif item.text.strip() and item.section in readers:
                 readers[item.section](item)
         # Fortran does not tell upper from lower case
         self.spelling: dict[str, str] = {}
-        self.assigned: dict[str, tuple[str, _Item] | None] = {}
+        self.assigned: dict[str, tuple[str, Item] | None] = {}
         self.blocks = 0  # of code that are open: what is assigned there is left to the user
         for kind in ("GLOBAL", "RCONST"):
             for statement, item in self.code(kind):
                 self.assign(statement, item)
 
-    def declare(self, item: _Item) -> None:
+    def declare(self, item: Item) -> None:
         name, _, text = (part.strip() for part in item.text.partition("="))
         if not name and text.upper() == "IGNORE":
             return  # the MCM's exports have such an entry
@@ -239,7 +144,7 @@ class _Mechanism:
         self.fixed[name] = _DECLARES[item.section]
         self.where[name] = item
 
-    def move(self, item: _Item) -> None:
+    def move(self, item: Item) -> None:
         name = item.text.strip()
         for member in self.group(name, list(self.atoms)):
             if member not in self.atoms:
@@ -253,30 +158,23 @@ class _Mechanism:
         kind = {"VAR_SPEC": [False], "FIX_SPEC": [True]}.get(name.upper(), [False, True])
         return [n for n in species if self.fixed.get(n, False) in kind]
 
-    def checked(self, item: _Item) -> None:
+    def checked(self, item: Item) -> None:
         name = item.text.strip()
         self.check.append(_ATOMS.get(name.upper(), name))
 
-    def equation(self, item: _Item) -> None:
+    def equation(self, item: Item) -> None:
         match = re.fullmatch(r"\s*(?:<([^<>\n]*)>)?([^:]*):(.*)", item.text, re.DOTALL)
         left, equals, right = match[2].partition("=") if match else ("", "", "")
         if match is None or not equals or "=" in right or not match[3].strip():
             raise item.fail(
                 f"{' '.join(item.text.split())[:80]!r}: write '<LABEL> A + B = C : RATE ;'"
             )
-        reactants = self.terms(left, item)
-        for name, count in reactants.items():
-            if count != int(count) or not 1 <= count <= _MOST:
-                raise item.fail(
-                    f"{count:g} {name} reacts: mass action needs whole molecules on the left, "
-                    f"{_MOST} at most"
-                )
-        whole = {name: int(count) for name, count in reactants.items()}
+        reactants = molecules(self.terms(left, item), item.fail)
         rate = " ".join(match[3].replace("&", " ").split())
         label = (match[1] or "").strip() or f"equation {len(self.equations) + 1}"
-        self.equations.append((whole, self.terms(right, item), rate, label, item))
+        self.equations.append((reactants, self.terms(right, item), rate, label, item))
 
-    def terms(self, side: str, item: _Item) -> dict[str, float]:
+    def terms(self, side: str, item: Item) -> dict[str, float]:
         found: dict[str, float] = {}
         position = 0
         while position < len(side.rstrip()):
@@ -295,19 +193,19 @@ class _Mechanism:
                 found[name] = found.get(name, 0.0) + count
         return found
 
-    def value(self, item: _Item) -> None:
+    def value(self, item: Item) -> None:
         name, equals, text = (part.strip() for part in item.text.partition("="))
         if not equals or not name or not text:
             raise item.fail(f"{item.text.strip()!r}: write 'SPECIES = NUMBER'")
         self.initial.append((name, text, item))
 
-    def family(self, item: _Item) -> None:
+    def family(self, item: Item) -> None:
         name, colon, text = (part.strip() for part in item.text.partition(":"))
         if not colon or not re.fullmatch(r"\w+", name, re.ASCII):
             raise item.fail(f"{item.text.strip()!r}: write 'FAMILY : SPECIES + SPECIES'")
         self.families[name] = self.terms(text, item)
 
-    def code(self, kind: str) -> Iterator[tuple[str, _Item]]:
+    def code(self, kind: str) -> Iterator[tuple[str, Item]]:
         """The statements of inlined code of the first language that has some of this kind."""
         for language in _LANGUAGES:
             for item in self.inlined.get(f"{language}_{kind}", []):
@@ -325,7 +223,7 @@ class _Mechanism:
             if f"{language}_{kind}" in self.inlined:
                 return
 
-    def assign(self, statement: str, item: _Item) -> None:
+    def assign(self, statement: str, item: Item) -> None:
         """Notes an assignment; what stands under a condition is left to the user."""
         if _BLOCK.match(statement):
             self.blocks += 1
@@ -373,7 +271,7 @@ class _Mechanism:
         self.places: dict[tuple[str, str], str] = {}
         self.written_out: dict[str, Expression] = {}
         self.defining: list[str] = []
-        self.ambiguous: dict[str, _Item] = {}
+        self.ambiguous: dict[str, Item] = {}
         reactions = [
             Reaction(
                 reactants=left,
@@ -474,7 +372,7 @@ class _Mechanism:
                 expression(item.file, item.line, written)
         return found
 
-    def resolve(self, tree: Expression, item: _Item) -> Expression:
+    def resolve(self, tree: Expression, item: Item) -> Expression:
         """The tree in jaxchem's own names."""
         self.depth += 1
         if self.depth > _DEEPEST_RATE:
@@ -486,7 +384,7 @@ class _Mechanism:
         self.depth -= 1
         return tree
 
-    def own(self, tree: Expression, item: _Item) -> Expression:
+    def own(self, tree: Expression, item: Item) -> Expression:
         if isinstance(tree, Number):
             return tree
         if isinstance(tree, Name):
@@ -524,7 +422,7 @@ class _Mechanism:
         except ValueError as error:
             raise item.fail(str(error)) from None
 
-    def name(self, name: str, item: _Item) -> Expression:
+    def name(self, name: str, item: Item) -> Expression:
         """A name as a condition, a number, a pool or a quantity, whose definition is noted."""
         key = name.upper()
         if key in self.spelling:
@@ -546,7 +444,7 @@ class _Mechanism:
         self.defined.setdefault(own, None)
         return Name(own)
 
-    def define(self, own: str, found: tuple[str, _Item] | None) -> None:
+    def define(self, own: str, found: tuple[str, Item] | None) -> None:
         if found is None:
             self.defined[own] = None
             return
@@ -573,7 +471,7 @@ class _Mechanism:
         else:
             self.defined[own] = tree
 
-    def photolysis(self, tree: Call, item: _Item) -> Expression:
+    def photolysis(self, tree: Call, item: Item) -> Expression:
         """J(4) and J(J_NO2) of the MCM by their number; any other unknown call by its text."""
         if tree.function.upper() == "J" and len(tree.arguments) == 1:
             (argument,) = tree.arguments
