@@ -359,13 +359,16 @@ def test_scores_of_a_chain(stepper, clouds):
         pytest.param(
             functools.partial(new_step_map, modes=20, width=32, starts=6), marks=pytest.mark.slow
         ),
-        functools.partial(
-            new_latent,
-            per_species=True,
-            slopes="state",
-            decoder=(32, 32),
-            activation="silu",
-            squash=False,
+        pytest.param(
+            functools.partial(
+                new_latent,
+                per_species=True,
+                slopes="state",
+                decoder=(32, 32),
+                activation="silu",
+                squash=False,
+            ),
+            marks=pytest.mark.slow,
         ),
     ],
 )

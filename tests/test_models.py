@@ -145,7 +145,7 @@ def test_unknown_activation(getkey):
             neural(getkey(), activation=name)
 
 
-@pytest.mark.parametrize("kind", ["crnn", "neural"])
+@pytest.mark.parametrize("kind", ["crnn", pytest.param("neural", marks=pytest.mark.slow)])
 def test_models_under_jit_vmap_and_grad(robertson, getkey, kind):
     how = Integrator(method="kvaerno3", rtol=1e-5)
     model = crnn(robertson, integrator=how) if kind == "crnn" else neural(getkey(), integrator=how)

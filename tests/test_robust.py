@@ -118,7 +118,9 @@ def test_the_ladder():
 # Sparse LU
 
 
-@pytest.mark.parametrize("name", ["robertson", "pollu", "aoxid", "osu29"])
+@pytest.mark.parametrize(
+    "name", ["robertson", "pollu", "aoxid", pytest.param("osu29", marks=pytest.mark.slow)]
+)
 def test_sparse_solutions_against_numpy(name):
     """Of the matrix and of its transpose, alone and in batches of batches."""
     network, random = jaxchem.load(name), np.random.default_rng(0)
