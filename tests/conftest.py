@@ -12,6 +12,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
+# most tests compile much and run little; JAX_DISABLE_MOST_OPTIMIZATIONS=0 runs them as users do
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # the workers share the processors already; threads of theirs that wait would spin
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
