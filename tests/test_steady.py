@@ -32,7 +32,17 @@ def test_an_exchange_comes_to_its_equilibrium():
     np.testing.assert_allclose(by_total, jax.jacfwd(lambda f: analytic(k, f))(1.0), rtol=1e-10)
 
 
-def test_dark_cloud_at_rest():
+@pytest.fixture
+def optimised():
+    """XLA's optimisations, as users have them: the rounding of conftest's setting is another."""
+    name = "jax_disable_most_optimizations"
+    before = jax.config.read(name)
+    jax.config.update(name, False)
+    yield
+    jax.config.update(name, before)
+
+
+def test_dark_cloud_at_rest(optimised):
     """Against a much longer integration, and derivatives against differences."""
     network, y0 = jaxchem.load("osu29"), state("osu29")
     log_k = jnp.log(network.rates(**CONDITIONS["osu29"]))

@@ -169,6 +169,9 @@ def simulate(
         hint = " A box takes others=0.0 for all of them." if box.user_quantities else ""
         raise ValueError(f"{error}{hint}") from None
     y0 = box.y0({n: v for n, v in state.items() if n in box.species})
+    chosen = [n for n in _WATCHED if n in box.species] if budgets is None else list(budgets)
+    for name in set(chosen) - {*dict(box.families), *box.pool_names}:
+        box.index(name)  # refuses an unknown one before the work begins
 
     begin = time.monotonic()
     ys, steps = _integrate(box, k, y0, ts, integrator, progress)
@@ -181,7 +184,6 @@ def simulate(
         provenance=f"jaxchem.stages.simulate, {integrator.method}, rtol {integrator.rtol:g}",
     )
     trajectory["solar_zenith_angle"] = ("time", np.asarray(jax.vmap(sun)(ts)), {"units": "rad"})
-    chosen = [n for n in _WATCHED if n in box.species] if budgets is None else list(budgets)
     labelled = {n: label_budget(box, over_time(box, k, (ts, ys), n)) for n in chosen}
     metrics = {
         "steps": float(steps),
