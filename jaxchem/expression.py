@@ -10,7 +10,18 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["Call", "Expression", "Name", "Number", "call", "names", "parse", "rewrite", "show"]
+__all__ = [
+    "FUNCTIONS",
+    "Call",
+    "Expression",
+    "Name",
+    "Number",
+    "call",
+    "names",
+    "parse",
+    "rewrite",
+    "show",
+]
 
 
 class Number(NamedTuple):
@@ -33,6 +44,9 @@ class Call(NamedTuple):
 
 
 Expression: TypeAlias = Number | Name | Call
+
+FUNCTIONS = ("exp", "log", "log10", "sqrt", "abs", "min", "max")
+"""Functions of arithmetic, those that are not operators."""
 
 _DEEPEST = 150
 """Levels of a tree: what is written by hand has ten, and each costs a frame of the interpreter."""

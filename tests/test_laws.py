@@ -31,8 +31,8 @@ def network(rate: str, quantities=None) -> Network:
 @pytest.mark.parametrize("angle", [0.0, 0.7, 1.4, 1.57])
 @pytest.mark.parametrize("number", mcm.PHOTOLYSIS)
 def test_photolysis_by_day(number, angle):
-    l, m, n = mcm.PHOTOLYSIS[number]  # noqa: E741
-    expected = l * math.cos(angle) ** m * math.exp(-n / math.cos(angle))
+    scale, m, n = mcm.PHOTOLYSIS[number]
+    expected = scale * math.cos(angle) ** m * math.exp(-n / math.cos(angle))
     found = network("J", mcm.definitions([f"J{number}"]) | {"J": f"J{number}"})
     np.testing.assert_allclose(found.rates(solar_zenith_angle=angle), expected, rtol=1e-13)
 

@@ -76,9 +76,9 @@ class Own:
         t, m, rh, angle = weather
 
         def j(number):
-            l, power, n = mcm.PHOTOLYSIS[number]  # noqa: E741
+            scale, power, n = mcm.PHOTOLYSIS[number]
             up = math.cos(angle)
-            return l * up**power * math.exp(-n / up) if up > 0 else 0.0
+            return scale * up**power * math.exp(-n / up) if up > 0 else 0.0
 
         scope = {"TEMP": t, "M": m, "O2": 0.2095 * m, "N2": 0.7809 * m, "H2O": humidity(t, rh)}
         scope |= {"EXP": math.exp, "LOG10": math.log10, "J": j, "RO2": ro2}

@@ -36,6 +36,11 @@ class Units(NamedTuple):
             return 1e-6 * AVOGADRO
         return 1.0 if self.concentration == "mol m-3" else None
 
+    @property
+    def per_molecule(self) -> float | None:
+        """The concentration of one molecule cm-3 in this unit; `None` as `per_mole`."""
+        return None if self.per_mole is None else self.per_mole * 1e6 / AVOGADRO
+
 
 class Reaction(NamedTuple):
     """One reaction as it is written down, before a network is built from it.

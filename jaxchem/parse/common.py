@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..expression import Expression, parse
+from ..expression import FUNCTIONS, Expression, parse
 from ..formula import parse_formula
 from ..network import MechanismError, Network
 
 __all__ = [
+    "INTRINSICS",
     "MOST",
     "beside",
     "build",
@@ -19,6 +20,12 @@ __all__ = [
     "molecules",
     "numbered",
 ]
+
+INTRINSICS = {
+    **{name: name for name in FUNCTIONS},
+    **{"dexp": "exp", "dlog": "log", "dlog10": "log10", "dsqrt": "sqrt", "dabs": "abs"},
+}
+"""Fortran's functions, in lower case, and what they are here."""
 
 MOST = 9
 """Molecules that react in one reaction; a network has a column for each."""

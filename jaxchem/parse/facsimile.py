@@ -33,7 +33,18 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from ..expression import Call, Expression, Name, Number, call, names, parse, rewrite, show
+from ..expression import (
+    FUNCTIONS,
+    Call,
+    Expression,
+    Name,
+    Number,
+    call,
+    names,
+    parse,
+    rewrite,
+    show,
+)
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import CONDITIONS, mcm, validate
 from .common import build, fail, molecules, numbered
@@ -53,7 +64,6 @@ _ENVIRONMENT: dict[str, Expression | None] = {
     **dict.fromkeys(("BLH", "DEC", "DILUTE", "ASA")),
     **mcm.definitions(mcm.AIR),
 }
-_FUNCTIONS = ("exp", "log", "log10", "sqrt", "abs", "min", "max")
 _NAME = re.compile(r"[A-Za-z]\w*")
 _TERM = re.compile(r"(\d+(?:\.\d*)?|\.\d+)?\s*([A-Za-z]\w*)")
 _ASSIGNMENT = re.compile(r"([A-Za-z]\w*)\s*=([^=]*)")
@@ -277,7 +287,7 @@ class _File:
                 if tree.function == "J" and len(tree.arguments) == 1:
                     return Name(_photolysis(tree.arguments[0]))
                 function = tree.function.lower()
-                return call(function, *tree.arguments) if function in _FUNCTIONS else tree
+                return call(function, *tree.arguments) if function in FUNCTIONS else tree
             name = str(tree[0])
             return Name(_CONDITIONS.get(name) or _photolysis(tree))
 

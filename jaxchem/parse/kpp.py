@@ -22,7 +22,7 @@ from ..expression import Call, Expression, Name, Number, call, names, rewrite, s
 from ..formula import ELEMENTS
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import CONDITIONS, LAWS, NAMED, mcm
-from .common import build, expression, fail, molecules
+from .common import INTRINSICS, build, expression, fail, molecules
 from .kpp_language import Item, items
 
 __all__ = ["loads", "looks_like"]
@@ -32,9 +32,8 @@ _MOVES = {"SETVAR": False, "SETRAD": False, "SETFIX": True}
 _NOTHING = {"HV", "PROD", "DUMMY"}
 _LANGUAGES = ("F90", "F77", "C", "MATLAB")
 _FUNCTIONS = {
-    **{n.upper(): n for n in ("exp", "log", "log10", "sqrt", "abs", "min", "max")},
-    **{"DEXP": "exp", "DLOG": "log", "ALOG": "log", "DLOG10": "log10", "ALOG10": "log10"},
-    **{"DSQRT": "sqrt", "DABS": "abs", "DMIN1": "min", "DMAX1": "max"},
+    **{fortran.upper(): name for fortran, name in INTRINSICS.items()},
+    **{"ALOG": "log", "ALOG10": "log10", "DMIN1": "min", "DMAX1": "max"},
 }
 _CONDITIONS = {
     **{name.upper(): name for name in CONDITIONS},

@@ -6,7 +6,7 @@ KPP 3 user's manual (Lin et al. 2023, J. Adv. Model. Earth Syst. 15, e2022MS0032
 import re
 from collections.abc import Iterable, Mapping
 
-from ..expression import Call, Expression, Name, Number, parse, rewrite
+from ..expression import FUNCTIONS, Call, Expression, Name, Number, parse, rewrite
 from ..rates import CONDITIONS, LAWS, NAMED
 
 __all__ = [
@@ -68,7 +68,6 @@ HOSTS = frozenset(
     if law.function.__module__.endswith(".geoschem") and name not in WRITTEN
 )
 """Laws that are functions of GEOS-Chem's."""
-_FUNCTIONS = frozenset(("exp", "log", "log10", "sqrt", "abs", "min", "max"))
 _RANK = {"+": 1, "-": 1, "neg": 1, "*": 2, "/": 2, "**": 4}
 
 
@@ -89,7 +88,7 @@ def fortran(tree: Expression, known: Mapping[str, str], rank: int = 0) -> str:
             return Name(known[tree.name])
         if not isinstance(tree, Call) or tree.function in (*_RANK, *_KEPT, *HOSTS):
             return tree
-        if tree.function in _FUNCTIONS:
+        if tree.function in FUNCTIONS:
             return Call(tree.function.upper(), tree.arguments)
         if tree.function not in WRITTEN:
             raise ValueError(f"the rate law {tree.function!r} has no counterpart in KPP")

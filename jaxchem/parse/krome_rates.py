@@ -5,7 +5,7 @@ from functools import reduce
 
 from ..expression import Call, Expression, Name, Number, call, parse, rewrite, show
 from .astro import HOTTEST
-from .common import fail
+from .common import INTRINSICS, fail
 
 __all__ = ["Rates"]
 
@@ -26,10 +26,6 @@ _CONDITIONS = {
     "user_crate": "cosmic_ray_rate",
     "user_av": "visual_extinction",
     "user_gas_dust_ratio": "gas_to_dust",
-}
-_FUNCTIONS = {
-    **{name: name for name in ("exp", "log", "log10", "sqrt", "abs", "min", "max")},
-    **{"dexp": "exp", "dlog": "log", "dlog10": "log10", "dsqrt": "sqrt", "dabs": "abs"},
 }
 _CALL = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*\(")
 _LIMITS = {
@@ -109,11 +105,11 @@ class Rates:
             return tree if tree.name == "temperature" else self.name(tree.name)
         if not isinstance(tree, Call):
             return tree
-        function = _FUNCTIONS.get(tree.function.lower(), tree.function)
+        function = INTRINSICS.get(tree.function.lower(), tree.function)
         arguments = tree.arguments
         if function in ("min", "max") and len(arguments) > 2:
             return reduce(lambda a, b: call(function, a, b), arguments)
-        if function in _FUNCTIONS and len(arguments) != 1 + (function in ("min", "max")):
+        if function in INTRINSICS and len(arguments) != 1 + (function in ("min", "max")):
             raise ValueError(f"{show(tree)}: {function} does not take {len(arguments)} arguments")
         return call(function, *arguments)
 
@@ -131,7 +127,7 @@ class Rates:
         parts, start, search = [], 0, 0
         while match := _CALL.search(text, search):
             search = match.end()
-            if match[1].lower() in _FUNCTIONS:
+            if match[1].lower() in INTRINSICS:
                 continue
             depth = 1
             while depth and search < len(text):

@@ -10,6 +10,7 @@ Temperatures in K, density (of air) in molecule cm-3, coefficients in cm3 molecu
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .basic import falloff
 from .law import law
 
 __all__ = [
@@ -92,16 +93,10 @@ def TUNPLUS_abcde(temperature: Array, /, a: Array, b: Array, c: Array, d: Array,
     return jnp.maximum(a * (d + e * temperature) * tunnelling, 0.0)
 
 
-def _between(low: Array, high: Array, centre: Array | float) -> Array:
-    """The termolecular coefficient of JPL 19-5, section 2, from its limits; `low` includes M."""
-    ratio = low / high
-    return low / (1.0 + ratio) * centre ** (1.0 / (1.0 + jnp.log10(ratio) ** 2))
-
-
 @law
 def GCJPLPR_aa(density: Array, /, a1: Array, a2: Array, fv: Array) -> Array:
     """Association between its limits a1 [M] and a2 (Burkholder et al. 2019, JPL 19-5)."""
-    return _between(a1 * density, a2, fv)
+    return falloff(a1 * density, a2, fv)
 
 
 @law
@@ -109,7 +104,7 @@ def GCJPLPR_aba(
     temperature: Array, density: Array, /, a1: Array, b1: Array, a2: Array, fv: Array
 ) -> Array:
     """`GCJPLPR_aa` with the low-pressure limit a1 (300 K / T)^b1 [M]."""
-    return _between(GCARR_ab(temperature, a1, b1) * density, a2, fv)
+    return falloff(GCARR_ab(temperature, a1, b1) * density, a2, fv)
 
 
 @law
@@ -118,7 +113,7 @@ def GCJPLPR_abab(
 ) -> Array:
     """`GCJPLPR_aa` with the limits a1 (300 K / T)^b1 [M] and a2 (300 K / T)^b2."""
     low, high = GCARR_ab(temperature, a1, b1) * density, GCARR_ab(temperature, a2, b2)
-    return _between(low, high, fv)
+    return falloff(low, high, fv)
 
 
 @law
@@ -136,7 +131,7 @@ def GCJPLPR_abcabc(
 ) -> Array:
     """`GCJPLPR_abab` with exp(c1 / T) and exp(c2 / T) in the limits: thermal decomposition."""
     low = GCARR_abc(temperature, a1, b1, c1) * density
-    return _between(low, GCARR_abc(temperature, a2, b2, c2), fv)
+    return falloff(low, GCARR_abc(temperature, a2, b2, c2), fv)
 
 
 @law
@@ -222,8 +217,8 @@ def GC_OHCO_a(temperature: Array, density: Array, /, a: Array) -> Array:
     """OH + CO (Burkholder et al. 2015, JPL 15-10); the number `a` is not used."""
     del a
     t = 300.0 / temperature
-    association = _between(5.9e-33 * t * density, 1.1e-12 * t**-1.3, 0.6)
-    return association + _between(1.5e-13 * density, 2.1e9 * t**-6.1, 0.6) / density
+    association = falloff(5.9e-33 * t * density, 1.1e-12 * t**-1.3, 0.6)
+    return association + falloff(1.5e-13 * density, 2.1e9 * t**-6.1, 0.6) / density
 
 
 @law
@@ -278,7 +273,7 @@ def _nitrate_share(temperature: Array, density: Array, carbon: Array) -> Array:
     Carter & Atkinson 1989, J. Atmos. Chem. 8, 165.
     """
     low = 1.94e-22 * jnp.exp(0.97 * carbon) * density
-    ratio = _between(low, 0.826 * (300.0 / temperature) ** 8.1, 0.411)
+    ratio = falloff(low, 0.826 * (300.0 / temperature) ** 8.1, 0.411)
     return ratio / (1.0 + ratio)
 
 
@@ -316,7 +311,7 @@ def _isoprene_nitrate(temperature: Array, density: Array, n: Array) -> Array:
     Arey et al. 2001, J. Phys. Chem. A 105, 1020; Wennberg et al. 2018, Chem. Rev. 118, 3337.
     """
     high = 0.43 * (temperature / 298.0) ** -8
-    return _between(2e-22 * jnp.exp(n) * density, high, 0.41)
+    return falloff(2e-22 * jnp.exp(n) * density, high, 0.41)
 
 
 @law

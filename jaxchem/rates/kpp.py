@@ -8,6 +8,7 @@ The names, arguments and signs are those of the file UserRateLaws that comes wit
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .basic import falloff
 from .law import law
 
 __all__ = [
@@ -28,12 +29,6 @@ __all__ = [
 
 def _bimolecular(temperature: Array, a: Array, b: Array, c: Array) -> Array:
     return a * jnp.exp(-b / temperature) * (temperature / 300.0) ** c
-
-
-def _broadened(low: Array, high: Array, factor: Array, width: float | Array = 1.0) -> Array:
-    """Fall-off between the limits, broadened after Troe (1983, Ber. Bunsenges. 87, 161)."""
-    ratio = low / high
-    return low / (1.0 + ratio) * factor ** (1.0 / (1.0 + (jnp.log10(ratio) / width) ** 2))
 
 
 @law
@@ -105,7 +100,7 @@ def FALL(
 ) -> Array:
     """Fall-off with limits `ARR` (a0, b0, c0) M and (a1, b1, c1), and broadening factor."""
     low = _bimolecular(temperature, a0, b0, c0) * density
-    return _broadened(low, _bimolecular(temperature, a1, b1, c1), factor)
+    return falloff(low, _bimolecular(temperature, a1, b1, c1), factor)
 
 
 @law
@@ -114,7 +109,7 @@ def k_3rd(
 ) -> Array:
     """Fall-off with limits k0 (300 K / T)^n air and kinf (300 K / T)^m, as the JPL tables."""
     ratio = 300.0 / temperature
-    return _broadened(k0 * ratio**n * air, kinf * ratio**m, factor)
+    return falloff(k0 * ratio**n * air, kinf * ratio**m, factor)
 
 
 @law
@@ -124,7 +119,7 @@ def k_3rd_iupac(
     """As `k_3rd`, broadened as the IUPAC tables: over 0.75 - 1.27 log10(factor)."""
     ratio = 300.0 / temperature
     width = 0.75 - 1.27 * jnp.log10(factor)
-    return _broadened(k0 * ratio**n * air, kinf * ratio**m, factor, width)
+    return falloff(k0 * ratio**n * air, kinf * ratio**m, factor, width)
 
 
 @law

@@ -29,8 +29,8 @@ __all__ = [
 
 
 @law
-def mcm_photolysis(solar_zenith_angle: Array, /, l: Array, m: Array, n: Array) -> Array:  # noqa: E741
-    """l cos(z)^m exp(-n / cos(z)) [s-1], and zero where the sun is below the horizon.
+def mcm_photolysis(solar_zenith_angle: Array, /, scale: Array, m: Array, n: Array) -> Array:
+    """scale cos(z)^m exp(-n / cos(z)) [s-1], and zero where the sun is below the horizon.
 
     For clear sky at 500 m (Jenkin et al. 1997; Saunders et al. 2003). Its
     derivative by the angle is finite everywhere.
@@ -38,7 +38,7 @@ def mcm_photolysis(solar_zenith_angle: Array, /, l: Array, m: Array, n: Array) -
     cosine = jnp.cos(solar_zenith_angle)
     day = cosine > 0
     height = jnp.where(day, cosine, 1.0)
-    return jnp.where(day, l * height**m * jnp.exp(-n / height), 0.0)
+    return jnp.where(day, scale * height**m * jnp.exp(-n / height), 0.0)
 
 
 @law

@@ -16,7 +16,7 @@ from ..budget import contributions, lifetimes, over_time
 from ..dataset import label_budget, to_dataset
 from ..network import Network, RateFunction
 from ..parse.musica import initial_conditions
-from ..rates import AVOGADRO, LAWS
+from ..rates import LAWS
 from ..solar import Sun
 from ..solvers import Integrator, explain, solve
 
@@ -261,11 +261,11 @@ class _Air:
 
     def water(self, t: float) -> Any:
         """Mole fraction of water vapour; `None` in units that are no number density."""
-        if not self.units.per_mole:
+        if self.units.per_molecule is None:
             return None
         where = [jnp.asarray(self._at(n, t)) for n in ("temperature", "relative_humidity")]
         vapour = LAWS["water_vapour"].function(*where)  # molecule cm-3
-        return vapour * (1e6 / AVOGADRO * self.units.per_mole) / self(t)
+        return vapour * self.units.per_molecule / self(t)
 
 
 def _varying(value: Any) -> Any:
@@ -309,8 +309,7 @@ def _integrate(
 ) -> tuple[Float[np.ndarray, "T S"], int]:
     """States at the output times, the first being `y0`, and the number of steps."""
     if integrator.atol is None:
-        smallest = 1e-3 * 1e6 / AVOGADRO * (network.units.per_mole or 1.0)
-        integrator = integrator.replace(atol=smallest)
+        integrator = integrator.replace(atol=1e-3 * (network.units.per_molecule or 1.0))
     advance = jax.jit(
         lambda y, t0, ts: solve(network, k, y, ts, t0=t0, integrator=integrator, throw=False)
     )
