@@ -64,6 +64,14 @@ def test_crnn_call_is_a_solve(robertson):
     np.testing.assert_allclose(predicted, solved.ys, rtol=1e-9)
 
 
+def test_crnn_may_be_made_from_traced_coefficients(robertson):
+    y = jnp.array([0.9, 1e-4, 0.1])
+    log_k = jnp.log(robertson.rates())
+    slopes = jax.jit(jax.jacfwd(lambda log_k: CRNN(robertson, log_k).field(0.0, y)))(log_k)
+    fluxes = np.array([0.04 * 0.9, 3e7 * 1e-8, 1e4 * 1e-4 * 0.1])
+    np.testing.assert_allclose(slopes, robertson.stoichiometry * fluxes, rtol=1e-12)
+
+
 def test_a_failed_call_is_not_finite_and_does_not_raise(robertson):
     model = crnn(robertson, integrator=Integrator(max_steps=4))
     predicted = model(robertson.y0({"A": 1.0}), None, jnp.array([1e5]))

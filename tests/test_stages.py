@@ -170,6 +170,29 @@ def test_neural_ode_learns_and_gives_derivatives():
         assert np.all(np.isfinite(result.history["loss"]))
 
 
+def test_windows_one_after_another_are_the_same_fit():
+    problem, truth = robertson(20)
+    together, sequential = (
+        trajectory(
+            problem._replace(integrator=Integrator(method="kvaerno3", rtol=1e-6)),
+            None,
+            observed(problem, truth),
+            jax.random.key(0),
+            start=functools.partial(new_crnn, noise=0.5),
+            window=10,
+            stride=5,
+            sequential=sequential,
+            steps=3,
+            progress=False,
+        )
+        for sequential in (False, True)
+    )
+    np.testing.assert_allclose(
+        sequential.history["loss"], together.history["loss"], rtol=1e-9, strict=True
+    )
+    np.testing.assert_allclose(sequential.model.log_k, together.model.log_k, rtol=1e-9)
+
+
 def test_correction_factors_from_few_observations():
     """Adam on log concentrations lowers the loss from coefficients that are 10 % off."""
     problem, truth = robertson(20)

@@ -49,7 +49,9 @@ class CRNN(eqx.Module):
         self.network = network
         self.log_k = jnp.asarray(log_k)
         self.known = np.zeros(count, dtype=bool) if known is None else np.asarray(known)
-        self.log_known = np.where(self.known, np.asarray(log_k), 0.0)
+        self.log_known = np.zeros(count)
+        if self.known.any():  # otherwise log_k may be traced
+            self.log_known = np.where(self.known, np.asarray(log_k), 0.0)
         self.integrator = Integrator() if integrator is None else integrator
 
     @classmethod

@@ -57,7 +57,22 @@ class _Settled:
 
 
 class _Chord(_Settled, optx.Chord):
-    pass
+    """Takes the Jacobian of the step where a Runge-Kutta method hands one on."""
+
+    def init(
+        self,
+        fn: Any,
+        y: Any,
+        args: Any,
+        options: dict[str, Any],
+        f_struct: Any,
+        aux_struct: Any,
+        tags: Any,
+    ) -> Any:
+        given = options.get("init_state")
+        if given is not None:
+            return given
+        return super().init(fn, y, args, options, f_struct, aux_struct, tags)
 
 
 class _Newton(_Settled, optx.Newton):
@@ -111,7 +126,7 @@ class Integrator(eqx.Module):
         max_steps: limit on the attempted steps, after which a member is reported as failed.
         adjoint: a key of `ADJOINTS`.
         root_finder: of the Kvaerno methods; Rosenbrock methods need none. ``"chord"`` (one
-            Jacobian a stage) or ``"newton"``. Both stop on the size of the update against the
+            Jacobian a step) or ``"newton"``. Both stop on the size of the update against the
             step tolerances; diffrax's own default stops on its rate of convergence and rejects
             about half of its steps on stiff chemistry.
         output: ``"step"`` lands a step on every output time and so is as accurate there as

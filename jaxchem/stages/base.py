@@ -144,15 +144,19 @@ def integrate(
     y0: Float[Array, "B S"],
     ts: Float[Array, "B T"],
     t0: Float[Array, " B"],
+    *,
+    sequential: bool = False,
 ) -> tuple[Float[Array, "B T S"], Bool[Array, " B"]]:
     """States of a batch at its output times, and which members succeeded."""
 
-    def one(y0: Any, ts: Any, t0: Any) -> Any:
+    def one(member: tuple[Any, Any, Any]) -> Any:
+        y0, ts, t0 = member
         solution = model.solution(y0, ts, t0=t0, integrator=integrator)
         states = jnp.asarray(solution.ys)
         return states, diffrax.is_successful(solution.result) & jnp.all(jnp.isfinite(states))
 
-    return eqx.filter_vmap(one)(y0, ts, t0)
+    members = (y0, ts, t0)
+    return jax.lax.map(one, members) if sequential else eqx.filter_vmap(one)(members)
 
 
 def require(model: Any, kind: type[Model], stage: str, advice: str) -> Model:
