@@ -191,19 +191,21 @@ def fit(
     if resume is not None and resume.path.exists():
         state = checkpoint.load(resume.path, state, kind="fit", fingerprint=resume.fingerprint)
 
-    def batch(data: PyTree, step: Int[Array, ""]) -> PyTree:
+    def shuffle(step: Int[Array, ""]) -> Int[Array, " examples"]:
+        return jax.random.permutation(jax.random.fold_in(key, step // batches), count)
+
+    def batch(data: PyTree, step: Int[Array, ""], order: Int[Array, " examples"]) -> PyTree:
         if size == count:
             return data
-        order = jax.random.permutation(jax.random.fold_in(key, step // batches), count)
         index = order[((step % batches) * size + jnp.arange(size, dtype=jnp.int32)) % count]
         return jax.tree.map(lambda a: a[index], data)
 
     def objective(parameters: PyTree, examples: PyTree, key: PRNGKeyArray) -> Float[Array, ""]:
         return loss(eqx.combine(parameters, static), examples, key)
 
-    def one(state: _State, data: PyTree) -> _State:
+    def one(state: _State, data: PyTree, order: Int[Array, " examples"]) -> _State:
         step_key = jax.random.fold_in(key, count + state.step)
-        examples = batch(data, state.step)
+        examples = batch(data, state.step, order)
         value, gradient = jax.value_and_grad(objective)(state.parameters, examples, step_key)
         norm = optax.tree.norm(gradient)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes its own types
@@ -254,7 +256,13 @@ def fit(
 
     @jax.jit
     def advance(state: _State, data: PyTree, number: Int[Array, ""]) -> _State:
-        return jax.lax.fori_loop(0, number, lambda _, s: one(s, data), state)
+        def body(_: Any, carry: tuple[_State, Array]) -> tuple[_State, Array]:
+            state, order = carry
+            state = one(state, data, order)
+            new = state.step % batches == 0  # an epoch's order is drawn once
+            return state, jax.lax.cond(new, lambda: shuffle(state.step), lambda: order)
+
+        return jax.lax.fori_loop(0, number, body, (state, shuffle(state.step)))[0]
 
     def stopped(state: _State) -> bool:
         if patience is None or state.best is None:
