@@ -30,6 +30,7 @@ def infer(
     error: float = 1e-5,
     floor: float = 1e-7,
     prior: float = 3.0,
+    tail: float | None = None,
     points: int | None = None,
     iterations: int = 40,
     tolerance: float = 1e-7,
@@ -46,7 +47,7 @@ def infer(
     in ln k about the incoming model's coefficients. optimistix's Levenberg-Marquardt iterates;
     the Jacobian is one forward-mode solve for all coefficients; a trial whose solve fails is
     refused. The posterior covariance is (J^T J + prior^-2)^-1 at the optimum, with the error
-    re-estimated from the residuals where that is larger.
+    re-estimated from the residuals where that is larger; outliers count in it whatever the tail.
 
     Args:
         problem: the network, and how it is integrated.
@@ -58,6 +59,9 @@ def infer(
         error: relative error of an observation, besides its noise (integration, rounding).
         floor: see above.
         prior: standard deviation of ln k about the start.
+        tail: degrees of freedom of Student's distribution, which the residuals then follow
+            instead of the normal one (Lange, Little & Taylor 1989, J. Am. Stat. Assoc. 84, 881):
+            a few observations may be far worse than `error` says. 1 is the most forgiving.
         points: use so many observation times, evenly spaced by index; `None` uses all.
         iterations: at most so many trials.
         tolerance: stop when ln k and residuals change by less than this relative to theirs.
@@ -72,8 +76,11 @@ def infer(
         that the data determine (posterior deviation below 0.1).
 
     Raises:
-        ValueError: there is no CRNN to start from, or it cannot be integrated.
+        ValueError: there is no CRNN to start from, it cannot be integrated, or `tail` is not
+            positive.
     """
+    if tail is not None and not tail > 0:
+        raise ValueError(f"tail={tail} degrees of freedom; give a positive number, or null.")
     data = data.first(cases)
     if start is not None:
         model = start(problem, data, key)
@@ -108,17 +115,23 @@ def infer(
 
     linearise = jax.jit(jax.jacfwd(raw, has_aux=True))  # [p, n] slope and [p] value
 
+    def bend(value: Float[Array, " p"]) -> Float[Array, " p"]:
+        if tail is None:
+            return value
+        count = len(centre)
+        return jnp.concatenate([_student(value[:-count], tail), value[-count:]])
+
     @jax.custom_jvp
     def residual(log_k: Float[Array, " n"]) -> Float[Array, " p"]:
-        return linearise(log_k)[1]
+        return bend(linearise(log_k)[1])
 
     @residual.defjvp
     def _(primals: Any, tangents: Any) -> Any:  # one Jacobian serves every product with it
         (log_k,), (change,) = primals, tangents
         slope, value = linearise(log_k)
-        return value, slope @ change
+        return jax.jvp(bend, (value,), (slope @ change,))
 
-    _, begin = linearise(centre)
+    begin = bend(linearise(centre)[1])
     if not bool(jnp.all(jnp.isfinite(begin))):
         raise ValueError(
             f"stage {label} cannot integrate the model that it starts from, so it has no slope "
@@ -181,6 +194,15 @@ def infer(
         metrics["err_k_identified"] = float(np.mean(error_k[sure])) if sure.any() else np.nan
         metrics["max_z"] = float(np.max(error_k / spread))
     return Result(fitted, {"loss": history[:done]}, metrics, full)
+
+
+def _student(z: Float[Array, " m"], tail: float) -> Float[Array, " m"]:
+    """Residuals whose squares are -2 ln of Student's density at z over that at 0."""
+    squared = z**2 / tail
+    small = squared < 1e-8
+    safe = jnp.where(small, 1.0, squared)
+    ratio = jnp.where(small, 1.0 - squared / 2, jnp.log1p(safe) / safe)
+    return z * jnp.sqrt((1.0 + 1.0 / tail) * ratio)
 
 
 def _stalled(losses: np.ndarray, trials: int = 5, least: float = 1e-3) -> bool:
