@@ -7,9 +7,10 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import jaxchem
+from jaxchem import checkpoint
 from jaxchem.parse import table
 from jaxchem.solar import solar_zenith_angle
-from jaxchem.stages import simulate
+from jaxchem.stages import Resume, simulate
 
 TEXT = """name = tiny
 units = molecule cm-3, s
@@ -226,3 +227,32 @@ def test_dilution_brings_ambient_air():
     a, b = found.trajectory["concentration"].values[0].T
     np.testing.assert_allclose(a, 1e-6 * 101325 / (8.31446261815324 * 300), rtol=1e-9)
     np.testing.assert_allclose(b, 2e-6 * -np.expm1(-0.864 * np.arange(3)), rtol=1e-6)
+
+
+def test_a_killed_box_goes_on(tmp_path, monkeypatch):
+    """Killed with two of four pieces done, it integrates the other two, to the same numbers."""
+    settings = {"days": 0.5, "every": 900.0, "save_every": 0.0}
+    whole = run(**settings)
+    kept = Resume(tmp_path / "last.eqx", "mine")
+    saves, save = [], checkpoint.save
+
+    def count(*arguments, **header):
+        save(*arguments, **header)
+        saves.append(header)
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", count)
+    with pytest.raises(KeyboardInterrupt):
+        run(**settings, resume=kept)
+    resumed = run(**settings, resume=kept)
+    assert len(saves) == 4
+    np.testing.assert_array_equal(
+        resumed.trajectory["concentration"], whole.trajectory["concentration"]
+    )
+    assert resumed.metrics["steps"] == whole.metrics["steps"]
+    again = run(**settings, resume=kept)
+    assert len(saves) == 4
+    assert again.report == whole.report
+    with pytest.raises(ValueError, match="made with another fingerprint"):
+        run(**settings, resume=Resume(kept.path, "other"))

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
+from .. import checkpoint
 from ..box import constrain, exchange, hold, number_density
 from ..budget import contributions, lifetimes, over_time
 from ..dataset import label_budget, to_dataset
@@ -19,6 +20,7 @@ from ..parse.musica import initial_conditions
 from ..rates import LAWS
 from ..solar import Sun
 from ..solvers import Integrator, explain, solve
+from ..train import Resume
 
 __all__ = ["Simulation", "simulate"]
 
@@ -69,6 +71,8 @@ def simulate(
     dilution: Any = None,
     background: Mapping[str, Any] | None = None,
     budgets: Sequence[str] | None = None,
+    resume: Resume | None = None,
+    save_every: float = 20.0,
     progress: bool = True,
 ) -> Simulation:
     """Integrates a mechanism through a day, or several.
@@ -107,6 +111,8 @@ def simulate(
         background: species -> mole fraction in that air; `None` is `ambient`.
         budgets: species whose production and loss are written; `None` are O3, OH and NO2 where
             they are.
+        resume: where to keep what is integrated already.
+        save_every: seconds between checkpoints.
         progress: show a bar.
 
     Raises:
@@ -114,7 +120,7 @@ def simulate(
             user and that is not given, a fixed species that reacts and starts at zero, two
             densities of air that differ, a mechanism of another place than air or in other units
             of time, a bad date or length, a solve that fails (with the reason and the reactions
-            that drive it).
+            that drive it), a checkpoint that is damaged or of another box.
     """
     if network.units.time != "s":
         raise ValueError(f"network {network.name!r} counts in {network.units.time}; a box wants s.")
@@ -174,7 +180,7 @@ def simulate(
         box.index(name)  # refuses an unknown one before the work begins
 
     begin = time.monotonic()
-    ys, steps = _integrate(box, k, y0, ts, integrator, progress)
+    ys, steps = _integrate(box, k, y0, ts, integrator, resume, save_every, progress)
     trajectory = to_dataset(
         box,
         (ts, ys),
@@ -305,6 +311,8 @@ def _integrate(
     y0: Float[Array, " S"],
     ts: Float[np.ndarray, " T"],
     integrator: Integrator,
+    resume: Resume | None,
+    save_every: float,
     progress: bool,
 ) -> tuple[Float[np.ndarray, "T S"], int]:
     """States at the output times, the first being `y0`, and the number of steps."""
@@ -315,18 +323,29 @@ def _integrate(
     )
     count = len(ts) - 1
     piece = next(n for n in range(12, 0, -1) if count % n == 0)  # all pieces compile to one
-    states, steps = [np.asarray(y0)[None]], 0
-    with tqdm(total=count, desc="box", disable=None if progress else True) as bar:
-        for i in range(0, count, piece):
-            last = jnp.asarray(states[-1][-1])
-            found = advance(last, ts[i], jnp.asarray(ts[i + 1 : i + piece + 1]))
-            steps += int(found.stats["num_steps"])
+    ys, done, steps = np.full((count + 1, len(y0)), np.nan), 0, 0
+    ys[0] = y0
+    if resume is not None and resume.path.exists():
+        ys, done, steps = checkpoint.load(
+            resume.path, (ys, done, steps), kind="box", fingerprint=resume.fingerprint
+        )
+    saved = time.monotonic()
+    with tqdm(total=count, initial=done, desc="box", disable=None if progress else True) as bar:
+        while done < count:
+            ahead = slice(done + 1, done + piece + 1)
+            found = advance(jnp.asarray(ys[done]), ts[done], jnp.asarray(ts[ahead]))
             if not np.all(np.isfinite(found.ys)):
-                at = k(ts[i], last) if callable(k) else k
+                at = k(ts[done], jnp.asarray(ys[done])) if callable(k) else k
                 raise ValueError(f"the box could not be integrated. {explain(network, at, found)}")
-            states.append(np.asarray(found.ys))
+            ys[ahead] = found.ys
+            steps += int(found.stats["num_steps"])
+            done += piece
             bar.update(piece)
-    return np.concatenate(states), steps
+            if resume is not None and (done == count or time.monotonic() - saved > save_every):
+                state = (ys, done, steps)
+                checkpoint.save(resume.path, state, kind="box", fingerprint=resume.fingerprint)
+                saved = time.monotonic()
+    return ys, steps
 
 
 def _report(
