@@ -23,7 +23,7 @@ from jaxchem.stages import (
     trajectory,
 )
 from jaxchem.stages.base import windows
-from jaxchem.stages.infer import _student
+from jaxchem.stages.infer import _posterior, _student
 
 POLLU = {"NO": 0.2, "O3": 0.04, "HCHO": 0.1, "CO": 0.3, "ALD": 0.01, "SO2": 0.007}
 
@@ -287,3 +287,11 @@ def test_evaluate_of_the_truth_and_of_an_error():
     dy = (problem.network.stoichiometry @ flux).T
     expected = np.mean((dy / np.ptp(dy, axis=0)) ** 2)
     np.testing.assert_allclose(metrics["err_dy"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 200_000])  # fewer data than coefficients, and very many
+def test_the_posterior_takes_any_number_of_data(count):
+    slope = np.random.default_rng(0).standard_normal((count + 3, 3))
+    spread, _ = _posterior(jnp.asarray(slope), jnp.zeros(count + 3), 3.0)
+    exact = np.linalg.inv(slope[:-3].T @ slope[:-3] + np.eye(3) / 9.0)
+    np.testing.assert_allclose(spread, np.sqrt(np.diag(exact)), rtol=1e-10)

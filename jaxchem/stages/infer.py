@@ -217,7 +217,8 @@ def _posterior(
     count = slope.shape[1]
     data = np.asarray(slope)[:-count]
     noise = float(np.sqrt(np.mean(np.asarray(residual)[:-count] ** 2)))
-    _, values, vectors = np.linalg.svd(data / max(noise, 1.0), full_matrices=True)
+    triangle = np.linalg.qr(data / max(noise, 1.0), mode="r")  # U of all data would be p by p
+    _, values, vectors = np.linalg.svd(triangle, full_matrices=True)
     padded = np.zeros(count)
     padded[: len(values)] = values
     variance = (vectors.T**2) @ (1.0 / (padded**2 + prior**-2))
