@@ -36,6 +36,8 @@ def _job(cfg: DictConfig) -> float | None:
     except ValueError as error:
         log.error("%s", error)
         log.debug("", exc_info=True)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # which fails this job; an exit would take the jobs after it along
         raise SystemExit(1) from None
 
 

@@ -428,3 +428,13 @@ def test_resume_from_another_folder_with_own_configuration_and_data(tmp_path):
     assert status == 0, output[-3000:]
     assert output.count("taken up from") == 2
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_job_that_fails_leaves_the_others_of_a_sweep(tmp_path):
+    python = [sys.executable, "-m", "jaxchem.run", "-m", *SMALL, "stages.order=[regress]"]
+    sweep = ["known=[7],[0]", f"hydra.sweep.dir={tmp_path}"]
+    done = subprocess.run([*python, *sweep], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "reactions 0 to 2" in done.stdout
+    assert not (tmp_path / "0" / "metrics.json").exists()
+    assert numbers(tmp_path / "1")["err_k"] < 1e-3
