@@ -1,6 +1,8 @@
 """The command line: `python -m jaxchem.run +experiment=NAME`. The only module that knows Hydra."""
 
+import functools
 import hashlib
+import inspect
 import json
 import logging
 import os
@@ -126,6 +128,8 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
             raise ValueError(f"stages.order names {name!r}; defined stages: {defined}.")
     if not cfg.stages.order:
         raise ValueError("stages.order is empty; name at least one stage.")
+    for name in cfg.stages.order:
+        _check_settings(_build(cfg.stages[name]), f"stages.{name}")
     problem, held, data = _prepare(cfg, plain, folder, progress)
     metrics, model, deviation, prediction = _run_stages(
         cfg, plain, folder, problem, data, held, progress
@@ -185,6 +189,19 @@ def _build(cfg: Any) -> Any:
         return hydra.utils.instantiate(cfg)
     except InstantiationException as error:
         raise ValueError(str(error.__cause__ or error)) from error
+
+
+def _check_settings(built: Any, where: str) -> None:
+    """Refuses settings that a stage, or the start that it is given, does not have."""
+    if not isinstance(built, functools.partial):
+        return
+    known = inspect.signature(built.func).parameters
+    passes_on = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    for name, value in built.keywords.items():
+        if name not in known and not passes_on:
+            free = ", ".join(n for n, p in known.items() if p.kind is p.KEYWORD_ONLY)
+            raise ValueError(f"{where}.{name} is no setting; known: {free}.")
+        _check_settings(value, f"{where}.{name}")
 
 
 def _digest(*parts: Any) -> str:

@@ -319,6 +319,8 @@ def test_given_coefficients(tmp_path):
         ("data.observe.points=60", r"cannot keep 60 of 50 times"),
         ("stages.trajectory.window=51", r"windows of 51 points every 50 do not fit"),
         ("model.activation=reluu", r"unknown activation 'reluu'"),
+        ("+stages.infer.priors=3", r"stages.infer.priors is no setting; known: start, cases,"),
+        ("+model.widht=8", r"stages.trajectory.start.widht is no setting; known: width,"),
     ],
 )
 def test_bad_configurations(tmp_path, override, message):
