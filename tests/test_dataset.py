@@ -67,6 +67,16 @@ def test_conditions_are_written(chain):
         jaxchem.to_dataset(chain, (np.arange(3.0), np.zeros((2, 2))))
 
 
+def test_species_that_a_file_lacks_are_told(tmp_path, chain, caplog):
+    (tmp_path / "data.csv").write_text("time,B,A\n0,0.5,1\n1,0.75,0.75\n")
+    jaxchem.read(tmp_path / "data.csv", chain)
+    assert not caplog.records
+    (tmp_path / "data.csv").write_text("time,B\n0,0.5\n1,0.75\n")
+    jaxchem.read(tmp_path / "data.csv", chain)
+    assert "data.csv lacks 1 species" in caplog.text
+    assert "observed to be zero: A. Name those" in caplog.text
+
+
 def test_csv_and_npz(tmp_path, chain):
     (tmp_path / "data.csv").write_text("# time, B, A\n0, 0.5, 1\n0.001, 0.75, 0.75\n")
     data = jaxchem.read(tmp_path / "data.csv", chain, time_scale=3600.0)

@@ -1,6 +1,7 @@
 """Datasets to and from files: NetCDF, CSV and NPZ."""
 
 import csv
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from ..network import Network
 from .labels import to_dataset
 
 __all__ = ["read", "read_history", "write"]
+
+log = logging.getLogger("jaxchem")
 
 
 def write(dataset: xr.Dataset, path: str | Path) -> None:
@@ -32,7 +35,7 @@ def read(path: str | Path, network: Network, *, time_scale: float = 1.0) -> xr.D
     NetCDF is what `write` makes. A CSV file is one case: a header of ``time`` and species names,
     then one row a time (a leading ``#`` is ignored). An NPZ file has `time` (or `time_s`),
     `species` and `concentration` (or `log10n`), [T, S] or [case, T, S]. Species that the file lacks
-    are zero.
+    are zero, which a warning tells: `observe(species=...)` leaves them out of what is observed.
 
     Args:
         path: the file.
@@ -71,6 +74,15 @@ def read(path: str | Path, network: Network, *, time_scale: float = 1.0) -> xr.D
     _check_concentrations(path, species, values, [f"at time {t:g}" for t in ts])
     if initial is not None:
         _check_concentrations(path, species, initial[:, None], ["in the initial state"])
+    if absent := [name for name in network.species if name not in species]:
+        log.warning(
+            "%s lacks %d species of network %r, which count as observed to be zero: %s. Name those "
+            "that are measured in data.observe.species.",
+            path,
+            len(absent),
+            network.name,
+            ", ".join(absent[:8]) + ", ..." * (len(absent) > 8),
+        )
     full = np.zeros((*values.shape[:2], len(network.species)))
     full[..., columns] = values
     if initial is None:
