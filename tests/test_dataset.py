@@ -67,6 +67,19 @@ def test_conditions_are_written(chain):
         jaxchem.to_dataset(chain, (np.arange(3.0), np.zeros((2, 2))))
 
 
+def test_other_units_are_told(tmp_path, chain, truth, caplog):
+    """Nothing is converted, not even what xarray takes for dates."""
+    path = tmp_path / "data.nc"
+    truth["time"].attrs["units"] = "hours since 2020-01-01"
+    truth["concentration"].attrs["units"] = "ppb"
+    jaxchem.write(truth, path)
+    read = jaxchem.read(path, chain)
+    np.testing.assert_array_equal(read["time"], truth["time"])
+    times, concentrations = (record.getMessage() for record in caplog.records)
+    assert "time is in 'hours since 2020-01-01', and is taken as if it were in" in times
+    assert "concentration is in 'ppb'" in concentrations
+
+
 def test_species_that_a_file_lacks_are_told(tmp_path, chain, caplog):
     (tmp_path / "data.csv").write_text("time,B,A\n0,0.5,1\n1,0.75,0.75\n")
     jaxchem.read(tmp_path / "data.csv", chain)

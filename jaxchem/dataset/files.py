@@ -54,6 +54,18 @@ def read(path: str | Path, network: Network, *, time_scale: float = 1.0) -> xr.D
         raise ValueError(f"{path}: cannot read {path.suffix!r} data; known: {', '.join(readers)}.")
     ts, species, values, initial, attrs = readers[path.suffix](path)
     ts = ts * time_scale
+    for name, unit in attrs.get("units", {}).items():
+        wanted = getattr(network.units, name)
+        if unit and unit != wanted and not (name == "time" and time_scale != 1.0):
+            log.warning(
+                "%s: %s is in %r, and is taken as if it were in %r, the unit of network %r. "
+                "Convert it (time by time_scale) unless the two are the same.",
+                path,
+                name,
+                unit,
+                wanted,
+                network.name,
+            )
     bad = ~np.isfinite(ts)
     bad[1:] |= ~(np.diff(ts) > 0)
     if np.any(bad):
@@ -121,7 +133,7 @@ _Content = tuple[np.ndarray, list[str], np.ndarray, np.ndarray | None, dict[str,
 
 def _read_netcdf(path: Path) -> _Content:
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+        with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as dataset:
             dataset.load()
     except Exception as error:
         raise ValueError(f"{path}: not a readable NetCDF file ({error}).") from error
@@ -137,7 +149,9 @@ def _read_netcdf(path: Path) -> _Content:
     values = values.transpose("case", "time", "species")
     initial = dataset["initial"].values if "initial" in dataset else None
     names = [str(name) for name in dataset["species"].values]
-    return dataset["time"].values.astype(float), names, values.values, initial, dict(dataset.attrs)
+    units = {name: dataset[name].attrs.get("units") for name in ("time", "concentration")}
+    attrs = {**dataset.attrs, "units": units}
+    return dataset["time"].values.astype(float), names, values.values, initial, attrs
 
 
 def _read_csv(path: Path) -> _Content:
