@@ -278,9 +278,10 @@ def _trajectories(
     """The trajectories that a section `data` wants, read or made, and kept at `path`."""
     from .dataset import generate, read, sample, times, write
     from .ensemble import generate_ensemble
+    from .parse import table
 
     settings: Any = OmegaConf.to_container(wanted, resolve=True)
-    parts = (OmegaConf.to_container(c, resolve=True) for c in (cfg.network, cfg.conditions))
+    parts = (table.dumps(network), OmegaConf.to_container(cfg.conditions, resolve=True))
     made = {n: v for n, v in settings.items() if n not in ("test", "split", "observe", "floor")}
     mark = _digest(*parts, made, seed)
     store = path.with_name(f"{path.stem}-{mark}")  # of what is solved, so that a killed run goes on
@@ -348,11 +349,13 @@ def _run_stages(
 
     from . import checkpoint, models
     from .dataset import given, label_history, write
+    from .parse import table
     from .stages import Resume, evaluate, evaluate_emulator, gradient_scores
 
     ts, truth = dataset["time"].values, dataset["concentration"].values
     y0, t0 = dataset["initial"].values, float(dataset.attrs["t0"])
-    base = _digest({n: v for n, v in plain.items() if n not in _AFTERWARDS})
+    settings = {n: v for n, v in plain.items() if n not in _AFTERWARDS}
+    base = _digest(settings, table.dumps(problem.network))  # a file may change under its name
     conditions = jax.numpy.asarray(given(dataset))
     names = [str(name) for name in dataset["condition"].values] if "given" in dataset else []
     fixed = {**(_build(cfg.conditions) or {}), **json.loads(dataset.attrs.get("conditions", "{}"))}

@@ -253,6 +253,19 @@ def test_progress_of_another_configuration_is_refused(copy):
         go(copy, *SMALL, "stages.trajectory.learning_rate=0.5")
 
 
+def test_an_edited_mechanism_starts_anew(tmp_path, caplog):
+    text = (ROOT / "jaxchem" / "data" / "robertson.txt").read_text()
+    path = tmp_path / "mechanism.txt"
+    arguments = [*SMALL, "stages.order=[regress]", f"network.path={path}"]
+    for k in ("3e7", "6e7"):
+        path.write_text(text.replace("3e7", k))
+        with caplog.at_level(logging.INFO, "jaxchem"):
+            go(tmp_path / "out", *arguments)
+        assert not any("taken up" in record.message for record in caplog.records)
+        model = jaxchem.load_model(tmp_path / "out" / "regress" / "model.eqx")
+        np.testing.assert_allclose(model.k[1], float(k), rtol=1e-3)
+
+
 @pytest.mark.parametrize("file", ["trajectory/model.eqx", "regress/model.eqx", "infer/model.eqx"])
 def test_a_truncated_model_is_reported(copy, file):
     path = copy / file
