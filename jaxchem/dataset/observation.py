@@ -46,7 +46,10 @@ class Observations(eqx.Module):
         if cases is None:
             return self
         if not 1 <= cases <= len(self.y0):
-            raise ValueError(f"{cases} cases are wanted, but {len(self.y0)} are observed.")
+            raise ValueError(
+                f"{cases} cases are wanted, but {len(self.y0)} are observed; lower the stage's "
+                "setting cases, or set it to null (None) for all."
+            )
         kept = (self.values[:cases], self.y0[:cases], self.conditions[:cases])
         return eqx.tree_at(lambda d: (d.values, d.y0, d.conditions), self, kept)
 
@@ -61,8 +64,8 @@ class Observations(eqx.Module):
         if self.operator.shape[0] != size or not np.array_equal(self.operator, np.eye(size)):
             raise ValueError(
                 f"{len(self.labels)} combinations of {size} species are observed, but windows "
-                "and derivatives need every species: use data.observe=all, or a stage that "
-                "integrates from the initial state (infer, or trajectory with window=null)."
+                "and derivatives need every species: use data.observe.species=all, or a stage "
+                "that integrates from the initial state (infer, or trajectory with shooting=false)."
             )
         return self.values
 
