@@ -169,6 +169,12 @@ def test_derivative_recovers_robertson_from_samples():
         derivative(problem, None, data, jax.random.key(0))
     with pytest.raises(ValueError, match="unknown derivative source"):
         derivative(problem, None, data, jax.random.key(0), source="guess")
+    with pytest.raises(ValueError, match="unknown spacing 'square'"):
+        derivative(problem, None, data, jax.random.key(0), spacing="square")
+    data = eqx.tree_at(lambda d: d.ts, data, data.ts.at[0].set(0.0))
+    start = new_neural_ode(problem, data, jax.random.key(0), width=4)
+    with pytest.raises(ValueError, match="begins at t = 0"):
+        derivative(problem, start, data, jax.random.key(0), spacing="log")
 
 
 def test_neural_ode_learns_and_gives_derivatives():

@@ -47,11 +47,13 @@ def derivative_pairs(
         spacing: of the refined grid, ``"linear"`` or ``"log"``.
 
     Raises:
-        ValueError: an unknown source, no neural ODE where one is needed, or all of its windows
-            failed to integrate.
+        ValueError: an unknown source, no neural ODE where one is needed, a spacing that is unknown
+            or that the times cannot have, or all windows failed to integrate.
     """
     if source not in SOURCES:
         raise ValueError(f"unknown derivative source {source!r}; known: {', '.join(SOURCES)}.")
+    if spacing not in ("linear", "log"):
+        raise ValueError(f"unknown spacing {spacing!r} of the refined grid; known: linear, log.")
     ts, states = windows(data, window, stride)
     if source == "samples":
         return states, _differences(ts, states)
@@ -63,6 +65,8 @@ def derivative_pairs(
     )
     if source == "mlp":
         return states, jax.vmap(jax.vmap(lambda y: model.field(0.0, y)))(states)
+    if spacing == "log" and not np.all(ts > 0):
+        raise ValueError("a window begins at t = 0, where spacing=log cannot; use spacing=linear.")
     count = refine * ts.shape[1]
     space = np.geomspace if spacing == "log" else np.linspace
     grid = jnp.asarray(space(np.asarray(ts[:, 0]), np.asarray(ts[:, -1]), count, axis=1))
