@@ -22,7 +22,7 @@ from jaxchem.stages import (
     regress,
     trajectory,
 )
-from jaxchem.stages.base import windows
+from jaxchem.stages.base import rate_metrics, windows
 from jaxchem.stages.infer import _posterior, _student
 
 POLLU = {"NO": 0.2, "O3": 0.04, "HCHO": 0.1, "CO": 0.3, "ALD": 0.01, "SO2": 0.007}
@@ -301,3 +301,16 @@ def test_the_posterior_takes_any_number_of_data(count):
     spread, _ = _posterior(jnp.asarray(slope), jnp.zeros(count + 3), 3.0)
     exact = np.linalg.inv(slope[:-3].T @ slope[:-3] + np.eye(3) / 9.0)
     np.testing.assert_allclose(spread, np.sqrt(np.diag(exact)), rtol=1e-10)
+
+
+def test_a_true_coefficient_of_zero_has_no_part_in_errors():
+    problem, truth = robertson(20)
+    true = jnp.asarray(problem.k_true)
+    model = jaxchem.CRNN(problem.network, jnp.log(2.0 * true))
+    without = problem._replace(k_true=np.where([True, False, True], problem.k_true, 0.0))
+    metrics = rate_metrics(without, model)
+    assert metrics["within_10_percent"] == 0
+    for name in ("err_k", "err_k_estimated", "max_err_k"):
+        np.testing.assert_allclose(metrics[name], np.log(2.0), rtol=1e-12)
+    with pytest.raises(ValueError, match=r"of reactions \[1\] \(from 0\) are zero"):
+        new_crnn(without, observed(problem, truth), jax.random.key(0), noise=0.1)

@@ -119,7 +119,7 @@ def new_crnn(
             ln k ~ N(0, 1), as SPIN-ODE 1.0 does.
 
     Raises:
-        ValueError: `noise` is given but the true coefficients are not known.
+        ValueError: `noise` is given but the true coefficients are not known, or zero.
     """
     del data
     if noise is None:
@@ -132,6 +132,11 @@ def new_crnn(
         )
     if problem.k_true is None:
         raise ValueError("a start with noise perturbs the true coefficients, which are not known.")
+    if nothing := np.flatnonzero((problem.k_true <= 0) & ~problem.known).tolist():
+        raise ValueError(
+            f"a start with noise is in ln k, but the coefficients of reactions {nothing} (from 0) "
+            "are zero; give them as known, or start from regress."
+        )
     log_k = jnp.log(jnp.asarray(problem.k_true))
     change = jax.random.normal(key, log_k.shape) * jnp.log(1.0 + noise)
     log_k = log_k + jnp.where(problem.known, 0.0, change)
@@ -171,16 +176,18 @@ def rate_metrics(problem: Problem, model: Any) -> dict[str, float]:
     """Errors of a CRNN's coefficients against the true ones, where both are there.
 
     `err_k` and `k_err` are over all reactions, as SPIN-ODE 1.0 and 1.1 define them (a given
-    coefficient counts as no error); `err_k_estimated` is over those that were estimated.
+    coefficient counts as no error); `err_k_estimated` is over those that were estimated. A
+    coefficient whose truth is zero, as of photolysis by night, has no logarithm and no part in any.
     """
     if problem.k_true is None or not isinstance(model, CRNN):
         return {}
     k_true = jnp.asarray(problem.k_true)
-    estimated = jnp.asarray(~problem.known)
+    some = k_true > 0
+    estimated = jnp.asarray(~problem.known) & some
     error = jnp.where(estimated, jnp.abs(jnp.log(model.k) - jnp.log(k_true)), 0.0)
     return {
-        "err_k": float(log_rate_mae(model.k, k_true)),
-        "k_err": float(log_rate_mse(model.k, k_true)),
+        "err_k": float(log_rate_mae(model.k, k_true, some)),
+        "k_err": float(log_rate_mse(model.k, k_true, some)),
         "err_k_estimated": float(log_rate_mae(model.k, k_true, estimated)),
         "max_err_k": float(jnp.max(error)),
         "within_10_percent": float(jnp.mean(error < np.log(1.1), where=estimated)),
