@@ -224,12 +224,19 @@ def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
     k_true = None if callable(rates) else np.asarray(rates)
     known = np.zeros(len(network.equations), dtype=bool)
     for j in cfg.known:
-        if not 0 <= j < len(known):
+        if not isinstance(j, int) or not 0 <= j < len(known):
             raise ValueError(
                 f"known={list(cfg.known)}: network {network.name!r} has reactions 0 to "
                 f"{len(known) - 1}."
             )
         known[j] = True
+    if known.all():
+        raise ValueError("known names every reaction, so no coefficient is left to estimate.")
+    if known.any() and k_true is None:
+        raise ValueError(
+            "known: the rate coefficients vary in time under these conditions, so none can be "
+            "given as a number; set known=[], or conditions that are constant."
+        )
     problem = Problem(network, _build(cfg.solver), k_true, known)
     settings = plain["data"]
     dataset = _trajectories(

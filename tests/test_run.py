@@ -322,6 +322,8 @@ def test_given_coefficients(tmp_path):
         ("stages.order=[order]", r"stages.order names 'order'"),
         ("stages.order=[]", r"stages.order is empty; name at least one stage"),
         ("known=[3]", r"known=\[3\]: network 'robertson' has reactions 0 to 2"),
+        ("known=[A]", r"known=\['A'\]: network 'robertson' has reactions 0 to 2"),
+        ("known=[0,1,2]", r"known names every reaction"),
         ("known=[-1]", r"known=\[-1\]: network 'robertson' has reactions 0 to 2"),
         ("precision=float16", r"precision='float16' is unknown; write float64 or float32"),
         ("network.path=absent", r"absent"),
