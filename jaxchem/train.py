@@ -4,6 +4,7 @@ JAX arrays of floating point in a model are its parameters; NumPy arrays are con
 """
 
 import functools
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from . import checkpoint
 from .soap import soap
 
 __all__ = ["Resume", "adam", "fit", "scheduled", "trainable"]
+
+log = logging.getLogger("jaxchem")
 
 Model = TypeVar("Model")
 
@@ -302,4 +305,12 @@ def fit(
     else:
         parameters = state.parameters
     history = {name: np.asarray(values)[:done] for name, values in history.items()}
+    taken = np.isfinite(history["loss"]) & np.isfinite(history["gradient_norm"])
+    if done and not taken.any():
+        log.warning(
+            "%s: no step of %d had a finite loss and gradient, so the model is as it began; start "
+            "it from other parameters, or integrate it with more max_steps or looser tolerances.",
+            label,
+            done,
+        )
     return eqx.combine(parameters, static), history

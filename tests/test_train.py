@@ -472,3 +472,11 @@ def test_all_steps_without_patience():
     assert len(history["loss"]) == 205 and np.isclose(found, history["validation"].min())
     looks = np.flatnonzero(np.diff(history["validation"])) + 1
     assert np.all(looks % 10 == 0) and looks[-1] == 200
+
+
+def test_a_fit_without_a_step_is_told(caplog):
+    data = jnp.full(3, jnp.nan)
+    options = {"optimizer": optax.sgd(0.1), "steps": 2, "key": KEY, "progress": False}
+    model, _ = fit(square, jnp.zeros(()), data, **options)
+    assert model == 0
+    assert "fit: no step of 2 had a finite loss" in caplog.text
