@@ -314,3 +314,14 @@ def test_a_true_coefficient_of_zero_has_no_part_in_errors():
         np.testing.assert_allclose(metrics[name], np.log(2.0), rtol=1e-12)
     with pytest.raises(ValueError, match=r"of reactions \[1\] \(from 0\) are zero"):
         new_crnn(without, observed(problem, truth), jax.random.key(0), noise=0.1)
+
+
+def test_infer_tells_that_it_has_not_converged(caplog):
+    problem, truth = robertson(20)
+    data, start = observed(problem, truth), functools.partial(new_crnn, noise=0.3)
+    for iterations in (1, 40):
+        caplog.clear()
+        options = {"start": start, "iterations": iterations, "progress": False}
+        result = infer(problem, None, data, jax.random.key(0), **options)
+        assert result.metrics["converged"] == (iterations == 40)
+        assert ("not at the optimum after 1 iterations" in caplog.text) == (iterations == 1)

@@ -1,5 +1,6 @@
 """Rate coefficients by Levenberg-Marquardt through the solver, with a prior and uncertainties."""
 
+import logging
 from typing import Any
 
 import equinox as eqx
@@ -17,6 +18,8 @@ from ..solvers import Integrator
 from .base import Problem, Result, Resume, integrate, new_crnn, rate_metrics, require
 
 __all__ = ["infer"]
+
+log = logging.getLogger("jaxchem")
 
 
 def infer(
@@ -73,7 +76,7 @@ def infer(
     Returns:
         The CRNN at the optimum and the posterior deviation of each ln k (0 where it is given);
         history `loss` (mean square residual by trial); metrics with the number of coefficients
-        that the data determine (posterior deviation below 0.1).
+        that the data determine (posterior deviation below 0.1), and `converged`.
 
     Raises:
         ValueError: there is no CRNN to start from, it cannot be integrated, or `tail` is not
@@ -175,6 +178,14 @@ def infer(
                     kind=label,
                     fingerprint=resume.fingerprint,
                 )
+    converged = bool(state.terminate) or _stalled(history[:done])
+    if not converged:
+        log.warning(
+            "%s: not at the optimum after %d iterations, so the posterior deviations are not those "
+            "of the optimum either; raise iterations.",
+            label,
+            done,
+        )
     slope, value = linearise(best)
     spread, noise = _posterior(slope, value, prior)
     full = np.zeros(len(problem.network.equations))
@@ -185,6 +196,7 @@ def infer(
     metrics = {
         **rate_metrics(problem, fitted),
         "iterations": float(done),
+        "converged": float(converged),
         "identified": float(np.sum(spread < 0.1)),
         "residual": noise * deviation,
     }
