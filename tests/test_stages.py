@@ -325,3 +325,15 @@ def test_infer_tells_that_it_has_not_converged(caplog):
         result = infer(problem, None, data, jax.random.key(0), **options)
         assert result.metrics["converged"] == (iterations == 40)
         assert ("not at the optimum after 1 iterations" in caplog.text) == (iterations == 1)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-12])
+def test_regress_of_log_times_with_the_start_and_of_few_digits(unit):
+    network = jaxchem.load("robertson")
+    k = np.asarray(network.rates()) / unit
+    ts = np.array([0.0, *(float(f"{t:.2e}") for t in np.geomspace(1e-5, 1e5, 20) * unit)])
+    y0 = jaxchem.sample(network, {"A": 1.0})
+    truth = jaxchem.generate(network, k, y0, ts, progress=False)
+    problem = Problem(network, Integrator(), k, np.zeros(3, dtype=bool))
+    result = regress(problem, None, observed(problem, truth), jax.random.key(0))
+    assert result.metrics["max_err_k"] < 5e-3

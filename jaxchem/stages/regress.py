@@ -37,12 +37,13 @@ def regress(
     """Estimates every coefficient from observed trajectories, with no start and no solver.
 
     Between two samples y_i changes by sum_j N_ij k_j int prod y dt, which is linear in k: the
-    integrals are taken by four-point Gauss quadrature of cubic splines through the samples (in
-    t, or in ln t where the samples are spaced so) and k >= 0 follows by iteratively reweighted
-    non-negative least squares. Each equation is weighted by the error that interpolation leaves
-    in its gross flux, which the difference between two kinds of spline tells: intervals that
-    under-sample a transient count for little. This is the weak form of sparse identification
-    (Messenger & Bortz 2021, Multiscale Model. Simul. 19, 1474) with a known structure.
+    integrals are taken by four-point Gauss quadrature of cubic splines through the samples (in t,
+    or in asinh t, which is ln t but near zero, where the samples are spaced so) and k >= 0 follows
+    by iteratively reweighted non-negative least squares. Each equation is weighted by the error
+    that interpolation leaves in its gross flux, which the difference between two kinds of spline
+    tells: intervals that under-sample a transient count for little. This is the weak form of sparse
+    identification (Messenger & Bortz 2021, Multiscale Model. Simul. 19, 1474) with a known
+    structure.
 
     Args:
         problem: the network, and the coefficients that are known.
@@ -108,11 +109,13 @@ def _integrals(
     ts: np.ndarray, y: np.ndarray, fluxes: Any
 ) -> tuple[Float[np.ndarray, "M R"], Float[np.ndarray, "M R"]]:
     """int prod y dt over each interval, and its difference between two kinds of spline."""
-    logarithmic = ts[0] > 0 and len(ts) > 2 and np.ptp(np.diff(np.log(ts))) < np.ptp(np.diff(ts))
-    x = np.log(ts) if logarithmic else ts
+    unit = ts[ts > 0][:1]
+    after = ts[ts > 0] if ts[0] == 0 else ts  # of log spacing, but for a start at zero
+    logarithmic = ts[0] >= 0 and len(after) > 2 and _unevenness(np.log(after)) < _unevenness(after)
+    x = np.arcsinh(ts / unit) if logarithmic else ts  # ln t but near zero, where it is t
     half = 0.5 * np.diff(x)
     nodes = (x[:-1] + half)[:, None] + half[:, None] * _NODES
-    stretch = np.exp(nodes) if logarithmic else np.ones_like(nodes)  # dt/dx
+    stretch = unit * np.cosh(nodes) if logarithmic else np.ones_like(nodes)  # dt/dx
 
     def integral(spline: Any) -> np.ndarray:
         at_nodes = fluxes(jnp.asarray(np.maximum(spline(nodes.ravel()), 0.0)))
@@ -121,6 +124,11 @@ def _integrals(
 
     smooth, local = integral(CubicSpline(x, y)), integral(Akima1DInterpolator(x, y))
     return smooth, np.abs(smooth - local)
+
+
+def _unevenness(x: np.ndarray) -> float:
+    """How much intervals differ, whatever their unit."""
+    return float(np.ptp(np.diff(x)) / np.mean(np.diff(x)))
 
 
 def _lift(k: np.ndarray, phi: np.ndarray, stoichiometry: np.ndarray, floor: float) -> np.ndarray:
