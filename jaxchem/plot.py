@@ -49,7 +49,7 @@ def trajectories(dataset: xr.Dataset, ax: Any, *, case: int = 0, species: int = 
         (line,) = ax.plot(ts, predicted[:, i] / top[i], label=str(dataset["species"].values[i]))
         if "truth" in dataset:
             ax.plot(ts, truth[:, i] / top[i], ".", ms=4, color=line.get_color())
-    ax.set_ylabel("concentration / maximum" + " (points: observed)" * ("truth" in dataset))
+    ax.set_ylabel("concentration / maximum" + " (points: true)" * ("truth" in dataset))
     ax.legend(fontsize="small", ncols=2)
     return ax
 

@@ -45,21 +45,29 @@ def _job(cfg: DictConfig) -> float | None:
 
 def main() -> None:
     """Runs the experiment that the command line composes; `resume=FOLDER` goes on with one."""
+    record, before = None, b""
     try:
+        record = _record(sys.argv[1:])
         sys.argv[1:] = _expand_resume(sys.argv[1:])
+        if record:
+            before = record.read_bytes()
+            started = OmegaConf.load(record.with_name("hydra.yaml")).hydra.runtime.cwd
+            if Path(started).is_dir():  # its paths are relative to where it was started
+                os.chdir(started)
         _job()
     except (OSError, ValueError) as error:
         sys.exit(f"jaxchem: {error}")
+    except SystemExit:
+        if record:  # what was refused is no part of the run
+            record.write_bytes(before)
+        raise
 
 
-def _expand_resume(arguments: list[str]) -> list[str]:
-    """Replaces `resume=FOLDER` by the overrides of the run in that folder, and the folder itself.
-
-    Overrides that stand beside it come last and so win.
-    """
+def _record(arguments: list[str]) -> Path | None:
+    """The overrides of the run that `resume=FOLDER` names, if there is one."""
     folders = [a.partition("=")[2] for a in arguments if a.partition("=")[0] == "resume"]
     if not folders:
-        return arguments
+        return None
     folder = Path(folders[-1]).expanduser().resolve()
     record = folder / ".hydra" / "overrides.yaml"
     if not record.is_file():
@@ -67,12 +75,24 @@ def _expand_resume(arguments: list[str]) -> list[str]:
             f"resume={folder}: no run there (it has no .hydra/overrides.yaml); give the folder "
             "that a run wrote, such as outputs/spin_ode/2026-01-31_12-00-00."
         )
+    return record
+
+
+def _expand_resume(arguments: list[str]) -> list[str]:
+    """Replaces `resume=FOLDER` by the overrides of the run in that folder, and the folder itself.
+
+    Overrides that stand beside it come last and so win.
+    """
+    record = _record(arguments)
+    if record is None:
+        return arguments
+    folder = record.parent.parent
     if {"-m", "--multirun"} & set(arguments):
         raise ValueError("resume goes on with one run: give the folder of one job, without -m.")
     kept = [str(item) for item in OmegaConf.load(record)]
     given = [a for a in arguments if a.partition("=")[0] != "resume" and a not in kept]
     if not _CONFIG_DIR & {a.partition("=")[0] for a in given}:
-        settings = OmegaConf.load(folder / ".hydra" / "hydra.yaml")
+        settings = OmegaConf.load(record.with_name("hydra.yaml"))
         for source in settings.hydra.runtime.config_sources:
             if source.provider == "command-line":
                 given = ["--config-dir", source.path, *given]
@@ -220,7 +240,10 @@ def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
 
     network = _build(cfg.network)
     conditions = _build(cfg.conditions) or {}
-    rates = network.rates(**conditions)
+    try:
+        rates = network.rates(**conditions)
+    except ValueError as error:
+        raise ValueError(f"{error} On the command line: +conditions.NAME=VALUE.") from None
     k_true = None if callable(rates) else np.asarray(rates)
     known = np.zeros(len(network.equations), dtype=bool)
     for j in cfg.known:
@@ -400,13 +423,17 @@ def _run_stages(
             log.info("stage %s: taken up from %s", name, done)
         else:
             begin = time.monotonic()
+            last = folder / name / "last.eqx"
+            finished = done.exists() and last.exists()
+            if finished and checkpoint.read_header(last).get("fingerprint") != base:
+                last.unlink()  # with other settings; its model stays until there is a new one
             log.info("stage %s", name)
             result = _build(cfg.stages[name])(
                 problem,
                 model,
                 data,
                 jax.random.fold_in(key, position) if position else key,
-                resume=Resume(folder / name / "last.eqx", base),
+                resume=Resume(last, base),
                 label=name,
                 progress=progress,
             )

@@ -70,6 +70,9 @@ def test_crnn_may_be_made_from_traced_coefficients(robertson):
     slopes = jax.jit(jax.jacfwd(lambda log_k: CRNN(robertson, log_k).field(0.0, y)))(log_k)
     fluxes = np.array([0.04 * 0.9, 3e7 * 1e-8, 1e4 * 1e-4 * 0.1])
     np.testing.assert_allclose(slopes, robertson.stoichiometry * fluxes, rtol=1e-12)
+    known = np.array([True, False, False])
+    with pytest.raises(ValueError, match="make the model outside of jit and grad"):
+        jax.jit(lambda log_k: CRNN(robertson, log_k, known=known).k)(log_k)
 
 
 def test_a_failed_call_is_not_finite_and_does_not_raise(robertson):

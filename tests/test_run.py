@@ -80,6 +80,12 @@ def go(folder, *overrides):
     return run.run(composed(*overrides), folder)
 
 
+def command(folder, *arguments):
+    python = [sys.executable, "-m", "jaxchem.run", *arguments]
+    done = subprocess.run(python, cwd=folder, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
 def numbers(folder):
     """metrics.json, which must be JSON that any reader takes."""
 
@@ -253,6 +259,12 @@ def test_progress_of_another_configuration_is_refused(copy):
         go(copy, *SMALL, "stages.trajectory.learning_rate=0.5")
 
 
+def test_a_finished_stage_of_other_settings_is_done_again(copy, caplog):
+    with caplog.at_level(logging.INFO, "jaxchem"):
+        go(copy, *SMALL, "stages.infer.prior=2.0")
+    assert stages_run(caplog) == ["infer"]
+
+
 def test_an_edited_mechanism_starts_anew(tmp_path, caplog):
     text = (ROOT / "jaxchem" / "data" / "robertson.txt").read_text()
     path = tmp_path / "mechanism.txt"
@@ -324,6 +336,7 @@ def test_given_coefficients(tmp_path):
         ("known=[3]", r"known=\[3\]: network 'robertson' has reactions 0 to 2"),
         ("known=[A]", r"known=\['A'\]: network 'robertson' has reactions 0 to 2"),
         ("known=[0,1,2]", r"known names every reaction"),
+        ("network=aoxid", r"temperature.* On the command line: \+conditions.NAME=VALUE"),
         ("known=[-1]", r"known=\[-1\]: network 'robertson' has reactions 0 to 2"),
         ("precision=float16", r"precision='float16' is unknown; write float64 or float32"),
         ("network.path=absent", r"absent"),
@@ -420,19 +433,16 @@ def test_resume_from_another_folder_with_own_configuration_and_data(tmp_path):
         "# @package _global_\n"
         "defaults:\n  - /experiment/spin_ode_robertson\n"
         "data: {path: measured.csv}\n"
+        "network: {path: mine.txt}\n"
         "stages: {order: [regress]}\n"
     )
     network = jaxchem.load("robertson")
+    (tmp_path / "mine.txt").write_text((ROOT / "jaxchem" / "data" / "robertson.txt").read_text())
     ts = np.geomspace(1e-5, 1e5, 50)
     y0 = network.y0({"A": 1.0})[None]
     truth = jaxchem.generate(network, network.rates(), y0, ts, progress=False)
     table = np.column_stack([ts, truth["concentration"].values[0]])
     np.savetxt(tmp_path / "measured.csv", table, delimiter=",", header="time,A,B,C")
-
-    def command(folder, *arguments):
-        python = [sys.executable, "-m", "jaxchem.run", *arguments]
-        done = subprocess.run(python, cwd=folder, capture_output=True, text=True)
-        return done.returncode, done.stdout + done.stderr
 
     status, output = command(
         tmp_path, "--config-dir", "own", "+experiment=mine", "hydra.run.dir=out"
@@ -441,17 +451,17 @@ def test_resume_from_another_folder_with_own_configuration_and_data(tmp_path):
     assert numbers(tmp_path / "out")["err_k"] < 1e-3
     assert "done in" in (tmp_path / "out" / "run.log").read_text()
     (tmp_path / "elsewhere").mkdir()
-    status, output = command(tmp_path / "elsewhere", "resume=../out")
+    status, output = command(tmp_path / "elsewhere", "resume=../out", "known=[7]")
+    assert status == 1 and "reactions 0 to 2" in output
+    status, output = command(tmp_path / "elsewhere", "resume=../out")  # as if never refused
     assert status == 0, output[-3000:]
     assert output.count("taken up from") == 2
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_job_that_fails_leaves_the_others_of_a_sweep(tmp_path):
-    python = [sys.executable, "-m", "jaxchem.run", "-m", *SMALL, "stages.order=[regress]"]
-    sweep = ["known=[7],[0]", f"hydra.sweep.dir={tmp_path}"]
-    done = subprocess.run([*python, *sweep], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "reactions 0 to 2" in done.stdout
+    sweep = ["stages.order=[regress]", "known=[7],[0]", f"hydra.sweep.dir={tmp_path}"]
+    status, output = command(tmp_path, "-m", *SMALL, *sweep)
+    assert status != 0 and "reactions 0 to 2" in output
     assert not (tmp_path / "0" / "metrics.json").exists()
     assert numbers(tmp_path / "1")["err_k"] < 1e-3

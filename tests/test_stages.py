@@ -265,7 +265,14 @@ def test_stages_refuse_what_they_cannot_do():
         trajectory(problem, None, data, jax.random.key(0), loss="mae")
     with pytest.raises(ValueError, match="starts from a CRNN but got no model"):
         infer(problem, None, data, jax.random.key(0))
+    fresh = new_neural_ode(problem, data, jax.random.key(0), width=4)
+    with pytest.raises(ValueError, match="starts from a CRNN but got a NeuralODE"):
+        infer(problem, fresh, data, jax.random.key(0))
     blind = problem._replace(k_true=None)
+    given = blind._replace(known=np.array([True, False, False]))
+    for estimate in (regress, functools.partial(infer, start=new_crnn)):
+        with pytest.raises(ValueError, match="1 coefficients are known, but k_true is None"):
+            estimate(given, None, data, jax.random.key(0))
     with pytest.raises(ValueError, match="not known"):
         new_crnn(blind, data, jax.random.key(0), noise=0.1)
 

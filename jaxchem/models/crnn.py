@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..kinetics import tendency
@@ -20,7 +21,8 @@ class CRNN(eqx.Module):
     """A network whose ln k are parameters (Ji & Deng 2021, J. Phys. Chem. A 125, 1082).
 
     The published form, exp(ln k + A ln y) summed through the stoichiometry, is mass action;
-    here it is the kernel `jaxchem.tendency`, which needs no clipping of y.
+    here it is the kernel `jaxchem.tendency`, which needs no clipping of y. Differentiate it with
+    `equinox.filter_grad`: some of its leaves are constants.
 
     Attributes:
         network: the reactions; its rate laws are not used.
@@ -44,13 +46,22 @@ class CRNN(eqx.Module):
         known: Bool[np.ndarray, " R"] | None = None,
         integrator: Integrator | None = None,
     ):
-        """A model with these ln k, of which those under `known` are held fixed."""
+        """A model with these ln k, of which those under `known` are held fixed.
+
+        Raises:
+            ValueError: coefficients are known, but `log_k` is traced.
+        """
         count = len(network.equations)
         self.network = network
         self.log_k = jnp.asarray(log_k)
         self.known = np.zeros(count, dtype=bool) if known is None else np.asarray(known)
         self.log_known = np.zeros(count)
-        if self.known.any():  # otherwise log_k may be traced
+        if self.known.any():
+            if isinstance(log_k, Tracer):
+                raise ValueError(
+                    "given coefficients are constants, but log_k is traced here: make the model "
+                    "outside of jit and grad, and set its log_k with equinox.tree_at inside."
+                )
             self.log_known = np.where(self.known, np.asarray(log_k), 0.0)
         self.integrator = Integrator() if integrator is None else integrator
 

@@ -119,9 +119,11 @@ def new_crnn(
             ln k ~ N(0, 1), as SPIN-ODE 1.0 does.
 
     Raises:
-        ValueError: `noise` is given but the true coefficients are not known, or zero.
+        ValueError: `noise` is given but the true coefficients are not known, or zero; some are
+            given, but not their values.
     """
     del data
+    check_known(problem)
     if noise is None:
         return CRNN.random(
             problem.network,
@@ -141,6 +143,15 @@ def new_crnn(
     change = jax.random.normal(key, log_k.shape) * jnp.log(1.0 + noise)
     log_k = log_k + jnp.where(problem.known, 0.0, change)
     return CRNN(problem.network, log_k, known=problem.known, integrator=problem.integrator)
+
+
+def check_known(problem: Problem) -> None:
+    """Refuses coefficients that count as given where their values are not there."""
+    if problem.known.any() and problem.k_true is None:
+        raise ValueError(
+            f"{problem.known.sum()} coefficients are known, but k_true is None; put their values "
+            "there (the others may be anything), or make known False."
+        )
 
 
 def integrate(

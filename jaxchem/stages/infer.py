@@ -15,7 +15,7 @@ from .. import checkpoint
 from ..dataset import Observations
 from ..models import CRNN
 from ..solvers import Integrator
-from .base import Problem, Result, Resume, integrate, new_crnn, rate_metrics, require
+from .base import Problem, Result, Resume, integrate, rate_metrics, require
 
 __all__ = ["infer"]
 
@@ -87,8 +87,6 @@ def infer(
     data = data.first(cases)
     if start is not None:
         model = start(problem, data, key)
-    if model is not None and not isinstance(model, CRNN):
-        model = new_crnn(problem, data, key)
     model = require(model, CRNN, label, "run regress or derivative before it, or give it a start.")
     how = problem.integrator if integrator is None else integrator
     forward = how.replace(adjoint="forward")

@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 from ..dataset import Observations
 from ..kinetics import flux
 from ..models import CRNN
-from .base import Problem, Result, Resume, rate_metrics
+from .base import Problem, Result, Resume, check_known, rate_metrics
 
 __all__ = ["regress"]
 
@@ -63,9 +63,11 @@ def regress(
         A CRNN with the estimate; `loss` by round.
 
     Raises:
-        ValueError: not every species is observed.
+        ValueError: not every species is observed; some coefficients are given, but not their
+            values.
     """
     del model, key, resume, label, progress
+    check_known(problem)
     data = data.first(cases)
     network, stoichiometry = problem.network, problem.network.stoichiometry
     least_error = max(least_error, data.noise)

@@ -88,6 +88,10 @@ def trajectory(
     Returns:
         The fitted model; histories `loss` and `gradient_norm`.
 
+    A solve that breaks down inside a gradient ends a program with an error of JAX's, unless the
+    environment says `EQX_ON_ERROR=nan` when equinox is imported, as the command line does: then
+    the step is refused.
+
     Raises:
         ValueError: there is no model to start from, an unknown loss, or windows that do not fit.
     """
