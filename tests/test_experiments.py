@@ -23,6 +23,8 @@ STEPLESS = {"box_model"}
 EXPERIMENTS = sorted(
     {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")} - STEPLESS
 )
+# their stages are those of spin_ode_paper_aoxid; continuous integration runs them nevertheless
+LIKE_ANOTHER = {"spin_ode_paper", "spin_ode_paper_robertson"}
 ROBERTSON = ["+experiment=spin_ode_robertson", "stages.trajectory.steps=2"]
 
 
@@ -83,7 +85,9 @@ def two_steps(name):
     return [*short, f"data.cases={cases}", f"data.times.points={max(points, 8)}"]
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LIKE_ANOTHER)) for n in EXPERIMENTS]
+)
 def test_two_steps_of_every_experiment(site, tmp_path, name):
     output = command(site, tmp_path, f"+experiment={name}", *two_steps(name), "hydra.run.dir=out")
     if native.available():
