@@ -255,7 +255,7 @@ static void go_back(Worker *worker) {
     if (!any) break;
     attempt(n, method, h, w);
     if (job->settings->negative == PROJECT)
-      for (int64_t i = 0; i < S; i++) g->state[i] = pick(w->y1[i] < 0, splat(0), g->state[i]);
+      for (int64_t i = 0; i < S; i++) g->state[i] = pick(active & (w->y1[i] < 0), splat(0), g->state[i]);
     transpose(n, method, h, active, w, g);
   }
   for (int l = 0; l < LANES; l++) {
