@@ -87,6 +87,7 @@ def solve_ensemble(
     integrator = integrator.replace(**settings)
     if retries is None:
         retries = integrator.retries or ladder(integrator)
+    retries = tuple(retries)
     integrator = integrator.replace(retries=())
     size, count = network.stoichiometry.shape
     if np.ndim(y0) != 2 or y0.shape[1] != size:
@@ -373,6 +374,7 @@ def _label(
 def _mark(network: Network, *parts: Any) -> str:
     """Tells this ensemble from every other one."""
     digest = hashlib.sha256(repr((network.name, network.species, network.equations)).encode())
+    digest.update(network.structure.digest)  # of the same equations, with other species held
     for leaf in jax.tree.leaves(parts):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{array.shape}{array.dtype}".encode())

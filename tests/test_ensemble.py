@@ -91,6 +91,12 @@ def test_store(cells, tmp_path):
     for other in ({"rtol": 1e-5}, {"method": "rodas4"}, {"chunk": 9}):
         with pytest.raises(ValueError, match="holds another ensemble"):
             run(cells, **{"chunk": 10, "store": tmp_path / "store", **other})
+    with pytest.raises(ValueError, match="holds another ensemble"):
+        run((jaxchem.hold(network, ["C"]), *cells[1:]), chunk=10, store=tmp_path / "store")
+    rungs = [[jaxchem.Integrator(method=m)] for m in ("rodas3", "rodas4")]
+    run(cells, store=tmp_path / "listed", retries=rungs[0])
+    with pytest.raises(ValueError, match="holds another ensemble"):
+        run(cells, store=tmp_path / "listed", retries=rungs[1])
     store.path(1).write_bytes(store.path(1).read_bytes()[:100])
     with pytest.raises(ValueError, match=r"chunk-000001\.nc is missing or damaged"):
         store.get(1)

@@ -21,6 +21,7 @@ class Structure:
         pools: [P, S] 1 where a species belongs to a pool.
         pool_of: [R] the pool that multiplies the reaction, P where none does.
         composition: [E, S] count of each element (and the charge) in each species.
+        digest: of the content, the same in every process.
     """
 
     def __init__(
@@ -41,13 +42,13 @@ class Structure:
         for array in arrays:
             array.flags.writeable = False
             digest.update(f"{array.shape}{array.dtype}".encode() + array.tobytes())
-        self._digest = digest.digest()
+        self.digest = digest.digest()
 
     def __hash__(self) -> int:
-        return hash(self._digest)
+        return hash(self.digest)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Structure) and self._digest == other._digest
+        return isinstance(other, Structure) and self.digest == other.digest
 
     @functools.cached_property
     def jacobian_terms(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
