@@ -396,6 +396,23 @@ def test_bad_arrays(k, y0, words):
 
 
 @pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"rtol": [1e-6, 1e-3, 1e-6]}, r"rtol has shape \(3,\).*one number"),
+        ({"rtol": np.array([1e-6])}, r"rtol has shape \(1,\)"),
+        ({"atol": [1e-6, 1e-9]}, r"atol has shape \(2,\).*3 species"),
+        ({"retries": [jaxchem.Integrator(rtol=np.ones(3))], "max_steps": 2}, r"rtol has shape"),
+    ],
+)
+@pytest.mark.parametrize("method", ["rodas4", "kvaerno3"])
+def test_bad_tolerances(settings, words, method):
+    network = jaxchem.load("robertson")
+    settings = {"method": method, **settings}
+    with pytest.raises(ValueError, match=words):
+        jaxchem.solve(network, network.rates(), state("robertson"), [1.0], throw=False, **settings)
+
+
+@pytest.mark.parametrize(
     "field", ["method", "adjoint", "root_finder", "output", "negative", "linear_solver"]
 )
 def test_unknown_choice(field):

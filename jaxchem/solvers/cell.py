@@ -13,7 +13,15 @@ from jaxtyping import Array, Float
 from ..kinetics import jacobian, tendency
 from ..network import Network
 from . import native
-from .integrator import METHODS, NEGATIVE, Integrator, check_times, default_atol, floating
+from .integrator import (
+    METHODS,
+    NEGATIVE,
+    Integrator,
+    check_times,
+    check_tolerances,
+    default_atol,
+    floating,
+)
 from .rosenbrock import Rosenbrock
 from .sparse import SparseLU, prefers_sparse
 
@@ -53,8 +61,9 @@ def solve(
         A `diffrax.Solution`: `.ts[T]`, `.ys[T, S]`, `.stats`, `.result`.
 
     Raises:
-        ValueError: arrays of the wrong length; a negative, NaN or infinite concentration (named,
-            where its value is known outside of jit); bad output times; an unknown setting.
+        ValueError: arrays or tolerances of the wrong length; a negative, NaN or infinite
+            concentration (named, where its value is known outside of jit); bad output times; an
+            unknown setting.
 
     Example:
         >>> import jax, jaxchem
@@ -116,6 +125,7 @@ def _attempt(
     network: Network, k: Any, y0: Any, ts: Any, integrator: Integrator, t0: Any
 ) -> diffrax.Solution:
     """One integrator's solution, whatever becomes of it."""
+    check_tolerances(integrator, len(network.species))
     if compilable(network, k, y0, integrator):
         return _compiled(network, k, y0, ts, integrator, t0)
     sparse = integrator.linear_solver == "sparse" or (

@@ -283,6 +283,20 @@ def default_atol(y0: Float[Array, " S"]) -> Float[Array, ""]:
     return jnp.clip(0.01 * smallest, 1e-24 * largest, 1e-16 * largest)
 
 
+def check_tolerances(integrator: Integrator, size: int) -> None:
+    """Refuses tolerances of the wrong shape, of which the kernel would read some."""
+    if np.ndim(integrator.rtol):
+        raise ValueError(
+            f"rtol has shape {np.shape(integrator.rtol)}; it is one number for all species: give "
+            "atol one a species instead, and use jax.vmap for a batch."
+        )
+    if integrator.atol is not None and np.shape(integrator.atol) not in ((), (size,)):
+        raise ValueError(
+            f"atol has shape {np.shape(integrator.atol)}, but there are {size} species; "
+            "give one number, or one a species."
+        )
+
+
 def check_times(ts: Any, t0: Any) -> None:
     """Refuses bad output times where their values are known: outside of jit, or not traced."""
     if np.ndim(ts) != 1 or np.shape(ts)[0] == 0:
