@@ -79,3 +79,12 @@ def test_batches_and_what_does_not_settle():
         jaxchem.solve_to_steady_state(network, network.rates(), y0, longest=1e4)
     with pytest.raises(ValueError, match="positive time"):
         jaxchem.solve_to_steady_state(network, network.rates(), y0, longest=0.0)
+
+
+def test_what_fails_is_nowhere_at_rest():
+    """A state that was not reached has no residual, whatever infinities cancel."""
+    network = jaxchem.load("robertson")
+    found = jaxchem.solve_to_steady_state(
+        network, network.rates(), state("robertson"), longest=1e3, max_steps=5, throw=False
+    )
+    assert not found.settled and np.isinf(found.time) and np.isnan(found.residual)

@@ -24,7 +24,8 @@ class SteadyState(NamedTuple):
     Attributes:
         y: [S] concentrations.
         residual: the largest relative change of a species per `longest` that is left; what a
-            millionth of its gross turnover would change does not count.
+            millionth of its gross turnover would change does not count. NaN where the
+            integration did not get to `longest`.
         time: the first of the inspected times at which it was below the tolerance; infinite if
             none was.
         settled: whether the integration succeeded and the residual is below the tolerance.
@@ -85,7 +86,7 @@ def solve_to_steady_state(
     def residual(y: Float[Array, " S"]) -> Float[Array, ""]:
         left = longest * jnp.abs(tendency(network, still[0], y))
         scale = jnp.abs(y) + 1e-6 * turnover(y)
-        return jnp.max(jnp.where(left > 0, left / jnp.where(scale > 0, scale, 1.0), 0.0))
+        return jnp.max(jnp.where(left == 0, 0.0, left / jnp.where(left == 0, 1.0, scale)))
 
     left = jax.vmap(residual)(states)
     quiet = left < tolerance
