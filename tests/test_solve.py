@@ -395,6 +395,27 @@ def test_bad_arrays(k, y0, words):
         jaxchem.solve(jaxchem.load("robertson"), k, y0, [1.0])
 
 
+def test_constant_rates_have_no_clock():
+    """Seconds since 1970 do not resolve the first steps, and need not."""
+    network, y0 = jaxchem.load("robertson"), state("robertson")
+    spans, start = np.array([1.0, 1e3]), 1.7e9
+
+    def end(t0):
+        return jaxchem.solve(network, network.rates(), y0, start + spans, t0=t0)
+
+    solution = end(start)
+    plain = jaxchem.solve(network, network.rates(), y0, spans)
+    np.testing.assert_array_equal(solution.ys, plain.ys)
+    np.testing.assert_array_equal(solution.ts, start + spans)
+    assert solution.stats["end_time"] == start + spans[-1]
+    by_start = jax.jacrev(lambda t0: end(t0).ys)(start)
+    np.testing.assert_allclose(
+        by_start,
+        -jax.vmap(lambda y: jaxchem.tendency(network, network.rates(), y))(plain.ys),
+        rtol=5e-3,  # of a radical in balance with its sources
+    )
+
+
 @pytest.mark.parametrize(
     "settings, words",
     [

@@ -189,13 +189,15 @@ def _compiled(
         found = native.march(
             network,
             METHODS[integrator.method].tableau,  # pyright: ignore[reportAttributeAccessIssue]
-            *(k[None], y0[None], ts[None], t0[None], rtol[None], atol[None]),
+            # nothing depends on the clock; far from zero it would not resolve the first steps
+            *(k[None], y0[None], (ts - t0)[None], jnp.zeros_like(t0)[None], rtol[None], atol[None]),
             **directions,
             first_step=integrator.dt0,
             max_steps=integrator.max_steps,
             land=integrator.output == "step",
             negative=NEGATIVE.index(integrator.negative),
         )
+        found = found._replace(time=found.time + t0)
         return jax.tree.map(lambda leaf: leaf[0], found)
 
     def forward(values: tuple[Any, ...], changes: tuple[Any, ...]) -> Any:
