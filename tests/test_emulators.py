@@ -432,6 +432,33 @@ def test_validation_holds_trajectories_back(clouds, getkey):
         emulate(problem(network), None, data, key, validation=0.001, **settings)
 
 
+@pytest.mark.parametrize("make", [new_flow_map, new_step_map])
+def test_whole_trajectories_are_held_back(make, clouds, monkeypatch, getkey):
+    """Also where a model has many examples of each, and from the scales and modes too."""
+    network, dataset = clouds
+    data = observe(dataset, network)
+    scaled = []
+
+    def start(problem, data, key):
+        scaled.append(data)
+        return make(problem, data, key, modes=20, width=8)
+
+    def fit(loss, model, examples, *, held, **_):
+        scaled.append((model, examples, held))
+        return model, {}
+
+    monkeypatch.setitem(emulate.__globals__, "fit", fit)
+    emulate(problem(network), None, data, getkey(), start=start, validation=0.25)
+    seen, (model, examples, held) = scaled
+    order = np.random.default_rng(0).permutation(48)
+    np.testing.assert_array_equal(seen.y0, data.y0[order[12:]])
+    each = len(examples.inputs) // 36
+    assert each * 36 == len(examples.inputs) and each * 12 == len(held.inputs)
+    aside = data.chosen(order[:12])
+    expected = model.examples(aside.y0, aside.conditions, aside.ts, aside.states)
+    np.testing.assert_array_equal(held.inputs, expected.inputs)
+
+
 def test_loss_terms(clouds, getkey):
     """The published terms, written out in NumPy."""
     network, dataset = clouds

@@ -1,6 +1,7 @@
 """What of a dataset is observed: species or sums of them, some times, noise."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -50,7 +51,11 @@ class Observations(eqx.Module):
                 f"{cases} cases are wanted, but {len(self.y0)} are observed; lower the stage's "
                 "setting cases, or set it to null (None) for all."
             )
-        kept = (self.values[:cases], self.y0[:cases], self.conditions[:cases])
+        return self.chosen(slice(cases))
+
+    def chosen(self, cases: Any) -> "Observations":
+        """The cases of a slice, or of an array of their numbers."""
+        kept = (self.values[cases], self.y0[cases], self.conditions[cases])
         return eqx.tree_at(lambda d: (d.values, d.y0, d.conditions), self, kept)
 
     @property

@@ -125,8 +125,8 @@ def emulate(
         warm_up: steps; at most a tenth of all.
         refresh: steps from one refresh of SOAP's bases to the next.
         batch_size: trajectories a step.
-        validation: this part of the trajectories is not trained on; the model with the smallest
-            loss on it is kept.
+        validation: this part of the trajectories is not trained on, nor seen by `start`; the model
+            with the smallest loss on it is kept.
         patience: stop after so many times 200 steps without a smaller one.
         similarity: the data are of gases on one line, from time 0: wrap the trained model so that
             it takes all. The settings of `models.similar`.
@@ -143,21 +143,6 @@ def emulate(
     Raises:
         ValueError: there is no model to start from, or an unknown loss term.
     """
-    if start is not None:
-        model = start(problem, data, key)
-    while isinstance(model, Conserved | Similar):  # what the stage before wrapped it in
-        model = model.model
-    if not isinstance(model, FlowMap | Latent | StepMap):
-        got = "no model" if model is None else f"a {type(model).__name__}"
-        raise ValueError(f"stage {label} trains an emulator but got {got}; give it a start.")
-    examples = model.examples(data.y0, data.conditions, data.ts, data.states)
-    weights = {"trajectory": 1.0} if weights is None else dict(weights)
-    known = jax.eval_shape(model.terms, examples)
-    for name in weights:
-        if name not in known:
-            raise ValueError(
-                f"a {type(model).__name__} has no loss term {name!r}; known: {', '.join(known)}."
-            )
     held = None
     if validation:
         order = np.random.default_rng(0).permutation(len(data.y0))
@@ -167,10 +152,25 @@ def emulate(
                 f"validation={validation} of {len(order)} trajectories leaves none to train on or "
                 "none to validate on."
             )
-        held, examples = (
-            jax.tree.map(lambda a, part=part: a[part], examples)
-            for part in (order[:aside], order[aside:])
-        )
+        held, data = data.chosen(order[:aside]), data.chosen(order[aside:])
+    if start is not None:
+        model = start(problem, data, key)
+    while isinstance(model, Conserved | Similar):  # what the stage before wrapped it in
+        model = model.model
+    if not isinstance(model, FlowMap | Latent | StepMap):
+        got = "no model" if model is None else f"a {type(model).__name__}"
+        raise ValueError(f"stage {label} trains an emulator but got {got}; give it a start.")
+    examples, held = (
+        None if part is None else model.examples(part.y0, part.conditions, part.ts, part.states)
+        for part in (data, held)
+    )
+    weights = {"trajectory": 1.0} if weights is None else dict(weights)
+    known = jax.eval_shape(model.terms, examples)
+    for name in weights:
+        if name not in known:
+            raise ValueError(
+                f"a {type(model).__name__} has no loss term {name!r}; known: {', '.join(known)}."
+            )
     if normalise:
         terms = jax.jit(lambda model, examples: model.terms(examples))(model, examples)
         weights = {name: weight / float(terms[name]) for name, weight in weights.items()}
