@@ -424,9 +424,10 @@ def _run_stages(
         else:
             begin = time.monotonic()
             last = folder / name / "last.eqx"
-            finished = done.exists() and last.exists()
-            if finished and checkpoint.read_header(last).get("fingerprint") != base:
-                last.unlink()  # with other settings; its model stays until there is a new one
+            # of a finished stage with other settings; its model stays until there is a new one
+            for kept in last.parent.glob("last*.eqx") if done.exists() else ():
+                if checkpoint.read_header(kept).get("fingerprint") != base:
+                    kept.unlink()
             log.info("stage %s", name)
             result = _build(cfg.stages[name])(
                 problem,

@@ -265,6 +265,17 @@ def test_a_finished_stage_of_other_settings_is_done_again(copy, caplog):
     assert stages_run(caplog) == ["infer"]
 
 
+def test_a_finished_committee_of_other_settings_is_done_again(tmp_path, caplog):
+    """It leaves a checkpoint a member."""
+    small = ["+experiment=emulate_osu29", "stages=committee", "stages.committee.members=2"]
+    small += ["data.draw.cases=16", "data.times.points=5", "data.split=0.5", "gradients=0"]
+    small += ["model.modes=2", "model.width=4", "stages.emulate.optimizer=adam"]
+    for steps in (2, 3):
+        go(tmp_path, *small, f"stages.emulate.steps={steps}")
+        with xr.open_dataset(tmp_path / "committee" / "history.nc", engine="h5netcdf") as history:
+            assert history.sizes["step"] == steps
+
+
 def test_an_edited_mechanism_starts_anew(tmp_path, caplog):
     text = (ROOT / "jaxchem" / "data" / "robertson.txt").read_text()
     path = tmp_path / "mechanism.txt"
