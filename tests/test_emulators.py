@@ -218,6 +218,32 @@ def test_flow_map_reproduces_what_it_holds(clouds, getkey):
     np.testing.assert_array_equal(early[0], early[1])
 
 
+@pytest.mark.parametrize("given", [(), (50.0,)])
+def test_conditions_that_are_missing_are_told(given, getkey):
+    """An index out of range, or a shape to broadcast, would pass in silence."""
+    draws, ts = np.random.default_rng(0), np.geomspace(1.0, 1e3, 5)
+    y0, conditions = 10.0 ** draws.uniform(-3, 0, (20, 3)), draws.uniform(1, 9, (20, 2))
+    ys = np.repeat(y0[:, None], 5, axis=1)
+    flow = FlowMap.fitted_to(y0, conditions, ts, ys, modes=4, key=getkey())
+    latent = Latent(3, 2, key=getkey(), **SMALL)
+    latent = latent.scaled_to(ts, ys, conditions, per_species=True)
+    few = jnp.asarray(y0[0]), jnp.asarray(given), jnp.asarray(ts)
+    for model in (flow, latent):
+        with pytest.raises(ValueError, match=f"takes 2 .*conditions.* got {len(given)}; give"):
+            model(*few)
+
+
+def test_the_floor_of_concentrations_is_none_of_conditions(getkey):
+    """Cosmic-ray rates are far below what counts as a concentration."""
+    draws, ts = np.random.default_rng(0), np.geomspace(1.0, 1e3, 5)
+    y0, rates = 10.0 ** draws.uniform(-3, 0, (20, 3)), 10.0 ** draws.uniform(-17, -15, (20, 1))
+    ys = np.repeat(y0[:, None], 5, axis=1)
+    model = FlowMap.fitted_to(y0, rates, ts, ys, modes=4, floor=1e-12, key=getkey())
+    assert model.chosen.tolist() == [0, 1, 2, 3]
+    inputs = model.inputs(jnp.asarray(y0), jnp.asarray(rates))
+    np.testing.assert_allclose(np.std(inputs, axis=0), np.ones(4), rtol=1e-9)
+
+
 def test_scales_go_back():
     ys = np.abs(np.random.default_rng(0).standard_normal((3, 5, 4))) + 1e-9
     for per_species in (True, False):

@@ -49,6 +49,11 @@ class LogScale(eqx.Module):
         return jnp.asarray(10.0) ** (low + (x.astype(float) + 1.0) * (0.5 * (high - low)))
 
     def _over(self, values: Float[Array, "*n S"]) -> tuple[np.ndarray, np.ndarray]:
+        if values.shape[-1] != len(self.low):  # one would be broadcast
+            raise ValueError(
+                f"the model takes {len(self.low)} species or conditions where it got "
+                f"{values.shape[-1]}; give those of its training data, in their order."
+            )
         shape = (*(1,) * (values.ndim - 1), -1)
         return np.reshape(self.low, shape), np.reshape(self.high, shape)
 

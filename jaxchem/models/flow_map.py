@@ -140,9 +140,7 @@ class FlowMap(eqx.Module):
             )
         unit = np.asarray(_unit(jnp.asarray(y0), relative))
         sums = np.zeros((0, np.shape(y0)[1])) if sums is None else np.asarray(sums, dtype=float)
-        start = np.asarray(y0) / unit
-        given = np.concatenate([start, start @ sums.T, np.asarray(conditions)], axis=1)
-        logs = np.log10(np.maximum(given, floor))
+        logs = _logs(np, np.asarray(y0) / unit, sums, np.asarray(conditions), floor)
         chosen = _independent(logs)
         if not len(chosen):
             raise ValueError("every trajectory starts alike: there is nothing to emulate.")
@@ -184,8 +182,14 @@ class FlowMap(eqx.Module):
     def inputs(self, y0: Float[Array, "*n S"], conditions: Float[Array, "*n C"]) -> Any:
         """What the perceptron is given."""
         start = y0 / _unit(y0, self.relative)
-        given = jnp.concatenate([start, start @ self.sums.T, conditions], axis=-1)[..., self.chosen]
-        logs = jnp.log10(jnp.maximum(given, self.floor))
+        logs = _logs(jnp, start, self.sums, conditions, self.floor)
+        if isinstance(self.chosen, np.ndarray) and self.chosen.max(initial=0) >= logs.shape[-1]:
+            needed = self.chosen.max() + 1 - logs.shape[-1] + conditions.shape[-1]
+            raise ValueError(
+                f"the model takes {needed} conditions or more, but got {conditions.shape[-1]}; "
+                "give those of its training data, in their order."
+            )
+        logs = logs[..., self.chosen]
         shape = (*(1,) * (logs.ndim - 1), -1)
         return (logs - self.centre.reshape(shape)) / self.spread.reshape(shape)
 
@@ -242,6 +246,12 @@ class Coefficients(NamedTuple):
         """Coefficients are of whole trajectories, so they stay."""
         del index
         return self
+
+
+def _logs(xp: Any, start: Any, sums: Any, conditions: Any, floor: Any) -> Any:
+    """log10 of all that could be inputs, by numpy or jax; the floor is not one of conditions."""
+    amounts = xp.maximum(xp.concatenate([start, start @ sums.T], axis=-1), floor)
+    return xp.log10(xp.concatenate([amounts, xp.maximum(conditions, 1e-99)], axis=-1))
 
 
 def _unit(y0: Float[Array, "*n S"], relative: bool) -> Float[Array, "*n 1"]:
