@@ -13,9 +13,10 @@ import jaxchem
 from jaxchem.dataset import dark_cloud, given, observe
 from jaxchem.ensemble import emulate_ensemble, generate_ensemble
 from jaxchem.metrics import uncertainty_scores
-from jaxchem.models import Committee
+from jaxchem.models import Committee, Conserved, StepMap
 from jaxchem.stages import Resume, committee, emulate, evaluate_emulator, new_flow_map
 from jaxchem.stages.base import Problem
+from jaxchem.stages.evaluate import _asked
 
 
 class Constant(eqx.Module):
@@ -32,6 +33,14 @@ def test_mean_and_spread_by_hand():
     np.testing.assert_allclose(y, np.full((3, 2), 10.0), rtol=1e-12)
     np.testing.assert_allclose(spread, np.ones((3, 2)), rtol=1e-12)
     np.testing.assert_array_equal(model(jnp.ones(2), jnp.ones(0), jnp.ones(3)), y)
+
+
+def test_a_committee_of_step_maps_is_asked_for_elapsed_times(getkey):
+    member = StepMap(inputs=2, grid=4, size=2, key=getkey())
+    member = eqx.tree_at(lambda m: m.start, member, np.asarray(5.0))
+    model = Committee((Conserved(member, np.ones((1, 2))),) * 2, np.asarray(1e-30))
+    for one in (member, model, Conserved(model, np.ones((1, 2)))):
+        np.testing.assert_array_equal(_asked(one, np.array([6.0, 9.0])), [1.0, 4.0])
 
 
 def test_scores_of_a_spread_by_hand():

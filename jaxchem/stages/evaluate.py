@@ -184,8 +184,10 @@ def _inner(model: Any) -> Any:
 
 
 def _asked(model: Any, ts: Float[Any, " T"]) -> Float[Array, " T"]:
-    """The times as a model wants them: of a step map, those since its initial states."""
+    """The times as a model wants them: of step maps, those since their initial states."""
     inner = _inner(model)
+    while isinstance(inner, Committee):
+        inner = _inner(inner.members[0])
     return jnp.asarray(ts) - inner.start if isinstance(inner, StepMap) else jnp.asarray(ts)
 
 
