@@ -456,6 +456,8 @@ def test_validation_holds_trajectories_back(clouds, getkey):
     assert np.all(np.isfinite(history["validation"]))
     with pytest.raises(ValueError, match=r"validation=0\.001 of 48 trajectories leaves none"):
         emulate(problem(network), None, data, key, validation=0.001, **settings)
+    with pytest.raises(ValueError, match=r"patience=3 waits .* set validation too"):
+        emulate(problem(network), None, data, key, patience=3, **settings)
 
 
 @pytest.mark.parametrize("make", [new_flow_map, new_step_map])

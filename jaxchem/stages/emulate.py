@@ -141,8 +141,14 @@ def emulate(
         The fitted model; histories `loss` and `gradient_norm`.
 
     Raises:
-        ValueError: there is no model to start from, or an unknown loss term.
+        ValueError: there is no model to start from, an unknown loss term, or patience without
+            validation.
     """
+    if patience is not None and not validation:
+        raise ValueError(
+            f"patience={patience} waits for a smaller loss on what is held back, but that is "
+            "nothing; set validation too, as 0.1."
+        )
     held = None
     if validation:
         order = np.random.default_rng(0).permutation(len(data.y0))
