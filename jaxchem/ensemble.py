@@ -15,6 +15,7 @@ from tqdm import tqdm
 from .dataset import to_dataset
 from .dataset.store import Store
 from .kinetics import jacobian
+from .models import Conserved
 from .network import Network
 from .solvers import Integrator, ladder, solve
 from .solvers.cell import compilable
@@ -227,9 +228,10 @@ def emulate_ensemble(
     Raises:
         ValueError: a model that does not know its spread.
     """
-    if not hasattr(model, "predict"):
+    sure = model.model if isinstance(model, Conserved) else model
+    if not hasattr(sure, "predict"):
         raise ValueError(
-            f"a {type(model).__name__} does not know how sure it is; train a committee "
+            f"a {type(sure).__name__} does not know how sure it is; train a committee "
             "(stages=committee)."
         )
     told = [np.asarray(v) for v in conditions.values() if np.ndim(v)]

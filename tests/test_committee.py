@@ -13,7 +13,7 @@ import jaxchem
 from jaxchem.dataset import dark_cloud, given, observe
 from jaxchem.ensemble import emulate_ensemble, generate_ensemble
 from jaxchem.metrics import uncertainty_scores
-from jaxchem.models import Committee, Conserved, StepMap
+from jaxchem.models import Committee, Conserved, StepMap, conserved
 from jaxchem.stages import Resume, committee, emulate, evaluate_emulator, new_flow_map
 from jaxchem.stages.base import Problem
 from jaxchem.stages.evaluate import _asked
@@ -123,5 +123,6 @@ def test_the_solver_takes_what_is_in_doubt():
     alone = jaxchem.solve(network, k, y0[cell], ts, t0=1.0).ys
     np.testing.assert_allclose(ys[cell], alone, rtol=1e-5, atol=1e-20)
     np.testing.assert_allclose(ys[~hot], np.repeat(y0[~hot, None], 4, axis=1), rtol=1e-9)
-    with pytest.raises(ValueError, match="Halved does not know how sure it is"):
-        emulate_ensemble(Halved(1.0), network, y0, told, ts, limit=0.1)
+    for unsure in (Halved(1.0), conserved(Halved(1.0), network)):
+        with pytest.raises(ValueError, match="Halved does not know how sure it is"):
+            emulate_ensemble(unsure, network, y0, told, ts, limit=0.1)
