@@ -394,10 +394,17 @@ def _run_stages(
         return problem.network.rates(**{**fixed, **dict(zip(names, values, strict=True))})
 
     key = jax.random.key(cfg.seed)
+    tested = {name: value for name, value in plain["data"]["test"].items() if value is not None}
+    apart = bool(plain["data"]["split"] or tested)
 
     def judge(model: Any) -> tuple[dict[str, float], Any]:
         if isinstance(model, models.CRNN | models.NeuralODE):
             return evaluate(problem, model, ts, truth, y0, t0)
+        if not apart:
+            log.warning(
+                "the emulator is measured on the trajectories that it was trained on, which says "
+                "little: hold some back by data.split=0.1, or give others by data.test.path=FILE"
+            )
         scores, prediction = evaluate_emulator(
             problem.network, model, data, ts, truth, y0, conditions, floor=cfg.data.floor
         )

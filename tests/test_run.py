@@ -266,12 +266,13 @@ def test_a_finished_stage_of_other_settings_is_done_again(copy, caplog):
 
 
 def test_a_finished_committee_of_other_settings_is_done_again(tmp_path, caplog):
-    """It leaves a checkpoint a member."""
+    """It leaves a checkpoint a member; and without a split it is told what it is measured on."""
     small = ["+experiment=emulate_osu29", "stages=committee", "stages.committee.members=2"]
-    small += ["data.draw.cases=16", "data.times.points=5", "data.split=0.5", "gradients=0"]
+    small += ["data.draw.cases=16", "data.times.points=5", "gradients=0"]
     small += ["model.modes=2", "model.width=4", "stages.emulate.optimizer=adam"]
     for steps in (2, 3):
-        go(tmp_path, *small, f"stages.emulate.steps={steps}")
+        go(tmp_path, *small, "data.split=null", f"stages.emulate.steps={steps}")
+        assert "measured on the trajectories that it was trained on" in caplog.text
         with xr.open_dataset(tmp_path / "committee" / "history.nc", engine="h5netcdf") as history:
             assert history.sizes["step"] == steps
 
