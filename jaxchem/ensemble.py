@@ -82,7 +82,8 @@ def solve_ensemble(
         **settings: fields of `Integrator`.
 
     Raises:
-        ValueError: arrays of the wrong shape, bad output times, a store of another ensemble.
+        ValueError: arrays of the wrong shape, a negative, NaN or infinite concentration, bad output
+            times, a store of another ensemble.
     """
     integrator = Integrator() if integrator is None else integrator
     integrator = integrator.replace(**settings)
@@ -91,11 +92,12 @@ def solve_ensemble(
     retries = tuple(retries)
     integrator = integrator.replace(retries=())
     size, count = network.stoichiometry.shape
-    if np.ndim(y0) != 2 or y0.shape[1] != size:
+    if np.ndim(y0) != 2 or np.shape(y0)[1] != size:
         raise ValueError(
             f"y0 has shape {np.shape(y0)}, but cells of network {network.name!r} want "
             f"(cells, {size})."
         )
+    y0 = y0 if hasattr(y0, "shape") else np.asarray(y0, dtype=float)
     cells = len(y0)
     if np.shape(k) not in ((count,), (cells, count)):
         raise ValueError(
@@ -104,6 +106,14 @@ def solve_ensemble(
         )
     if chunk < 1:
         raise ValueError(f"chunk={chunk}: a chunk has at least one cell.")
+    for first in range(0, cells, chunk):  # the cells may be more than fit into memory
+        part = np.asarray(y0[first : first + chunk])
+        for cell, place in np.argwhere(~np.isfinite(part) | (part < 0))[:1]:
+            raise ValueError(
+                f"initial concentration of {network.species[place]!r} in cell {first + cell} is "
+                f"{part[cell, place]}; it must be finite and not negative "
+                f"({network.units.concentration})."
+            )
     check_times(ts, t0)
     ts = np.asarray(ts, dtype=float)
     chunks = -(-cells // chunk)

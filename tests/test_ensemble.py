@@ -143,6 +143,11 @@ def test_bad_input(cells):
         run((network, k, y0[:, :2]))
     with pytest.raises(ValueError, match=r"k has shape \(5, 3\); 37 cells"):
         run((network, k[:5], y0))
+    spoilt = np.array(y0)
+    spoilt[30, 1] = -1e-9
+    for given in (spoilt, spoilt.tolist()):
+        with pytest.raises(ValueError, match=r"of '.*' in cell 30 is -1e-09"):
+            run((network, k, given), chunk=8)
     with pytest.raises(ValueError, match="at least one cell"):
         run(cells, chunk=0)
     with pytest.raises(ValueError, match="must be finite and increase"):

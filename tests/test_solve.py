@@ -416,11 +416,27 @@ def test_constant_rates_have_no_clock():
     )
 
 
+@pytest.mark.parametrize("ts, t0", [([2.0, 1.0, 3.0], 0.0), ([1.0, 1.0], 0.0), ([0.5, 2.0], 1.0)])
+def test_bad_times_inside_of_jit_fail(ts, t0):
+    network, y0 = jaxchem.load("robertson"), state("robertson")
+
+    @jax.jit
+    def solve(ts, t0):
+        return jaxchem.solve(network, network.rates(), y0, ts, t0=t0, throw=False)
+
+    bad = solve(jnp.array(ts), t0)
+    assert bad.result != diffrax.RESULTS.successful and not np.any(np.isfinite(bad.ys[-1]))
+    good = solve(jnp.array(sorted({t for t in ts if t > t0} | {4.0})), t0)
+    assert good.result == diffrax.RESULTS.successful
+
+
 @pytest.mark.parametrize(
     "settings, words",
     [
         ({"rtol": [1e-6, 1e-3, 1e-6]}, r"rtol has shape \(3,\).*one number"),
         ({"rtol": np.array([1e-6])}, r"rtol has shape \(1,\)"),
+        ({"rtol": -1.0}, r"rtol=-1.0 is negative"),
+        ({"atol": [1e-6, -1e-9, 1e-6]}, r"atol=.* is negative"),
         ({"atol": [1e-6, 1e-9]}, r"atol has shape \(2,\).*3 species"),
         ({"retries": [jaxchem.Integrator(rtol=np.ones(3))], "max_steps": 2}, r"rtol has shape"),
     ],

@@ -269,9 +269,9 @@ class Latent(eqx.Module):
     def __call__(
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
-        """Concentrations at `ts` from the state `y0` at the first time of the training data."""
+        """Concentrations at `ts` from the initial state `y0`, held outside of the trained times."""
         x, given = self.states.forward(y0), self.conditions.forward(conditions)
-        latent = self.evolve(x, given, self.times(ts))
+        latent = self.evolve(x, given, jnp.clip(self.times(ts), 0.0, 1.0))
         return self.states.backward(jax.vmap(self.decoder)(latent))
 
 

@@ -62,8 +62,8 @@ def solve(
 
     Raises:
         ValueError: arrays or tolerances of the wrong length; a negative, NaN or infinite
-            concentration (named, where its value is known outside of jit); bad output times; an
-            unknown setting.
+            concentration (named, where its value is known outside of jit); bad output times
+            (inside of jit such a solve fails); an unknown setting.
 
     Example:
         >>> import jax, jaxchem
@@ -98,6 +98,9 @@ def solve(
             )
     check_times(ts, t0)
     ts = jnp.asarray(ts, y0.dtype)
+    if (isinstance(ts, Tracer) or isinstance(t0, Tracer)) and not callable(k):
+        # the kernel takes times as they come; without coefficients a solve of bad ones fails
+        k = jnp.where(jnp.all(jnp.diff(ts) > 0) & (ts[0] >= t0), k, jnp.nan)
     solution = _attempt(network, k, y0, ts, integrator, t0)
     for rung in integrator.retries:
         failed = solution.result != diffrax.RESULTS.successful

@@ -284,7 +284,7 @@ def default_atol(y0: Float[Array, " S"]) -> Float[Array, ""]:
 
 
 def check_tolerances(integrator: Integrator, size: int) -> None:
-    """Refuses tolerances of the wrong shape, of which the kernel would read some."""
+    """Refuses tolerances of the wrong shape, of which the kernel would read some, or sign."""
     if np.ndim(integrator.rtol):
         raise ValueError(
             f"rtol has shape {np.shape(integrator.rtol)}; it is one number for all species: give "
@@ -295,6 +295,14 @@ def check_tolerances(integrator: Integrator, size: int) -> None:
             f"atol has shape {np.shape(integrator.atol)}, but there are {size} species; "
             "give one number, or one a species."
         )
+    for name in ("rtol", "atol", "dt0"):
+        value = getattr(integrator, name)
+        if (
+            value is not None
+            and not isinstance(value, Tracer)
+            and not np.all(np.asarray(value) >= 0)
+        ):
+            raise ValueError(f"{name}={value} is negative or NaN; give a positive number.")
 
 
 def check_times(ts: Any, t0: Any) -> None:

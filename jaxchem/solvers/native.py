@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import subprocess
 import tempfile
 from pathlib import Path
@@ -71,7 +72,13 @@ def library() -> ctypes.CDLL | None:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=path.parent, suffix=".so")
             os.close(handle)
-            command = [compiler, *_FLAGS, "-shared", "-fPIC", f"-I{jax.ffi.include_dir()}"]
+            command = [
+                *shlex.split(compiler),
+                *_FLAGS,
+                "-shared",
+                "-fPIC",
+                f"-I{jax.ffi.include_dir()}",
+            ]
             try:
                 subprocess.run(
                     [*command, str(_SOURCE / "kernel.c"), "-o", name, "-lm", "-lpthread"],
@@ -82,7 +89,11 @@ def library() -> ctypes.CDLL | None:
                 os.replace(name, path)
             finally:
                 Path(name).unlink(missing_ok=True)
-        loaded = ctypes.CDLL(str(path))
+        try:
+            loaded = ctypes.CDLL(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)  # damaged: the next process builds it anew
+            raise
         handler = jax.ffi.pycapsule(loaded.jaxchem_rosenbrock)
         jax.ffi.register_ffi_target(_TARGET, handler, platform="cpu")
     except (OSError, subprocess.CalledProcessError) as error:
