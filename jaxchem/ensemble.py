@@ -15,7 +15,6 @@ from tqdm import tqdm
 from .dataset import to_dataset
 from .dataset.store import Store
 from .kinetics import jacobian
-from .models import Conserved
 from .network import Network
 from .solvers import Integrator, ladder, solve
 from .solvers.cell import compilable
@@ -238,7 +237,7 @@ def emulate_ensemble(
     Raises:
         ValueError: a model that does not know its spread.
     """
-    sure = model.model if isinstance(model, Conserved) else model
+    sure = getattr(model, "model", model)  # of one that is wrapped
     if not hasattr(sure, "predict"):
         raise ValueError(
             f"a {type(sure).__name__} does not know how sure it is; train a committee "

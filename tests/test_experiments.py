@@ -23,8 +23,13 @@ STEPLESS = {"box_model"}
 EXPERIMENTS = sorted(
     {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")} - STEPLESS
 )
-# their stages are those of spin_ode_paper_aoxid; continuous integration runs them nevertheless
-LIKE_ANOTHER = {"spin_ode_paper", "spin_ode_paper_robertson"}
+# spin_ode and spin_ode_paper_aoxid have the same stages; continuous integration runs these too
+LIKE_ANOTHER = {
+    "spin_ode_aoxid",
+    "spin_ode_paper",
+    "spin_ode_paper_robertson",
+    "spin_ode_robertson",
+}
 ROBERTSON = ["+experiment=spin_ode_robertson", "stages.trajectory.steps=2"]
 
 
