@@ -1,4 +1,7 @@
-"""The command line, from an installed wheel in a foreign folder."""
+"""The command line, from an installed wheel in a foreign folder.
+
+Continuous integration runs those that are marked slow too.
+"""
 
 import json
 import os
@@ -23,7 +26,7 @@ STEPLESS = {"box_model"}
 EXPERIMENTS = sorted(
     {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")} - STEPLESS
 )
-# spin_ode and spin_ode_paper_aoxid have the same stages; continuous integration runs these too
+# spin_ode and spin_ode_paper_aoxid have the same stages
 LIKE_ANOTHER = {
     "spin_ode_aoxid",
     "spin_ode_paper",
@@ -189,20 +192,15 @@ def unbroken(site, tmp_path_factory):
     return json.loads((folder / "out" / "metrics.json").read_text())
 
 
-@pytest.mark.parametrize(
-    "when",
-    [
-        "infer/last.eqx",
-        pytest.param("trajectory/last.eqx", marks=pytest.mark.slow),
-        pytest.param("trajectory/model.eqx", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["infer/last.eqx", "trajectory/last.eqx", "trajectory/model.eqx"])
 def test_a_killed_run_resumes_to_the_same_metrics(site, tmp_path, unbroken, when):
     killed(site, tmp_path, "out", when, *KILLED)
     command(site, tmp_path, "resume=out")
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == unbroken
 
 
+@pytest.mark.slow
 def test_resume_of_a_finished_run_repeats_nothing_and_damage_is_told(site, tmp_path):
     command(site, tmp_path, *ROBERTSON, "stages.infer.iterations=2", "hydra.run.dir=out")
     output = command(site, tmp_path, "resume=out")
