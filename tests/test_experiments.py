@@ -231,6 +231,7 @@ def test_own_configuration_and_sweep(site, tmp_path):
         assert metrics["err_k"] < 1e-3
 
 
+@pytest.mark.slow
 def test_sweep_by_a_cluster_launcher(site, tmp_path):
     """Jobs that submitit starts, here on this machine instead of a cluster's."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
