@@ -195,7 +195,10 @@ def fit(
         state = checkpoint.load(resume.path, state, kind="fit", fingerprint=resume.fingerprint)
 
     def shuffle(step: Int[Array, ""]) -> Int[Array, " examples"]:
-        return jax.random.permutation(jax.random.fold_in(key, step // batches), count)
+        everything = jnp.arange(count)
+        if size == count:
+            return everything
+        return jax.random.permutation(jax.random.fold_in(key, step // batches), everything)
 
     def batch(data: PyTree, step: Int[Array, ""], order: Int[Array, " examples"]) -> PyTree:
         if size == count:
