@@ -17,7 +17,7 @@ from .dataset.store import Store
 from .kinetics import jacobian
 from .network import Network
 from .solvers import Integrator, ladder, solve
-from .solvers.cell import compilable
+from .solvers.cell import check_concentrations, compilable
 from .solvers.integrator import check_times
 from .solvers.native import RESULTS
 
@@ -106,13 +106,7 @@ def solve_ensemble(
     if chunk < 1:
         raise ValueError(f"chunk={chunk}: a chunk has at least one cell.")
     for first in range(0, cells, chunk):  # the cells may be more than fit into memory
-        part = np.asarray(y0[first : first + chunk])
-        for cell, place in np.argwhere(~np.isfinite(part) | (part < 0))[:1]:
-            raise ValueError(
-                f"initial concentration of {network.species[place]!r} in cell {first + cell} is "
-                f"{part[cell, place]}; it must be finite and not negative "
-                f"({network.units.concentration})."
-            )
+        check_concentrations(network, np.asarray(y0[first : first + chunk]), first)
     check_times(ts, t0)
     ts = np.asarray(ts, dtype=float)
     chunks = -(-cells // chunk)

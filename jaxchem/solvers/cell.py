@@ -89,13 +89,7 @@ def solve(
             "make it with network.rates(...), and use jax.vmap for a batch."
         )
     if not isinstance(y0, Tracer):
-        values = np.asarray(y0)
-        bad = np.flatnonzero(~np.isfinite(values) | (values < 0))
-        if len(bad):
-            raise ValueError(
-                f"initial concentration of {network.species[bad[0]]!r} is {values[bad[0]]}; it "
-                f"must be finite and not negative ({network.units.concentration})."
-            )
+        check_concentrations(network, np.asarray(y0))
     check_times(ts, t0)
     ts = jnp.asarray(ts, y0.dtype)
     if (isinstance(ts, Tracer) or isinstance(t0, Tracer)) and not callable(k):
@@ -122,6 +116,19 @@ def solve(
         ys = solution.result.error_if(solution.ys, failed)
         solution = dataclasses.replace(solution, ys=ys)
     return solution
+
+
+def check_concentrations(
+    network: Network, states: Float[np.ndarray, "*N S"], first: int = 0
+) -> None:
+    """Refuses initial states that are none; of several cells, the first has the number `first`."""
+    for *cell, species in np.argwhere(~np.isfinite(states) | (states < 0))[:1]:
+        where = f" in cell {first + cell[0]}" if cell else ""
+        raise ValueError(
+            f"initial concentration of {network.species[species]!r}{where} is "
+            f"{states[*cell, species]}; it must be finite and not negative "
+            f"({network.units.concentration})."
+        )
 
 
 def _attempt(
