@@ -266,7 +266,7 @@ def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
         cfg, cfg.data, network, conditions, folder / "data.nc", progress, cfg.seed
     )
     held = seen = dataset
-    tests = {name: value for name, value in settings["test"].items() if value is not None}
+    tests = _of_tests(settings)
     if tests and settings["split"]:
         raise ValueError("data.split and data.test exclude one another; set data.split=null.")
     if tests:  # as the data, but for what `data.test` says otherwise
@@ -294,6 +294,11 @@ def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
         dataset.sizes["time"],
     )
     return problem, held, data
+
+
+def _of_tests(data: dict[str, Any]) -> dict[str, Any]:
+    """What `data.test` says otherwise than `data`."""
+    return {name: value for name, value in data["test"].items() if value is not None}
 
 
 def _trajectories(
@@ -394,8 +399,7 @@ def _run_stages(
         return problem.network.rates(**{**fixed, **dict(zip(names, values, strict=True))})
 
     key = jax.random.key(cfg.seed)
-    tested = {name: value for name, value in plain["data"]["test"].items() if value is not None}
-    apart = bool(plain["data"]["split"] or tested)
+    apart = bool(plain["data"]["split"] or _of_tests(plain["data"]))
 
     def judge(model: Any) -> tuple[dict[str, float], Any]:
         if isinstance(model, models.CRNN | models.NeuralODE):
