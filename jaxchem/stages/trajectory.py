@@ -52,6 +52,10 @@ def trajectory(
 ) -> Result:
     """Fits a model so that its integrated trajectories meet the observed ones.
 
+    A solve that breaks down inside a gradient ends a program with an error of JAX's, unless the
+    environment says `EQX_ON_ERROR=nan` when equinox is imported, as the command line does: then
+    the step is refused.
+
     Args:
         problem: the network and how it is integrated.
         model: from the stage before; ignored where `start` is given.
@@ -87,10 +91,6 @@ def trajectory(
 
     Returns:
         The fitted model; histories `loss` and `gradient_norm`.
-
-    A solve that breaks down inside a gradient ends a program with an error of JAX's, unless the
-    environment says `EQX_ON_ERROR=nan` when equinox is imported, as the command line does: then
-    the step is refused.
 
     Raises:
         ValueError: there is no model to start from, an unknown loss, or windows that do not fit.
