@@ -55,6 +55,19 @@ def test_netcdf_round_trip(tmp_path, chain, truth):
         jaxchem.read(tmp_path / "data.nc", chain)
 
 
+def test_dips_of_round_off_are_read(tmp_path, chain, truth):
+    truth["concentration"][0, -1, 0] = -1e-112
+    truth["initial"][1, 0] = -1e-16
+    jaxchem.write(truth, tmp_path / "data.nc")
+    again = jaxchem.read(tmp_path / "data.nc", chain)
+    assert again["concentration"][0, -1, 0] == -1e-112
+    truth["concentration"][0, -1, 0] = -1e-7
+    jaxchem.write(truth, tmp_path / "data.nc")
+    with pytest.raises(ValueError, match=r"of 'A' in case 0 at time 4 is -1e-07.*not negative"):
+        jaxchem.read(tmp_path / "data.nc", chain)
+    assert jaxchem.read(tmp_path / "data.nc", chain, atol=1e-8)["concentration"].min() == -1e-7
+
+
 def test_conditions_are_written(chain):
     data = jaxchem.to_dataset(
         chain,

@@ -12,10 +12,10 @@ FLOORS = {
     module: floor
     for floor, modules in enumerate(
         (
-            ("expression", "formula", "scale", "metrics", "checkpoint", "solar"),
+            ("expression", "formula", "scale", "metrics", "checkpoint", "solar", "fingerprint"),
             ("rates",),
             ("network", "parse", "box"),
-            ("kinetics", "thermal", "budget"),
+            ("kinetics", "system", "thermal", "budget"),
             ("solvers",),
             ("dataset", "soap", "train", "losses", "baselines"),
             ("ensemble",),

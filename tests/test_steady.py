@@ -58,7 +58,7 @@ def test_dark_cloud_at_rest(optimised):
     np.testing.assert_allclose(np.asarray(found.y)[big], np.asarray(late)[big], rtol=1e-6)
     direction = jnp.asarray(np.random.default_rng(0).normal(size=log_k.shape))
     _, slope = jax.jvp(lambda v: jnp.log(rest(v).y), (log_k,), (direction,))
-    step = 1e-4
+    step = 3e-3  # of less, the differences are the rounding of states at rest
     above, below = (jnp.log(rest(log_k + s * direction).y) for s in (step, -step))
     differences = np.asarray((above - below) / (2 * step))
     np.testing.assert_allclose(np.asarray(slope)[big], differences[big], rtol=1e-4, atol=1e-5)

@@ -1,7 +1,6 @@
 """Which reactions make a species and which destroy it, in one state and over time."""
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -12,6 +11,7 @@ from jaxtyping import Array, Float
 
 from ..kinetics import flux
 from ..network import Network, unknown_species
+from ..system import MISSING, System, unpack
 
 __all__ = ["Budget", "Contribution", "Course", "contributions", "lifetimes", "over_time"]
 
@@ -102,21 +102,28 @@ class Course(eqx.Module):
 
 
 def contributions(
-    network: Network, k: Float[Array, " R"], y: Float[Array, " S"], species: str
+    network: Network | System,
+    k: Any = MISSING,
+    y: Any = MISSING,
+    species: Any = MISSING,
+    *,
+    t: Any = 0.0,
 ) -> Budget:
     """The budget of one species: which reactions make it, which destroy it, and how fast.
 
     Args:
-        network: the reactions.
-        k: rate coefficients, in the network's units.
-        y: concentrations, in the network's units.
+        network: the reactions; or a `System`, behind which `k` is left out:
+            ``contributions(system, y, species)``. What its tendency does is in no budget.
+        k: rate coefficients [R], in the network's units.
+        y: concentrations [S], in the network's units; of a system all states.
         species: a species; or a family or a pool, whose members are summed with their shares.
+        t: the time, for the rates of a system.
 
     Raises:
         ValueError: an unknown species, with the nearest name; arrays of the wrong length.
     """
-    check(network, k, jnp.shape(y))
-    return account(network, flux(network, jnp.asarray(k), jnp.asarray(y)), y, species)
+    inside, k, y, species = at_state("contributions", network, t, k=k, y=y, species=species)
+    return account(inside, flux(inside, jnp.asarray(k), y), y, species)
 
 
 def account(network: Network, rates: Any, y: Any, species: str) -> Budget:
@@ -141,33 +148,39 @@ def account(network: Network, rates: Any, y: Any, species: str) -> Budget:
     return Budget(species, concentration, production, loss, producing, consuming, units)
 
 
-def lifetimes(network: Network, k: Float[Array, " R"], y: Float[Array, " S"]) -> Float[Array, " S"]:
+def lifetimes(
+    network: Network | System, k: Any = MISSING, y: Any = MISSING, *, t: Any = 0.0
+) -> Float[Array, " S"]:
     """How long each species lasts: its concentration over its gross loss, in the network's time.
 
     Infinite where nothing is lost, as of a fixed or an absent species. Safe under jit, vmap, grad.
 
     Args:
-        network: the reactions.
-        k: rate coefficients.
-        y: concentrations.
+        network: the reactions; or a `System`, behind which `k` is left out: ``lifetimes(system,
+            y)``. What its tendency does is no loss.
+        k: rate coefficients [R].
+        y: concentrations [S]; of a system all states.
+        t: the time, for the rates of a system.
 
     Raises:
         ValueError: arrays of the wrong length.
     """
-    check(network, k, jnp.shape(y))
-    y = jnp.asarray(y)
-    sinks = jnp.asarray(np.maximum(-network.stoichiometry, 0.0), y.dtype)
-    loss = jnp.matmul(sinks, flux(network, k, y), precision=jax.lax.Precision.HIGHEST)
+    inside, k, y = at_state("lifetimes", network, t, k=k, y=y)
+    sinks = jnp.asarray(np.maximum(-inside.stoichiometry, 0.0), y.dtype)
+    loss = jnp.matmul(sinks, flux(inside, k, y), precision=jax.lax.Precision.HIGHEST)
     return jnp.where(loss == 0, jnp.inf, y / jnp.where(loss == 0, 1.0, loss))
 
 
-def over_time(network: Network, k: Any, solution: Any, species: str) -> Course:
+def over_time(
+    network: Network | System, k: Any = MISSING, solution: Any = MISSING, species: Any = MISSING
+) -> Course:
     """The budget of one species at every output time. Safe under jit, vmap and grad.
 
     Args:
-        network: the reactions.
-        k: rate coefficients [R], or a function `(t, y) -> k[R]` as `network.rates` returns for
-            conditions that vary in time.
+        network: the reactions; or a `System`, behind which `k` is left out: ``over_time(system,
+            solution, species)``. What its tendency does is in no budget.
+        k: rate coefficients [R], a function of time (as `network.rates` returns for conditions
+            that vary), or one of time and state.
         solution: anything with `.ts[T]` and `.ys[T, S]` (a `jaxchem.solve` result), or the pair
             `(ts, ys)`.
         species: a species; or a family or a pool, whose members are summed with their shares.
@@ -175,6 +188,10 @@ def over_time(network: Network, k: Any, solution: Any, species: str) -> Course:
     Raises:
         ValueError: an unknown species, with the nearest name; arrays of the wrong shape.
     """
+    system, (solution, species) = unpack(
+        "over_time", network, k=k, solution=solution, species=species
+    )
+    network = system.network
     ts, ys = solution if isinstance(solution, tuple) else (solution.ts, solution.ys)
     ts, ys = jnp.asarray(ts), jnp.asarray(ys)
     if ys.ndim != 2 or ts.shape != ys.shape[:1]:
@@ -182,10 +199,9 @@ def over_time(network: Network, k: Any, solution: Any, species: str) -> Course:
             f"times of shape {ts.shape} and states of shape {ys.shape}: give one trajectory, "
             "ts[T] and ys[T, S], and use jax.vmap for a batch."
         )
-    at: Callable[[Any, Any], Any] = k if callable(k) else lambda t, y: k
-    if ts.size:
-        check(network, at(ts[0], ys[0]), ys.shape[1:])
-    rates = jax.vmap(lambda t, y: flux(network, at(t, y), y))(ts, ys)
+    check(system, ys.shape[1:])
+    size = len(network.species)
+    rates = jax.vmap(lambda t, y: flux(network, system.rates(t, y), y[:size]))(ts, ys)
     change = _change(network, species)
     made, lost = np.flatnonzero(change > 0), np.flatnonzero(change < 0)
     gains = rates * jnp.asarray(change, rates.dtype)[None]
@@ -200,15 +216,33 @@ def over_time(network: Network, k: Any, solution: Any, species: str) -> Course:
     )
 
 
-def check(network: Network, k: Any, state: tuple[int, ...]) -> None:
-    """Refuses coefficients and states that indexing would silently cut or stretch."""
-    if callable(k):
-        raise ValueError("k is a function of time; give k(t, y), its value at the time of y.")
-    size, count = network.stoichiometry.shape
-    if state != (size,) or jnp.shape(k) != (count,):
+def at_state(call: str, of: Network | System, t: Any, **given: Any) -> tuple[Any, ...]:
+    """Network, coefficients, concentrations and the rest, of a network or of a system at `t`."""
+    if callable(given["k"]):
         raise ValueError(
-            f"network {network.name!r} wants k of shape ({count},) and states of ({size},); "
-            f"these are {jnp.shape(k)} and {state}. Use jax.vmap for a batch."
+            "k is a function of time; give k(t, y), its value at the time of y, or "
+            "jaxchem.System(network, k) and t."
+        )
+    if isinstance(of, Network):
+        size, count = of.stoichiometry.shape
+        if jnp.shape(given["y"]) != (size,) or jnp.shape(given["k"]) != (count,):
+            raise ValueError(
+                f"network {of.name!r} wants k of shape ({count},) and states of ({size},); these "
+                f"are {jnp.shape(given['k'])} and {jnp.shape(given['y'])}. Use jax.vmap for a "
+                "batch."
+            )
+    system, (y, *rest) = unpack(call, of, **given)
+    y = jnp.asarray(y)
+    check(system, y.shape)
+    return system.network, system.rates(t, y), y[: len(system.network.species)], *rest
+
+
+def check(system: System, state: tuple[int, ...]) -> None:
+    """Refuses states that indexing would silently cut or stretch."""
+    if state != (len(system.states),):
+        raise ValueError(
+            f"network {system.network.name!r} wants states of ({len(system.states)},); these are "
+            f"{state}. Use jax.vmap for a batch."
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kinetics import flux
 from ..network import Network, sides
-from .accounting import check
+from .accounting import at_state
 
 __all__ = ["edges", "graph"]
 
@@ -86,5 +86,5 @@ def _rates(network: Network, k: Any, y: Any) -> np.ndarray | None:
         raise ValueError("fluxes need both k and y; give both or neither.")
     if k is None:
         return None
-    check(network, k, jnp.shape(y))
-    return np.asarray(flux(network, jnp.asarray(k), jnp.asarray(y)))
+    _, k, y = at_state("graph", network, 0.0, k=k, y=y)
+    return np.asarray(flux(network, jnp.asarray(k), y))

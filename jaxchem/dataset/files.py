@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from ..checkpoint import atomic
-from ..network import Network
+from ..network import Network, impossible
 from .labels import to_dataset
 
 __all__ = ["read", "read_history", "write"]
@@ -29,7 +29,9 @@ def read_history(path: str | Path) -> xr.Dataset:
         return dataset.load()
 
 
-def read(path: str | Path, network: Network, *, time_scale: float = 1.0) -> xr.Dataset:
+def read(
+    path: str | Path, network: Network, *, time_scale: float = 1.0, atol: Any = None
+) -> xr.Dataset:
     """Reads trajectories from a NetCDF, CSV or NPZ file and checks them against a network.
 
     NetCDF is what `write` makes. A CSV file is one case: a header of ``time`` and species names,
@@ -41,6 +43,8 @@ def read(path: str | Path, network: Network, *, time_scale: float = 1.0) -> xr.D
         path: the file.
         network: whose species the file's are; the result has its order.
         time_scale: multiplies the file's times into the network's unit.
+        atol: absolute tolerance that the file's states were integrated with: they may lie ten
+            times this below zero, and by 1e-14 of the largest concentration in any case.
 
     Raises:
         ValueError: a file that cannot be read; an unknown species; a negative, NaN or infinite
@@ -83,9 +87,9 @@ def read(path: str | Path, network: Network, *, time_scale: float = 1.0) -> xr.D
             raise ValueError(f"{path}: {error}") from None
         if columns[-1] in columns[:-1]:
             raise ValueError(f"{path}: species {name!r} stands there twice; keep one of them.")
-    _check_concentrations(path, species, values, [f"at time {t:g}" for t in ts])
+    _check_concentrations(path, species, values, atol, [f"at time {t:g}" for t in ts])
     if initial is not None:
-        _check_concentrations(path, species, initial[:, None], ["in the initial state"])
+        _check_concentrations(path, species, initial[:, None], atol, ["in the initial state"])
     if absent := [name for name in network.species if name not in species]:
         log.warning(
             "%s lacks %d species of network %r, which count as observed to be zero: %s. Name those "
@@ -116,9 +120,9 @@ def read(path: str | Path, network: Network, *, time_scale: float = 1.0) -> xr.D
 
 
 def _check_concentrations(
-    path: Path, species: list[str], values: np.ndarray, places: list[str]
+    path: Path, species: list[str], values: np.ndarray, atol: Any, places: list[str]
 ) -> None:
-    bad = np.argwhere(~np.isfinite(values) | (values < 0))
+    bad = np.argwhere(impossible(values, atol))
     if len(bad):
         case, place, column = bad[0]
         raise ValueError(

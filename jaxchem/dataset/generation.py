@@ -11,9 +11,10 @@ from jaxtyping import Float
 from scipy.integrate import solve_ivp
 from tqdm import tqdm
 
-from ..kinetics import jacobian, tendency
 from ..network import Network
+from ..solvers.cell import check_concentrations
 from ..solvers.integrator import check_times, default_atol
+from ..system import System
 from .labels import to_dataset
 
 __all__ = ["generate", "sample", "times"]
@@ -113,8 +114,8 @@ def generate(
 
     Args:
         network: the reactions.
-        k: rate coefficients [R] or a function `(t, y) -> k[R]`.
-        y0: one initial state a case.
+        k: rate coefficients [R], a function of time, or one of time and state.
+        y0: one initial state a case; may dip below zero as that of `jaxchem.solve`.
         ts: output times.
         t0: time of the initial states.
         method: of `scipy.integrate.solve_ivp`; Radau (Hairer & Wanner 1996) by default.
@@ -124,16 +125,14 @@ def generate(
         progress: show a bar.
 
     Raises:
-        ValueError: output times before `t0` or out of order; a trajectory that SciPy could not
-            integrate, with its case and reason.
+        ValueError: output times before `t0` or out of order; a negative, NaN or infinite
+            concentration; a trajectory that SciPy could not integrate, with its case and reason.
     """
     check_times(ts, t0)
-
-    def coefficients(t: Any, y: Any) -> Any:
-        return k(t, y) if callable(k) else k
-
-    right = jax.jit(lambda t, y: tendency(network, coefficients(t, y), y))
-    slope = jax.jit(lambda t, y: jacobian(network, coefficients(t, y), y))
+    system = System(network, k)
+    check_concentrations(system, np.asarray(y0, dtype=float), atol)
+    right = jax.jit(lambda t, y: system.field(t, y))
+    slope = jax.jit(lambda t, y: system.jacobian(t, y))
     slopes = {} if method in ("RK45", "RK23", "DOP853") else {"jac": _plain(slope)}
     results = []
     for case, start in enumerate(tqdm(y0, desc="truth", disable=None if progress else True)):

@@ -13,12 +13,13 @@ from ..budget import Course
 from ..metrics import conservation_drift
 from ..network import Network
 from ..rates import CONDITIONS
+from ..system import System
 
 __all__ = ["label_budget", "label_estimate", "label_history", "to_dataset"]
 
 
 def to_dataset(
-    network: Network,
+    network: Network | System,
     solution: Any,
     *,
     y0: Any = None,
@@ -29,7 +30,8 @@ def to_dataset(
     """Labels trajectories with species, times, units, conditions and where they come from.
 
     Args:
-        network: whose species they are.
+        network: whose species they are; or a `System`, whose further states become variables of
+            their own names.
         solution: anything with `.ts[T]` and `.ys[T, S]` (a `jaxchem.solve` result), or with a
             leading axis of cases on both or on `.ys` alone; or the pair `(ts, ys)`.
         y0: initial states [S] or [case, S]; `None` leaves them out.
@@ -39,24 +41,29 @@ def to_dataset(
 
     Returns:
         A dataset with `concentration(case, time, species)` and, if given, `initial(case,
-        species)`; units, conditions and provenance as attributes.
+        species)`; further states such as `temperature(case, time)`, those at the start being
+        `initial_temperature(case)`; units, conditions and provenance as attributes.
 
     Raises:
-        ValueError: shapes that do not fit the network.
+        ValueError: shapes that do not fit the network, or a further state with the name of
+            another variable.
     """
     ts, ys = solution if isinstance(solution, tuple) else (solution.ts, solution.ys)
     ts, ys = np.asarray(ts), np.asarray(ys)
     ys = ys[None] if ys.ndim == 2 else ys
     ts = ts[0] if ts.ndim == 2 else ts
-    if ys.ndim != 3 or ys.shape[1:] != (len(ts), len(network.species)):
+    further = network.further if isinstance(network, System) else ()
+    network = network.network if isinstance(network, System) else network
+    species, states = len(network.species), len(network.species) + len(further)
+    if ys.ndim != 3 or ys.shape[1:] != (len(ts), states):
         raise ValueError(
             f"trajectories have shape {ys.shape}; network {network.name!r} and {len(ts)} times "
-            f"want (case, {len(ts)}, {len(network.species)})."
+            f"want (case, {len(ts)}, {states})."
         )
     unit = network.units.concentration
     values = {n: _plain(v) for n, v in (conditions or {}).items() if n in CONDITIONS}
     dataset = xr.Dataset(
-        {"concentration": (("case", "time", "species"), ys, {"units": unit})},
+        {"concentration": (("case", "time", "species"), ys[..., :species], {"units": unit})},
         coords={
             "case": np.arange(len(ys)),
             "time": ("time", ts, {"units": network.units.time}),
@@ -70,9 +77,19 @@ def to_dataset(
             "jaxchem_version": metadata.version("jaxchem"),
         },
     )
+    start = None
     if y0 is not None:
-        start = np.array(np.broadcast_to(np.asarray(y0), (len(ys), len(network.species))))
-        dataset["initial"] = (("case", "species"), start, {"units": unit})
+        start = np.array(np.broadcast_to(np.asarray(y0), (len(ys), states)))
+        dataset["initial"] = (("case", "species"), start[:, :species], {"units": unit})
+    for place, (name, its_unit) in enumerate(further, start=species):
+        if name in dataset.variables:
+            raise ValueError(
+                f"the further state {name!r} has the name of another variable of a dataset; give "
+                "it another one."
+            )
+        dataset[name] = (("case", "time"), ys[..., place], {"units": its_unit})
+        if start is not None:
+            dataset[f"initial_{name}"] = ("case", start[:, place], {"units": its_unit})
     return dataset
 
 

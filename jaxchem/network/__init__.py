@@ -1,5 +1,6 @@
 """Networks: species, reactions, composition and rate coefficients."""
 
+from .checks import impossible as impossible
 from .network import Network as Network
 from .network import RateFunction as RateFunction
 from .reaction import MechanismError as MechanismError

@@ -1,16 +1,39 @@
 """What a chemist would want to know of a network before using it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from .reaction import sides
 
 if TYPE_CHECKING:
     from .network import Network
 
-__all__ = ["check", "unbalanced"]
+__all__ = ["check", "impossible", "unbalanced"]
+
+
+def impossible(states: Float[np.ndarray, "*n S"], atol: Any = None) -> Bool[np.ndarray, "*n S"]:
+    """Which entries no concentration can have: NaN, infinite or truly negative ones.
+
+    Integrators leave a concentration below zero by about their absolute tolerance or by
+    round-off, and what they give can be started from again: ten times `atol` below zero is a
+    dip, and so is fifty times the round-off of the largest concentration of the state, 1e-14 of
+    it in 64 bits. This one rule holds wherever states come in.
+
+    Args:
+        states: concentrations.
+        atol: absolute tolerance, a number or [S], where there is one.
+    """
+    states = np.asarray(states)
+    if not np.issubdtype(states.dtype, np.floating):
+        states = states.astype(float)
+    finite = np.isfinite(states)
+    largest = np.max(states, axis=-1, keepdims=True, initial=0.0, where=finite)
+    depth = 50 * np.finfo(states.dtype).eps * largest
+    if atol is not None:
+        depth = np.maximum(depth, 10 * np.asarray(atol))
+    return ~finite | (states < -depth)
 
 
 def check(network: "Network") -> list[str]:

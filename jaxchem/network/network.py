@@ -261,18 +261,22 @@ class Network(eqx.Module):
     def y0(self, values: Mapping[str, Any], default: float = 0.0) -> Float[Array, " S"]:
         """A state vector [S] from named concentrations, `default` for every other species.
 
+        A concentration that lies below zero by no more than the round-off of the largest is kept,
+        so that what a solver gives can be started from (`jaxchem.network.impossible`).
+
         Raises:
             ValueError: an unknown species, or a negative, NaN or infinite concentration.
         """
-        for name, value in {"every other species": default, **values}.items():
-            if isinstance(value, Tracer):
-                continue
-            number = float(np.asarray(value))
-            if not (np.isfinite(number) and number >= 0):
-                raise ValueError(
-                    f"concentration of {name!r} is {number}; it must be finite and not negative "
-                    f"({self.units.concentration})."
-                )
+        known = {"every other species": default, **values}
+        known = {n: float(np.asarray(v)) for n, v in known.items() if not isinstance(v, Tracer)}
+        for place in np.flatnonzero(checks.impossible(np.array([*known.values()], dtype=float)))[
+            :1
+        ]:
+            name = [*known][place]
+            raise ValueError(
+                f"concentration of {name!r} is {known[name]}; it must be finite and not negative "
+                f"({self.units.concentration})."
+            )
         state = jnp.full(len(self.species), default, dtype=float)
         for name, value in values.items():
             state = state.at[self.index(name)].set(jnp.asarray(value, state.dtype))

@@ -1,4 +1,4 @@
-"""Sparse LU in plain JAX: planned once from a network's pattern, run level by level in batches."""
+"""Sparse LU in plain JAX: planned once from a pattern, run level by level in batches."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -10,12 +10,30 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
 from ..network import Structure
 from .elimination import eliminate
 
-__all__ = ["SparseLU", "prefers_sparse"]
+__all__ = ["Pattern", "SparseLU", "prefers_sparse"]
+
+
+class Pattern:
+    """Where a matrix [n, n] can differ from zero; it is hashed by content.
+
+    Attributes:
+        matrix: true at those entries.
+    """
+
+    def __init__(self, matrix: Bool[np.ndarray, "n n"]):
+        self.matrix = matrix
+        self.digest = (matrix.shape, np.packbits(matrix).tobytes())
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pattern) and self.digest == other.digest
 
 
 class _Level(NamedTuple):
@@ -93,11 +111,14 @@ def _plan(
 
 
 @functools.lru_cache(maxsize=64)
-def _schedule(structure: Structure) -> _Schedule:
-    size = len(structure.stoichiometry)
-    rows, columns, _, _ = structure.jacobian_terms
-    pattern = np.zeros((size, size), dtype=bool)
-    pattern[rows, columns] = True
+def _schedule(structure: Structure | Pattern) -> _Schedule:
+    if isinstance(structure, Pattern):
+        pattern = structure.matrix
+    else:
+        pattern = np.zeros((len(structure.stoichiometry),) * 2, dtype=bool)
+        rows, columns, _, _ = structure.jacobian_terms
+        pattern[rows, columns] = True
+    size = len(pattern)
     plan = eliminate(pattern)
     fill = len(plan.pivot)
     zero, one = fill, fill + 1
@@ -179,9 +200,10 @@ def _batch_last(function: Callable[..., Array]) -> Callable[..., Array]:
     return wrapped
 
 
-def prefers_sparse(structure: Structure) -> bool:
+def prefers_sparse(structure: Structure | Pattern) -> bool:
     """Whether a batch is faster with `SparseLU` than with dense LU (benchmarks/README.md)."""
-    size = len(structure.stoichiometry)
+    of = structure.matrix if isinstance(structure, Pattern) else structure.stoichiometry
+    size = len(of)
     if size < 12:
         return False
     schedule = _schedule(structure)
@@ -191,16 +213,18 @@ def prefers_sparse(structure: Structure) -> bool:
 
 
 class SparseLU(lx.AbstractLinearSolver):
-    """LU without pivoting of matrices with the pattern of a network's Jacobian and its diagonal.
+    """LU without pivoting of matrices with a known pattern, such as a network's Jacobian has.
+
+    The diagonal is in it, whether or not the pattern says so.
 
     Order, fill and schedule are worked out once from the pattern (see `eliminate`); a batch runs
     as few, long operations, as processors with vector units and GPUs want them.
 
     Attributes:
-        structure: of the network.
+        structure: of the network whose Jacobian it is, or any `Pattern`.
     """
 
-    structure: Structure = eqx.field(static=True)
+    structure: Structure | Pattern = eqx.field(static=True)
 
     def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Any:
         """Factorises."""
