@@ -1,5 +1,7 @@
 """Rosenbrock methods: order, the compiled kernel against diffrax, batches, failures."""
 
+import functools
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -42,7 +44,7 @@ def photolysed():
 
 
 @pytest.mark.parametrize(
-    ("method", "order", "between"), [(Rodas3, 3, None), (Rodas4, 4, 3), (Rodas5P, 5, 4)]
+    ("method", "order", "between"), [(Rodas3, 3, 3), (Rodas4, 4, 3), (Rodas5P, 5, 4)]
 )
 def test_order_of_convergence(photolysed, method, order, between):
     """On a stiff non-autonomous problem: at the end of the steps, and of the dense output."""
@@ -64,8 +66,7 @@ def test_order_of_convergence(photolysed, method, order, between):
     errors = np.abs([np.asarray(run(1.0 / n)) - photolysed for n in counts])
     ends, inside = errors[:, -1].max(axis=1), errors.max(axis=(1, 2))
     assert abs(np.log2(ends[-2] / ends[-1]) - order) <= 0.2
-    if between is not None:
-        assert np.log(inside[0] / inside[-1]) / np.log(4) >= between - 0.2
+    assert np.log(inside[0] / inside[-1]) / np.log(4) >= between - 0.2
 
 
 @pytest.mark.parametrize("method", ROSENBROCK)
@@ -126,7 +127,7 @@ def test_kernel_against_scipy(name):
 
 @compiled
 def test_batches_of_every_shape():
-    """What is vmapped over k, states, times, tolerances, or twice, equals single solves."""
+    """What is vmapped over k, states, times, tolerances, or twice: single solves, to round-off."""
     network = jaxchem.load("robertson")
     k, y0 = network.rates(), state("robertson")
     ts = jnp.array([1e-2, 1.0, 1e3])
@@ -135,16 +136,17 @@ def test_batches_of_every_shape():
         how = {"method": "rodas5p", "rtol": rtol, "t0": t0, "throw": False}
         return jaxchem.solve(network, k, y0, ts, **how).ys[-1]
 
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-11)
     factors = jnp.array([0.5, 1.0, 2.0])
     alone = jax.jit(end)
     each = jax.jit(jax.vmap(lambda f: end(k * f, y0 * f, ts * f, 1e-6 * f, 1e-4 * f)))(factors)
     for f, found in zip(factors, each, strict=True):
         expected = alone(k * f, y0 * f, ts * f, 1e-6 * f, 1e-4 * f)
-        np.testing.assert_array_equal(found, expected)
+        close(found, expected)
     twice = jax.vmap(lambda f: jax.vmap(lambda g: end(k * f, y0 * g, ts, 1e-6))(factors))(factors)
-    np.testing.assert_array_equal(twice[2, 0], alone(k * 2.0, y0 * 0.5, ts, 1e-6))
+    close(twice[2, 0], alone(k * 2.0, y0 * 0.5, ts, 1e-6))
     shared = jax.vmap(lambda g: jax.vmap(lambda f: end(k * f, y0, ts, 1e-6))(factors))(factors)
-    np.testing.assert_array_equal(shared[1, 2], alone(k * 2.0, y0, ts, 1e-6))
+    close(shared[1, 2], alone(k * 2.0, y0, ts, 1e-6))
 
 
 @compiled

@@ -1,33 +1,34 @@
 """One cell of chemistry: a network integrated from one state. `jax.vmap` makes it a batch."""
 
 import dataclasses
-from typing import Any
+import logging
+from typing import Any, overload
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from ..kinetics import jacobian, tendency
-from ..network import Network
+from ..network import Network, impossible
+from ..system import MISSING, System, unpack
 from . import native
-from .integrator import (
-    METHODS,
-    NEGATIVE,
-    Integrator,
-    check_times,
-    check_tolerances,
-    default_atol,
-    floating,
-)
+from .compiled import march
+from .integrator import METHODS, Integrator, check_times, check_tolerances, floating
+from .lowering import NotLowered
+from .program import lowered
 from .rosenbrock import Rosenbrock
-from .sparse import SparseLU, prefers_sparse
+from .sparse import Pattern, SparseLU, prefers_sparse
+from .tape import run
 
 __all__ = ["solve"]
 
+log = logging.getLogger("jaxchem")
 
+
+@overload
 def solve(
     network: Network,
     k: Any,
@@ -38,18 +39,48 @@ def solve(
     t0: Any = 0.0,
     throw: bool = True,
     **settings: Any,
-) -> diffrax.Solution:
-    """Integrates a network's kinetics.
+) -> diffrax.Solution: ...
 
-    With a Rosenbrock method, float64 and constant `k`, the processor runs a compiled kernel that
-    takes a whole vmapped batch at once, steps each member for itself, and has forward and reverse
-    derivatives of its own; other devices and everything else run through diffrax.
+
+@overload
+def solve(
+    network: System,
+    /,
+    y0: Float[Array, " n"],
+    ts: Float[Array, " T"],
+    *,
+    integrator: Integrator | None = None,
+    t0: Any = 0.0,
+    throw: bool = True,
+    **settings: Any,
+) -> diffrax.Solution: ...
+
+
+def solve(  # pyright: ignore[reportInconsistentOverload] (behind a system all stand earlier)
+    network: Network | System,
+    k: Any = MISSING,
+    y0: Any = MISSING,
+    ts: Any = MISSING,
+    *,
+    integrator: Integrator | None = None,
+    t0: Any = 0.0,
+    throw: bool = True,
+    **settings: Any,
+) -> diffrax.Solution:
+    """Integrates a network's kinetics: `solve(network, k, y0, ts)`, or `solve(system, y0, ts)`.
+
+    With a Rosenbrock method and float64 the processor runs a compiled kernel that takes a whole
+    vmapped batch at once, steps each member for itself, and has forward and reverse derivatives of
+    its own. Rates and tendencies that are functions run in it as instructions; where one has none
+    (the log names it), and on other devices, the same methods run through diffrax.
 
     Args:
-        network: the reactions.
-        k: rate coefficients [R], or a function `(t, y) -> k[R]` as `network.rates` returns for
-            conditions that vary in time.
-        y0: concentrations at `t0`, none negative.
+        network: the reactions; or a `System`, which has its `k`.
+        k: rate coefficients [R]; or a function of time `t -> k[R]`, as `network.rates` returns
+            for conditions that vary in time; or of time and state, `(t, y) -> k[R]`.
+        y0: concentrations at `t0`, none negative, and a system's further states. What a solve
+            ends with is a start too: a concentration may lie below zero by ten times `atol`, or
+            by 1e-14 of the largest one.
         ts: output times in the network's unit, increasing.
         integrator: method and tolerances.
         t0: the time of `y0`, by default 0.
@@ -62,8 +93,9 @@ def solve(
 
     Raises:
         ValueError: arrays or tolerances of the wrong length; a negative, NaN or infinite
-            concentration (named, where its value is known outside of jit); bad output times
-            (inside of jit such a solve fails); an unknown setting.
+            concentration (named, where its value is known outside of jit); a rate function that
+            gives the wrong shape or starts with NaN; bad output times (inside of jit such a solve
+            fails); an unknown setting.
 
     Example:
         >>> import jax, jaxchem
@@ -76,32 +108,31 @@ def solve(
     """
     integrator = Integrator() if integrator is None else integrator
     integrator = integrator.replace(**settings)
+    system, (y0, ts) = unpack("solve", network, k=k, y0=y0, ts=ts)
     y0 = floating(y0)
-    size, count = network.stoichiometry.shape
+    size = len(system.states)
     if y0.shape != (size,):
+        what = f"{size} species" if not system.further else f"{size} states"
         raise ValueError(
-            f"y0 has shape {y0.shape}, but network {network.name!r} has {size} species; make it "
+            f"y0 has shape {y0.shape}, but network {system.network.name!r} has {what}; make it "
             "with network.y0({...}), and use jax.vmap for a batch."
         )
-    if not callable(k) and jnp.shape(k) != (count,):
-        raise ValueError(
-            f"k has shape {jnp.shape(k)}, but network {network.name!r} has {count} reactions; "
-            "make it with network.rates(...), and use jax.vmap for a batch."
-        )
+    check_tolerances(integrator, size)
     if not isinstance(y0, Tracer):
-        check_concentrations(network, np.asarray(y0))
+        check_concentrations(system, np.asarray(y0), integrator.atol)
     check_times(ts, t0)
     ts = jnp.asarray(ts, y0.dtype)
-    if (isinstance(ts, Tracer) or isinstance(t0, Tracer)) and not callable(k):
+    if (isinstance(ts, Tracer) or isinstance(t0, Tracer)) and not callable(system.k):
         # the kernel takes times as they come; without coefficients a solve of bad ones fails
-        k = jnp.where(jnp.all(jnp.diff(ts) > 0) & (ts[0] >= t0), k, jnp.nan)
-    solution = _attempt(network, k, y0, ts, integrator, t0)
+        good = jnp.all(jnp.diff(ts) > 0) & (ts[0] >= t0)
+        system = eqx.tree_at(lambda s: s.k, system, jnp.where(good, system.k, jnp.nan))
+    solution = _attempt(system, y0, ts, integrator, t0)
     for rung in integrator.retries:
         failed = solution.result != diffrax.RESULTS.successful
         if not isinstance(failed, Tracer) and not failed:
             break
         # a member that is done has no time to go
-        again = _attempt(network, k, y0, jnp.where(failed, ts, t0), rung, t0)
+        again = _attempt(system, y0, jnp.where(failed, ts, t0), rung, t0)
         stats = {**again.stats, "max_steps": solution.stats["max_steps"]}
         for name, value in solution.stats.items():
             if name.startswith("num_"):
@@ -119,139 +150,133 @@ def solve(
 
 
 def check_concentrations(
-    network: Network, states: Float[np.ndarray, "*N S"], first: int = 0
+    system: System, states: Float[np.ndarray, "*N n"], atol: Any = None, first: int = 0
 ) -> None:
-    """Refuses initial states that are none; of several cells, the first has the number `first`."""
-    for *cell, species in np.argwhere(~np.isfinite(states) | (states < 0))[:1]:
+    """Refuses initial states that are none; of several cells, the first has the number `first`.
+
+    Concentrations are not negative but for dips (see `jaxchem.network.impossible`); a further
+    state may be.
+    """
+    size = len(system.network.species)
+    bad = ~np.isfinite(states)
+    if isinstance(atol, Tracer):
+        atol = None
+    if np.ndim(atol):
+        atol = np.asarray(atol)[:size]
+    bad[..., :size] = impossible(states[..., :size], atol)
+    for *cell, place in np.argwhere(bad)[:1]:
         where = f" in cell {first + cell[0]}" if cell else ""
+        kind, rule = (
+            ("concentration", "finite and not negative") if place < size else ("value", "finite")
+        )
         raise ValueError(
-            f"initial concentration of {network.species[species]!r}{where} is "
-            f"{states[*cell, species]}; it must be finite and not negative "
-            f"({network.units.concentration})."
+            f"initial {kind} of {system.states[place]!r}{where} is "
+            f"{states[*cell, place]}; it must be {rule} ({system.units[place]})."
         )
 
 
-def _attempt(
-    network: Network, k: Any, y0: Any, ts: Any, integrator: Integrator, t0: Any
-) -> diffrax.Solution:
-    """One integrator's solution, whatever becomes of it."""
-    check_tolerances(integrator, len(network.species))
-    if compilable(network, k, y0, integrator):
-        return _compiled(network, k, y0, ts, integrator, t0)
-    sparse = integrator.linear_solver == "sparse" or (
-        integrator.linear_solver == "auto" and prefers_sparse(network.structure)
-    )
-    return integrator(
+def _attempt(system: System, y0: Any, ts: Any, integrator: Integrator, t0: Any) -> diffrax.Solution:
+    """One integrator's solution, whatever becomes of it.
+
+    Which engine does it is decided here and nowhere else: the compiled kernel, or diffrax where
+    there is none or where a function of the system has no instructions in it.
+    """
+    check_tolerances(integrator, len(system.states))
+    if compiles(system, y0, integrator):
+        try:
+            program = (None, jnp.zeros(0)) if system.plain else lowered(system)
+        except NotLowered as reason:
+            log.info("%s; the slower solver of diffrax is used", reason)
+        except jax.errors.UnexpectedTracerError:
+            system.check(t0, y0)  # says what it is
+            raise
+        else:
+            code, numbers = program
+            if code is not None and not any(isinstance(x, Tracer) for x in (t0, y0, numbers)):
+                (k, g), _ = run(code.tape, (t0, y0, numbers))
+                system.refuse(t0, k, g)
+            return march(system, code, numbers, y0, ts, integrator, t0)
+    system.check(t0, y0)
+    solution = integrator(
         _field,
         y0,
         ts,
-        (network, k),
+        system,
         t0=t0,
         throw=False,
         jacobian=_slope,
-        autonomous=not callable(k),
-        linear_solver=SparseLU(network.structure) if sparse else None,
+        autonomous=system.autonomous,
+        linear_solver=_linear_solver(system, integrator),
+    )
+    if not isinstance(solution.ys, Tracer):
+        return solution  # nothing is differentiated
+    if integrator.adjoint == "reverse":
+        # whatever a derivative may be asked by has a part in the field
+        ys = _reached(solution.ys, system.field(jnp.asarray(t0, y0.dtype), y0))
+    else:
+        ys = _known(solution.ys)
+    return dataclasses.replace(solution, ys=ys)
+
+
+@jax.custom_vjp
+def _reached(ys: Any, anything: Any) -> Any:
+    """The states; cotangents of those that were not reached make those of `anything` NaN.
+
+    A cotangent of zero does not: a loss may leave out what failed.
+    """
+    del anything
+    return ys
+
+
+def _reached_back(residuals: Any, cotangent: Any) -> tuple[Any, Any]:
+    ys, anything = residuals
+    missing = ~jnp.isfinite(ys)
+    lost = jnp.any(missing & (cotangent != 0))
+    return (
+        jnp.where(missing, 0.0, cotangent),
+        jnp.where(lost, jnp.nan, jnp.zeros_like(anything)),
     )
 
 
-def compilable(network: Network, k: Any, y0: Array, integrator: Integrator) -> bool:
-    """Whether the compiled kernel can do this solve, on this machine."""
+_reached.defvjp(lambda ys, anything: (ys, (ys, anything)), _reached_back)
+
+
+@jax.custom_jvp
+def _known(ys: Any) -> Any:
+    """The states; those that were not reached have no tangents."""
+    return ys
+
+
+@_known.defjvp
+def _(values: tuple[Any], changes: tuple[Any]) -> tuple[Any, Any]:
+    return values[0], jnp.where(jnp.isfinite(values[0]), changes[0], jnp.nan)
+
+
+def _linear_solver(system: System, integrator: Integrator) -> SparseLU | None:
+    """Sparse LU where it is wanted or pays; `None` is dense LU."""
+    if integrator.linear_solver == "dense":
+        return None
+    coupled = system.k_reads or system.tendency_reads or system.further
+    pattern = Pattern(system.pattern) if coupled else system.network.structure
+    wanted = integrator.linear_solver == "sparse" or prefers_sparse(pattern)
+    return SparseLU(pattern) if wanted else None
+
+
+def compiles(system: System, y0: Any, integrator: Integrator) -> bool:
+    """Whether the compiled kernel does such solves, on this machine."""
     return (
         issubclass(METHODS[integrator.method], Rosenbrock)
         and integrator.adjoint in ("reverse", "forward")
-        and not callable(k)
         and y0.dtype == jnp.float64
-        and network.structure.reactants.shape[1] < native.MOST_FACTORS
+        and system.network.structure.reactants.shape[1] < native.MOST_FACTORS
         and jax.default_backend() == "cpu"
         and native.available()
     )
 
 
-def _field(t: Any, y: Float[Array, " S"], args: Any) -> Float[Array, " S"]:
-    network, k = args
-    rates: Any = k(t, y) if callable(k) else k
-    return tendency(network, rates, y)
+def _field(t: Any, y: Float[Array, " n"], system: System) -> Float[Array, " n"]:
+    return system.field(t, y)
 
 
-def _slope(t: Any, y: Float[Array, " S"], args: Any) -> Float[Array, "S S"]:
-    network, k = args
-    rates: Any = k(t, y) if callable(k) else k
-    return jacobian(network, rates, y)
-
-
-def _no_change(leaf: Array) -> Any:
-    if jnp.issubdtype(leaf.dtype, jnp.floating):
-        return jnp.zeros_like(leaf)
-    return np.zeros(leaf.shape, jax.dtypes.float0)
-
-
-def _compiled(
-    network: Network, k: Any, y0: Any, ts: Any, integrator: Integrator, t0: Any
-) -> diffrax.Solution:
-    """The kernel's solution and derivatives; `stats` carry none."""
-    atol = default_atol(y0) if integrator.atol is None else integrator.atol
-    arrays = [jnp.asarray(a, y0.dtype) for a in (k, y0, ts, t0, integrator.rtol, atol)]
-    arrays[-1] = jnp.broadcast_to(arrays[-1], y0.shape)
-
-    def fast(
-        k: Any, y0: Any, ts: Any, t0: Any, rtol: Any, atol: Any, **directions: Any
-    ) -> native.Outcome:
-        found = native.march(
-            network,
-            METHODS[integrator.method].tableau,  # pyright: ignore[reportAttributeAccessIssue]
-            # nothing depends on the clock; far from zero it would not resolve the first steps
-            *(k[None], y0[None], (ts - t0)[None], jnp.zeros_like(t0)[None], rtol[None], atol[None]),
-            **directions,
-            first_step=integrator.dt0,
-            max_steps=integrator.max_steps,
-            land=integrator.output == "step",
-            negative=NEGATIVE.index(integrator.negative),
-        )
-        found = found._replace(time=found.time + t0)
-        return jax.tree.map(lambda leaf: leaf[0], found)
-
-    def forward(values: tuple[Any, ...], changes: tuple[Any, ...]) -> Any:
-        k, y0, *_ = values
-        dk, dy0, dts, dt0, *_ = changes
-        dy0 = dy0 - tendency(network, k, y0) * dt0
-        found = fast(*values, dy0=dy0[None, None], dk=dk[None, None])
-        assert found.dys is not None
-        later = jax.vmap(lambda y: tendency(network, k, y))(found.ys) * dts[:, None]
-        found, dys = found._replace(dys=None), found.dys[0] + later
-        still = jax.tree.map(_no_change, found)
-        return found, still._replace(ys=dys)
-
-    def backward(values: tuple[Any, ...], cotangent: native.Outcome) -> tuple[Any, ...]:
-        k, y0, _, _, rtol, atol = values
-        found = fast(*values, cotangent=cotangent.ys[None])
-        assert found.pulled is not None
-        by_y0, by_k = found.pulled
-        slopes = jax.vmap(lambda y: tendency(network, k, y))(found.ys)
-        by_ts = jnp.sum(jnp.where(cotangent.ys == 0, 0.0, cotangent.ys * slopes), axis=1)
-        by_t0 = -jnp.sum(by_y0 * tendency(network, k, y0))
-        return by_k, by_y0, by_ts, by_t0, jnp.zeros_like(rtol), jnp.zeros_like(atol)
-
-    if integrator.adjoint == "reverse":
-        run = jax.custom_vjp(fast)
-        run.defvjp(lambda *values: (fast(*values), values), backward)
-    else:
-        run = jax.custom_jvp(fast)
-        run.defjvp(forward)
-    found = run(*arrays)
-    result: Any = diffrax.RESULTS.successful
-    for code, item in enumerate(native.RESULTS):
-        result = diffrax.RESULTS.where(found.status == code, item, result)
-    stats = {
-        "num_steps": found.accepted + found.rejected,
-        "num_accepted_steps": found.accepted,
-        "num_rejected_steps": found.rejected,
-        "max_steps": integrator.max_steps,
-        "end_time": found.time,
-        "end_state": found.state,
-    }
-    nothing: dict[str, None] = dict.fromkeys(
-        ("interpolation", "solver_state", "controller_state", "made_jump", "event_mask")
-    )
-    return diffrax.Solution(
-        t0=arrays[3], t1=ts[-1], ts=ts, ys=found.ys, stats=stats, result=result, **nothing
-    )
+def _slope(t: Any, y: Float[Array, " n"], system: System) -> Float[Array, "n n"]:
+    return system.jacobian(t, y)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-__all__ = ["Elimination", "eliminate"]
+__all__ = ["Elimination", "eliminate", "order_of_elimination"]
 
 
 class Elimination(NamedTuple):
@@ -32,14 +32,19 @@ class Elimination(NamedTuple):
     upper: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def eliminate(pattern: Bool[np.ndarray, "S S"]) -> Elimination:
-    """Chooses an order of little fill (Markowitz 1957, Manage. Sci. 3, 255) and lists the work.
+def order_of_elimination(
+    pattern: Bool[np.ndarray, "S S"],
+) -> tuple[Int[np.ndarray, " S"], Bool[np.ndarray, "S S"]]:
+    """Chooses an order of little fill (Markowitz 1957, Manage. Sci. 3, 255).
 
     No pivoting for size: 1/(h gamma) - J of chemical kinetics is close to diagonally dominant in
     its columns (KPP does the same, Sandu et al. 1996, Comput. Math. Appl. 32, 91).
 
     Args:
         pattern: which entries of the Jacobian can differ from zero; the diagonal is added.
+
+    Returns:
+        The row that is eliminated n-th, and the pattern of L + U in that order.
     """
     size = len(pattern)
     filled = np.array(pattern, dtype=bool) | np.eye(size, dtype=bool)
@@ -56,7 +61,17 @@ def eliminate(pattern: Bool[np.ndarray, "S S"]) -> Elimination:
         filled |= new
         rows += new.sum(axis=1) - below
         columns += new.sum(axis=0) - beside
-    sorted_fill = filled[np.ix_(order, order)]
+    return order, filled[np.ix_(order, order)]
+
+
+def eliminate(pattern: Bool[np.ndarray, "S S"]) -> Elimination:
+    """Lists the work of an elimination in an order of little fill.
+
+    Args:
+        pattern: which entries of the Jacobian can differ from zero; the diagonal is added.
+    """
+    size = len(pattern)
+    order, sorted_fill = order_of_elimination(pattern)
     number = np.full((size, size), -1, dtype=np.int32)
     count = 0
     for n in range(size):

@@ -34,7 +34,12 @@ ADJOINTS: dict[str, Callable[[], diffrax.AbstractAdjoint]] = {
     "forward": diffrax.ForwardMode,
     "direct": diffrax.DirectAdjoint,
 }
-"""Ways to differentiate through a solve: `jax.grad`, `jax.jacfwd`, or either at more cost."""
+"""Ways to differentiate through a solve.
+
+``"reverse"`` is for `jax.grad`, and in the compiled kernel for `jax.jacfwd` too, which then
+integrates twice; ``"forward"`` is for `jax.jacfwd`; ``"direct"`` for either, and for second
+derivatives, at more cost.
+"""
 
 
 NEGATIVE = ("allow", "reject", "project")
@@ -122,7 +127,8 @@ class Integrator(eqx.Module):
             the solve; `None` reads the scale off the initial state: a hundredth of the smallest
             positive concentration, but between 1e-24 and 1e-16 of the largest (of 1 where every
             concentration is zero).
-        dt0: first step; `None` lets the controller choose.
+        dt0: first step; `None` lets the controller choose. So does 0 in the compiled kernel, whose
+            `stats["last_step"]` is where a next solve can go on; elsewhere it is 1e-6 of the time.
         max_steps: limit on the attempted steps, after which a member is reported as failed.
         adjoint: a key of `ADJOINTS`.
         root_finder: of the Kvaerno methods; Rosenbrock methods need none. ``"chord"`` (one
@@ -230,6 +236,12 @@ class Integrator(eqx.Module):
             atol = default_atol(jax.lax.stop_gradient(y0))
         else:
             atol = jnp.asarray(self.atol, dtype)
+        first = None
+        if self.dt0 is not None:
+            first = jnp.asarray(self.dt0, dtype)
+            first = jnp.where(first > 0, first, 1e-6 * (ts[-1] - t0))
+        # of an idle species that is not there the error is 0, in the scale of 0 where atol is
+        atol = jnp.maximum(atol, jnp.finfo(dtype).tiny)
         # a step this small means a tendency that is not a number: the member stops there instead
         # of holding up its whole batch until max_steps
         kind = _Positive if self.negative == "reject" else diffrax.PIDController
@@ -252,7 +264,7 @@ class Integrator(eqx.Module):
             solver,
             t0,
             ts[-1],
-            None if self.dt0 is None else jnp.asarray(self.dt0, dtype),
+            first,
             y0,
             args,
             saveat=diffrax.SaveAt(ts=ts),
@@ -265,7 +277,10 @@ class Integrator(eqx.Module):
 
 def ladder(integrator: Integrator) -> tuple[Integrator, ...]:
     """The usual retries: tighter tolerance, then also another method and more steps."""
-    tight = integrator.replace(rtol=0.01 * np.asarray(integrator.rtol), retries=())
+    rtol = integrator.rtol
+    tight = integrator.replace(
+        rtol=0.01 * (rtol if isinstance(rtol, Tracer) else np.asarray(rtol)), retries=()
+    )
     other = "rodas3" if integrator.method != "rodas3" else "rodas5p"
     return tight, tight.replace(method=other, max_steps=10 * integrator.max_steps)
 

@@ -23,10 +23,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..network import Network, Structure
-from .elimination import eliminate
+from .layout import layout
+from .program import Program, tables
 from .rosenbrock import Tableau
 
-__all__ = ["MOST_FACTORS", "RESULTS", "Outcome", "available", "march"]
+__all__ = ["MOST_FACTORS", "RESULTS", "Outcome", "available", "lanes", "march"]
 
 log = logging.getLogger("jaxchem")
 
@@ -43,7 +44,13 @@ RESULTS: tuple[Any, ...] = (
 MOST_FACTORS = 8
 """Reactants (and pool) that the kernel takes in one reaction."""
 
+_LIBRARIES = ("-lm", "-lpthread")
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
+
+
+def _flags() -> list[str]:
+    """Those of the compiler, and what `JAXCHEM_CFLAGS` adds, such as another -march."""
+    return [*_FLAGS, *shlex.split(os.environ.get("JAXCHEM_CFLAGS", ""))]
 
 
 def _cache() -> Path:
@@ -60,35 +67,43 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
+def _build(compiler: list[str], folder: Path) -> Path:
+    """Compiles the sources, side by side, and links them.
+
+    Raises:
+        OSError: there is no such compiler.
+        subprocess.CalledProcessError: it refuses, with what it said.
+    """
+    flags = [*_flags(), "-fPIC", f"-I{jax.ffi.include_dir()}"]
+    objects = [folder / f"{source.stem}.o" for source in sorted(_SOURCE.glob("*.c"))]
+    commands = [
+        [*compiler, *flags, "-c", str(_SOURCE / f"{made.stem}.c"), "-o", str(made)]
+        for made in objects
+    ]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    running = [subprocess.Popen(command, **pipes) for command in commands]
+    said = [process.communicate()[0] for process in running]
+    for command, process, words in zip(commands, running, said, strict=True):
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command, stderr=words)
+    made = folder / "kernel.so"
+    link = [*compiler, *_flags(), "-shared", *map(str, objects), *_LIBRARIES, "-o", str(made)]
+    subprocess.run(link, check=True, capture_output=True, text=True)
+    return made
+
+
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernel, or `None` where it cannot be built (the reason is logged once)."""
     compiler = os.environ.get("CC", "cc")
     source = [path.read_bytes() for path in sorted(_SOURCE.glob("*.[ch]"))]
-    mark = (source, compiler, _FLAGS, _processor(), jax.__version__, platform.machine())
+    mark = (source, compiler, _flags(), _processor(), jax.__version__, platform.machine())
     path = _cache() / f"kernel-{hashlib.sha256(repr(mark).encode()).hexdigest()[:16]}.so"
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".so")
-            os.close(handle)
-            command = [
-                *shlex.split(compiler),
-                *_FLAGS,
-                "-shared",
-                "-fPIC",
-                f"-I{jax.ffi.include_dir()}",
-            ]
-            try:
-                subprocess.run(
-                    [*command, str(_SOURCE / "kernel.c"), "-o", name, "-lm", "-lpthread"],
-                    check=True,
-                    capture_output=True,
-                    text=True,
-                )
-                os.replace(name, path)
-            finally:
-                Path(name).unlink(missing_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+                os.replace(_build(shlex.split(compiler), Path(folder)), path)
         try:
             loaded = ctypes.CDLL(str(path))
         except OSError:
@@ -101,6 +116,23 @@ def library() -> ctypes.CDLL | None:
         log.warning("no compiled CPU kernel, the slower one of diffrax is used: %s", reason)
         return None
     return loaded
+
+
+@functools.cache
+def _told(name: str) -> int:
+    loaded = library()
+    assert loaded is not None
+    return ctypes.c_int32.in_dll(loaded, name).value
+
+
+def _block_rows() -> int:
+    """Rows of a block of L + U in the build for one cell."""
+    return _told("jaxchem_block_rows")
+
+
+def lanes() -> int:
+    """How many cells share a vector register."""
+    return _told("jaxchem_lanes")
 
 
 def available() -> bool:
@@ -118,8 +150,10 @@ class Outcome(NamedTuple):
         status: [N] index into `RESULTS`.
         accepted: [N] steps that were taken.
         rejected: [N] steps that were refused.
-        pulled: [N, S] and [N, R], what cotangents of the states become for initial states and rate
-            coefficients: the steps are retraced backwards, lengths fixed.
+        step: [N] the step that it would have attempted next.
+        pulled: [N, P, S], [N, P, R] and [N, P, Q], what cotangents of the states become for initial
+            states, rate coefficients (that do not vary) and a program's numbers: the steps are
+            retraced backwards, lengths fixed.
         dys: [N, P, T, S] how the states change in the directions that were asked for, step
             lengths fixed; each step differentiates with the factorisation that it has.
     """
@@ -130,57 +164,22 @@ class Outcome(NamedTuple):
     status: Int[Array, " N"]
     accepted: Int[Array, " N"]
     rejected: Int[Array, " N"]
+    step: Float[Array, " N"]
     dys: Float[Array, "N P T S"] | None = None
-    pulled: tuple[Float[Array, "N S"], Float[Array, "N R"]] | None = None
+    pulled: tuple[Float[Array, "N P S"], Float[Array, "N P R"], Float[Array, "N P Q"]] | None = None
 
 
-@functools.lru_cache(maxsize=64)
-def _tables(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
-    """A network's structure and its elimination as the integers and numbers that kernel.c reads."""
-    size, count = structure.stoichiometry.shape
-    rows, columns, factors, partials = structure.jacobian_terms
-    pattern = np.zeros((size, size), dtype=bool)
-    pattern[rows, columns] = True
-    plan = eliminate(pattern)
-    entry_rows, entry_columns = np.nonzero(pattern)
-    starts = np.searchsorted(rows * size + columns, entry_rows * size + entry_columns)
-    changes = [np.flatnonzero(row) for row in structure.stoichiometry]
-    members = [np.flatnonzero(row) for row in structure.pools]
-    slots = structure.reactants.shape[1]
-    pools = structure.pools.shape[0]
-    integers = [
-        [size, count, slots, pools, len(entry_rows), len(plan.pivot)],
-        structure.reactants,
-        np.cumsum([0, *map(len, members)]),
-        *members,
-        structure.pool_of if pools else np.zeros(count),
-        np.cumsum([0, *map(len, changes)]),
-        *changes,
-        [*starts, len(rows)],
-        partials,
-        plan.slot[entry_rows, entry_columns],
-        np.diag(plan.slot),
-        plan.order,
-        plan.pivot,
-        *plan.updates,
-        *plan.lower,
-        *plan.upper,
-    ]
-    numbers = [row[row != 0] for row in structure.stoichiometry] + [factors]
-    return (
-        np.concatenate([np.ravel(part) for part in integers]).astype(np.int32),
-        np.concatenate(numbers).astype(np.float64),
-    )
-
-
-def _method(tableau: Tableau) -> np.ndarray:
+def _method(tableau: Tableau) -> tuple[list[int], np.ndarray]:
+    """A method as the integers and numbers that kernel.c reads."""
     stages = tableau.stages
     square = np.zeros((2, stages, stages))
     for rows, full in zip((tableau.a, tableau.c_over_h), square, strict=True):
         for i, row in enumerate(rows):
             full[i, : len(row)] = row
-    head = [stages, len(tableau.dense), tableau.order, tableau.gamma]
-    return np.concatenate([head, square.ravel(), np.ravel(tableau.dense)])
+    head = [tableau.order, tableau.gamma]
+    rest = [tableau.nodes, tableau.time]
+    numbers = np.concatenate([head, square.ravel(), np.ravel(tableau.dense), *rest])
+    return [stages, len(tableau.dense)], numbers
 
 
 def march(
@@ -192,14 +191,17 @@ def march(
     t0: Float[Array, " N"],
     rtol: Float[Array, " #N"],
     atol: Float[Array, "#N S"],
+    first_step: Float[Array, " #N"],
     *,
     dy0: Float[Array, "N P S"] | None = None,
     dk: Float[Array, "#N P R"] | None = None,
-    cotangent: Float[Array, "N T S"] | None = None,
-    first_step: Any = None,
+    dnumbers: Float[Array, "#N P Q"] | None = None,
+    cotangent: Float[Array, "N P T S"] | None = None,
     max_steps: int = 100_000,
     land: bool = True,
     negative: int = 0,
+    program: Program | None = None,
+    numbers: Float[Array, "#N Q"] | None = None,
 ) -> Outcome:
     """Integrates N cells with the compiled kernel; may be called under `jax.jit` and `jax.vmap`.
 
@@ -215,74 +217,138 @@ def march(
         t0: times of the initial states.
         rtol: relative tolerance, one a cell or one for all.
         atol: absolute tolerance of each species, one row a cell or one row for all.
+        first_step: its length, one a cell or one for all; zero lets the kernel choose.
         dy0: P directions of change of the initial states, with `dk`.
-        dk: and of the rate coefficients, one row a cell or one row for all.
-        cotangent: of the states, to be pulled back; not together with directions.
-        first_step: `None` chooses it.
+        dk: and of the rate coefficients, one row a cell or one row for all; of a program's, of
+            those that do not vary.
+        dnumbers: and of `numbers`, likewise.
+        cotangent: P cotangents of the states, to be pulled back; not together with directions.
         max_steps: attempted steps a cell.
         land: step onto every output time instead of interpolating.
         negative: index into `NEGATIVE` of `integrator`.
+        program: of coefficients that are not constant (`k` then is not read) and of tendencies.
+        numbers: what the program's functions hold, one row a cell or one row for all.
     """
     if library() is None:
         raise ValueError("the compiled kernel is not available; see the logged reason.")
-    integers, factors = _tables(network.structure)
-    constants = np.concatenate([_method(tableau), factors])
-    whole = (True, False, False, True, False, False, True, False)  # one row for every cell
+    alone = len(y0) == 1
+    settings = _Settings(network.structure, tableau, max_steps, land, negative, program, alone)
+    extra = [array for array in (dy0, dk, dnumbers, cotangent) if array is not None]
+    numbers = jnp.zeros((1, 0)) if numbers is None else numbers
+    call = jax.custom_jvp(_cells(settings))
+    call.defjvp(refuse_derivatives)
+    found = call(y0, k, ts, t0, rtol, atol, first_step, numbers, *extra)
+    ys, state, time, step, status, *rest = found
+    result, accepted, rejected = jnp.moveaxis(status, -1, 0)
+    outcome = Outcome(ys, state, time, result, accepted, rejected, step)
+    if cotangent is not None:
+        return outcome._replace(pulled=tuple(rest))
+    return outcome if dy0 is None else outcome._replace(dys=rest[0])
+
+
+def refuse_derivatives(*_: Any, **__: Any) -> Any:
+    """Stands for the derivative of what has none.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(
+        "the compiled kernel has first derivatives only; for second ones solve with "
+        "adjoint='direct'."
+    )
+
+
+class _Settings(NamedTuple):
+    """What a call of the kernel depends on besides arrays."""
+
+    structure: Structure
+    tableau: Tableau
+    max_steps: int
+    land: bool
+    negative: int
+    program: Program | None
+    alone: bool  # one cell, whose own rows fill the registers
+
+
+_CELLS = (True, False, False, True, False, False, False, False)
+"""Which arguments have one row for every cell; others may have one for all."""
+
+
+def _cells(settings: _Settings) -> Any:
+    """The foreign call on N cells; vmapped, it is the same call on more cells or directions."""
 
     @jax.custom_batching.custom_vmap
-    def cells(step: Array, *arrays: Array) -> Any:
-        (count, size), times = arrays[0].shape, arrays[2].shape[1]
-        shapes = [(count, times, size), (count, size), (count,), (count, 3)]
-        if len(arrays) == 7:
-            shapes += [(count, size), (count, arrays[1].shape[1])]
-        elif len(arrays) == 8:
-            shapes.append((count, arrays[6].shape[1], times, size))
-        types = [jnp.int32 if n == 3 else jnp.float64 for n in range(len(shapes))]
-        head = [step, *(jnp.asarray(float(x)) for x in (max_steps, land, negative, _threads()))]
-        return jax.ffi.ffi_call(
-            _TARGET,
-            tuple(jax.ShapeDtypeStruct(s, t) for s, t in zip(shapes, types, strict=True)),
-        )(
-            *arrays[:6],
-            jnp.concatenate([jnp.stack(head), jnp.asarray(constants)]),
-            jnp.asarray(integers),
-            *arrays[6:],
-        )
+    def cells(*arrays: Array) -> Any:
+        return _call(settings, *arrays)
 
     @cells.def_vmap
-    def _(axis_size: int, batched: list[bool], step: Array, *arrays: Array) -> Any:
-        if batched[0]:
-            raise ValueError("dt0 is one number for a whole batch; leave it to the solver.")
-        many = batched[1:]
-        if len(arrays) == 8 and not any(many[:6]):  # more directions of the same cells
+    def _(axis_size: int, batched: list[bool], *arrays: Array) -> Any:
+        common, extra = arrays[: len(_CELLS)], arrays[len(_CELLS) :]
+        if extra and not any(batched[: len(_CELLS)]):  # more directions of the same cells
             spread = [
-                jnp.moveaxis(a, 0, 1) if m else jnp.repeat(a[:, None], axis_size, axis=1)
-                for a, m in zip(arrays[6:], many[6:], strict=True)
+                jnp.moveaxis(a, 0, 1) if many else jnp.repeat(a[:, None], axis_size, axis=1)
+                for a, many in zip(extra, batched[len(_CELLS) :], strict=True)
             ]
-            joined = [a.reshape(a.shape[0], -1, a.shape[-1]) for a in spread]
-            *same, changes = cells(step, *arrays[:6], *joined)
-            cut = changes.reshape(changes.shape[0], axis_size, -1, *changes.shape[2:])
-            return (*same, jnp.moveaxis(cut, 1, 0)), (*(False,) * len(same), True)
-        count = arrays[0].shape[1 if many[0] else 0]
+            joined = [a.reshape(a.shape[0], axis_size * a.shape[2], *a.shape[3:]) for a in spread]
+            results = cells(*common, *joined)
+            same, changes = results[:_PLAIN], results[_PLAIN:]
+            count = joined[0].shape[1] // axis_size
+            cut = [a.reshape(a.shape[0], axis_size, count, *a.shape[2:]) for a in changes]
+            moved = [jnp.moveaxis(a, 1, 0) for a in cut]
+            return (*same, *moved), (*(False,) * len(same), *(True,) * len(moved))
+        # many cells, even of a batch of one: what becomes of a cell does not depend on the batch
+        together = _cells(settings._replace(alone=False))
+        count = arrays[0].shape[1 if batched[0] else 0]
 
         def flat(value: Array, many: bool, whole: bool) -> Array:
             if not many and not whole and value.shape[0] == 1:
                 return value  # one row for all cells, still
             rest = value.shape[2:] if many else value.shape[1:]
             value = value if many else value[None]
-            return jnp.broadcast_to(value, (axis_size, count, *rest)).reshape(-1, *rest)
+            return jnp.broadcast_to(value, (axis_size, count, *rest)).reshape(
+                axis_size * count, *rest
+            )
 
-        results = cells(step, *map(flat, arrays, many, whole[: len(arrays)]))
+        whole = (*_CELLS, True, False, False)[: len(arrays)]
+        results = together(*map(flat, arrays, batched, whole))
         split = tuple(r.reshape(axis_size, count, *r.shape[1:]) for r in results)
         return split, (True,) * len(split)
 
-    step = jnp.asarray(0.0 if first_step is None else first_step, y0.dtype)
-    extra = [array for array in (dy0, dk, cotangent) if array is not None]
-    ys, state, time, status, *rest = cells(step, y0, k, ts, t0, rtol, atol, *extra)
-    outcome = Outcome(ys, state, time, *jnp.moveaxis(status, -1, 0))
-    if cotangent is not None:
-        return outcome._replace(pulled=tuple(rest))
-    return outcome if dy0 is None else outcome._replace(dys=rest[0])
+    return cells
+
+
+_PLAIN = 5
+"""Results of the foreign call without those of directions."""
+
+
+def _call(settings: _Settings, *arrays: Array) -> Any:
+    y0, k, ts, *_ = arrays
+    extra = arrays[len(_CELLS) :]
+    (count, size), times = y0.shape, ts.shape[1]
+    directions = extra[0].shape[1] if extra else 0
+    alone = settings.alone or directions > 1
+    rows, program = _block_rows() if alone else 1, settings.program
+    further = size - len(settings.structure.stoichiometry)
+    places = layout(settings.structure, rows, further, program.entries if program else ())
+    mode = {0: 0, 1: 2, 3: 1}[len(extra)]  # plain; cotangents; tangents of y0, k and numbers
+    code, constants = [], []
+    if program:
+        code, constants = tables(program, places, (None, "forward", "reverse")[mode])
+    head, method = _method(settings.tableau)
+    flags = [mode, alone, _threads(), rows, program is not None, settings.land, settings.negative]
+    integers = np.concatenate([flags, head, places.integers, code]).astype(np.int32)
+    numbers = np.concatenate([[settings.max_steps], method, places.numbers, constants])
+    shapes = [(count, times, size), (count, size), (count,), (count,), (count, 3)]
+    if len(extra) == 1:
+        widths = (size, k.shape[1], arrays[7].shape[1])
+        shapes += [(count, directions, width) for width in widths]
+    elif extra:
+        shapes.append((count, directions, times, size))
+    types = [jnp.int32 if n == _PLAIN - 1 else jnp.float64 for n in range(len(shapes))]
+    outputs = [jax.ShapeDtypeStruct(s, t) for s, t in zip(shapes, types, strict=True)]
+    written = jnp.asarray(numbers), jnp.asarray(integers)
+    common = arrays[: len(_CELLS)]
+    return jax.ffi.ffi_call(_TARGET, tuple(outputs))(*common, *written, *extra)
 
 
 def _threads() -> int:

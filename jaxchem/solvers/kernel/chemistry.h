@@ -1,156 +1,245 @@
-/* Mass action and its elimination on vectors of cells: tables in, fluxes, tendencies, L and U out. */
-#include <stdint.h>
-#include <string.h>
+/* Mass action and its elimination: fluxes, tendencies, L and U, and solutions with them. */
+#include "element.h"
+#include "network.h"
 
-#define LANES 8
-#define MAX_STAGES 8
-#define MAX_SLOTS 8
-typedef double vec __attribute__((vector_size(LANES * 8)));
-typedef int64_t mask __attribute__((vector_size(LANES * 8)));
+#define NUMBER el
+#define NAME(x) x
+#if CELLS == 1
+#define NUMBER_IS_DOUBLE
+#endif
+#include "sums.h"
 
+#if DIRECTIONS > 1
+#define NUMBER dir
+#define NAME(x) x##_along
+#include "sums.h"
+#else
+#define set_sums_along set_sums
+#define add_sums_along add_sums
+#endif
+
+/* what the chemistry of a cell works on */
 typedef struct {
-  /* sizes: species, reactions, factors of a flux, entries of the Jacobian, entries of L + U */
-  int64_t species, reactions, slots, pools, entries, fill;
-  const int32_t *reactants;                       /* [reactions, slots], `species` pads */
-  const int32_t *pool_start, *pool_member;        /* species of each pool */
-  const int32_t *pool_of;                         /* [reactions], `pools` is none */
-  const int32_t *change_start, *change_reaction;  /* net production of each species */
-  const double *change;
-  const int32_t *entry_start, *entry_partial;     /* partial derivatives that make each entry */
-  const double *entry_factor;
-  const int32_t *entry_slot;                      /* where the entry stands in L + U */
-  const int32_t *diagonal;                        /* [species] slot of each pivot */
-  const int32_t *order;                           /* [species] species that is eliminated n-th */
-  const int32_t *kind;                            /* [fill] pivot column of a lower entry, or -1 */
-  const int32_t *update_start, *update_lower, *update_upper;
-  const int32_t *lower_start, *lower_slot, *lower_column;
-  const int32_t *upper_start, *upper_slot, *upper_column;
-} Network;
+  el *k;          /* [reactions + partials + 1] in the order of the tables; the last is zero */
+  el *flux;       /* [reactions + 1]; the last is zero */
+  el *a;          /* [fill + 1 blocks] the matrix, eliminated in place; the last is nobody's */
+  el *l, *u;      /* its factors as the substitutions read them; both have unit diagonals */
+  el *inverse;    /* [width] of the pivots */
+  int dirty;      /* something was not finite, and may stand where zeros belong */
+} Chemistry;
 
-static inline vec splat(double x) { return (vec){} + x; }
-static inline vec pick(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
-static inline vec larger(vec a, vec b) { return pick(a > b, a, b); }
-static inline vec size_of(vec a) { return (vec)((mask)a & INT64_MAX); }
+static int64_t lower_size(const Network *n) { return ROWS * (n->lower_outside + ROWS * n->blocks); }
+static int64_t upper_size(const Network *n) { return ROWS * (n->upper_outside + ROWS * n->blocks); }
 
-/* the value of every factor of reaction j, and how many there are */
-static inline int64_t factors(const Network *n, int64_t j, const vec *y, const vec *pool,
-                              const vec **value) {
-  int64_t count = 0;
-  for (int64_t s = 0; s < n->slots; s++) {
-    int32_t i = n->reactants[j * n->slots + s];
-    if (i < n->species) value[count++] = &y[i];
-  }
-  if (n->pools && n->pool_of[j] < n->pools) value[count++] = &pool[n->pool_of[j]];
-  return count;
+static el *place_chemistry(const Network *n, el *p, Chemistry *w) {
+  w->a = p; p += ROWS * (n->fill + 1);
+  w->l = p; p += lower_size(n);
+  w->u = p; p += upper_size(n);
+  w->inverse = p; p += n->width;
+  w->k = p; p += n->reactions + n->partials + 1;
+  w->flux = p; p += n->reactions + 1;
+  w->dirty = 1;
+  return p;
 }
 
-/* the factors of reaction j as indices into the state followed by the pools */
-static inline int64_t factor_indices(const Network *n, int64_t j, int32_t *index) {
-  int64_t count = 0;
-  for (int64_t s = 0; s < n->slots; s++) {
-    int32_t i = n->reactants[j * n->slots + s];
-    if (i < n->species) index[count++] = i;
-  }
-  if (n->pools && n->pool_of[j] < n->pools) index[count++] = (int32_t)n->species + n->pool_of[j];
-  return count;
+static int64_t chemistry_size(const Network *n) {
+  return ROWS * (n->fill + 1) + lower_size(n) + upper_size(n) + n->width + 2 * n->reactions +
+         n->partials + 2;
 }
 
-static void pool_totals(const Network *n, const vec *y, vec *pool) {
+/* the pools of a state are the sums of their members */
+static void total_pools(const Network *n, el *y) {
   for (int64_t p = 0; p < n->pools; p++) {
-    vec total = splat(0);
-    for (int32_t e = n->pool_start[p]; e < n->pool_start[p + 1]; e++)
-      total += y[n->pool_member[e]];
-    pool[p] = total;
+    el total = splat(0);
+    for (int32_t e = n->pool_start[p]; e < n->pool_start[p + 1]; e++) total += y[n->pool_member[e]];
+    y[n->pool_place[p]] = total;
   }
 }
 
-static void tendency(const Network *n, const vec *k, const vec *y, vec *pool, vec *flux, vec *out) {
-  pool_totals(n, y, pool);
-  for (int64_t j = 0; j < n->reactions; j++) {
-    const vec *value[MAX_SLOTS];
-    int64_t count = factors(n, j, y, pool, value);
-    vec f = k[j];
-    for (int64_t s = 0; s < count; s++) f *= *value[s];
-    flux[j] = f;
-  }
-  for (int64_t i = 0; i < n->species; i++) {
-    vec total = splat(0);
-    for (int32_t e = n->change_start[i]; e < n->change_start[i + 1]; e++)
-      total += n->change[e] * flux[n->change_reaction[e]];
-    out[i] = total;
-  }
-}
-
-/* L + U of 1/(h gamma) - J without pivoting: entries in the order of elimination */
-static void factorise(const Network *n, const vec *k, const vec *y, const vec *pool, vec scale,
-                      vec *partial, vec *lu, vec *inverse) {
-  int64_t slots = n->slots, reactions = n->reactions;
-  for (int64_t j = 0; j < reactions; j++) {
-    const int32_t *r = n->reactants + j * slots;
-    int pooled = n->pools && n->pool_of[j] < n->pools;
-    vec base = pooled ? k[j] * pool[n->pool_of[j]] : k[j];
-    for (int64_t s = 0; s < slots; s++) {
-      vec f = base;
-      for (int64_t q = 0; q < slots; q++)
-        if (q != s && r[q] < n->species) f *= y[r[q]];
-      partial[s * reactions + j] = f;
+/* flux of every reaction: k times its factors; no `restrict`, or compilers emulate gathers */
+static __attribute__((noinline)) void fluxes(const Network *n, const el *k, const el *y, el *flux) {
+  const int32_t *f = n->factor;
+  int64_t j = 0;
+  for (; j < n->by_factors[1]; j++, f++) flux[j] = k[j] * y[f[0]];
+  if (n->orders > 1) for (; j < n->by_factors[2]; j++, f += 2) flux[j] = k[j] * y[f[0]] * y[f[1]];
+  for (int64_t order = 3; order <= n->orders; order++)
+    for (; j < n->by_factors[order]; j++, f += order) {
+      el value = k[j];
+      for (int64_t s = 0; s < order; s++) value *= y[f[s]];
+      flux[j] = value;
     }
-    if (pooled) {
-      vec f = k[j];
-      for (int64_t q = 0; q < slots; q++)
-        if (r[q] < n->species) f *= y[r[q]];
-      partial[slots * reactions + j] = f;
+}
+
+/* out += dy/dt of mass action */
+static void add_tendency(const Network *n, const el *k, const el *y, el *flux, el *out) {
+  fluxes(n, k, y, flux);
+  add_sums(&n->change, flux, out);
+}
+
+/* the matrix `scale` - J before its elimination; a pool is one more unknown: pool - members = 0 */
+static void assemble(const Network *n, Chemistry *w, const el *y, el scale) {
+  el *k = w->k, *partial = k + n->reactions;
+  const int32_t *o = n->other;
+  int64_t q = 0;
+  for (int64_t many = 1; many < n->orders; many++)
+    for (; q < n->by_others[many]; q++, o += many) {
+      el value = k[n->partial_reaction[q]];
+      for (int64_t s = 0; s < many; s++) value *= y[o[s]];
+      partial[q] = value;
     }
+  if (w->dirty) memset(w->a, 0, sizeof(el) * ROWS * (n->fill + 1));
+  w->dirty = 0;
+  for (int64_t e = 0; e < n->constants; e++) w->a[n->constant_at[e]] = splat(n->constant[e]);
+  set_sums(&n->entry, k, w->a);
+  add_sums(&n->more, k, w->a);
+  for (int64_t i = 0; i < n->states; i++) w->a[n->state_diagonal[i]] += scale;
+}
+
+#if CELLS == 1
+/* the rows of its own block that a pivot, in row r, has below it */
+static const int64_t BELOW[ROWS][ROWS] __attribute__((aligned(32))) =
+#if ROWS == 4
+    {{0, -1, -1, -1}, {0, 0, -1, -1}, {0, 0, 0, -1}, {0, 0, 0, 0}};
+#else
+    {{0, -1}, {0, 0}};
+#endif
+#define KEEP_BELOW(v, r) ((block)((block_mask)(v) & *(const block_mask *)BELOW[r]))
+#else
+#define KEEP_BELOW(v, r) (v)
+#endif
+
+/* L + U without pivoting, right-looking: the blocks of L below a pivot stay in registers, and every
+ * entry of U beside it multiplies them */
+static void eliminate(const Network *n, Chemistry *w) {
+  el *restrict a = w->a, *restrict l = w->l, *restrict u = w->u, *inverse = w->inverse;
+  const int32_t *upper = n->upper_at, *target = n->target, *from = n->lower_from, *to = n->lower_to;
+  int64_t unknowns = n->states + n->pools;
+  for (int64_t p = 0; p < unknowns; p++) {
+    int32_t below = n->lower_blocks[p], beside = n->upper_entries[p];
+    int64_t place = p + n->offset;
+    el over = inverse[place] = 1.0 / a[n->diagonal[p]];
+    block left[4];
+#define LOWER(many, first) \
+  for (int b = 0; b < many; b++) left[b] = BLOCK(a, from[(first) + b]) * over; \
+  if ((first) == 0 && n->owns_lower[p]) left[0] = KEEP_BELOW(left[0], place % ROWS); \
+  for (int b = 0; b < many; b++) BLOCK(l, to[(first) + b]) = left[b];
+#define UPDATE(many, at, stride) \
+  for (int32_t e = 0; e < beside; e++, at += stride) { \
+    block right = SPREAD(a[upper[e]]); \
+    for (int b = 0; b < many; b++) BLOCK(a, at[b]) -= left[b] * right; \
   }
-  memset(lu, 0, sizeof(vec) * n->fill);
-  for (int64_t e = 0; e < n->entries; e++) {
-    vec total = splat(0);
-    for (int32_t p = n->entry_start[e]; p < n->entry_start[e + 1]; p++)
-      total -= n->entry_factor[p] * partial[n->entry_partial[p]];
-    lu[n->entry_slot[e]] = total;
+#define CASE(many) case many: { LOWER(many, 0) UPDATE(many, target, many) break; }
+    switch (below) {
+      case 0: break;
+      CASE(1) CASE(2) CASE(3) CASE(4)
+      default:
+        for (int32_t first = 0; first < below; first += 4) {
+          const int32_t *at = target + first;
+          if (below - first >= 4) { LOWER(4, first) UPDATE(4, at, below) }
+          else { int many = below - first; LOWER(many, first) UPDATE(many, at, below) }
+        }
+        target += (int64_t)beside * below;
+    }
+#undef LOWER
+#undef UPDATE
+#undef CASE
+    upper += beside; from += below; to += below;
   }
-  for (int64_t i = 0; i < n->species; i++) lu[n->diagonal[i]] += scale;
-  int64_t pivot = 0;
-  for (int64_t e = 0; e < n->fill; e++) {
-    vec total = lu[e];
-    for (int32_t p = n->update_start[e]; p < n->update_start[e + 1]; p++)
-      total -= lu[n->update_lower[p]] * lu[n->update_upper[p]];
-    if (n->kind[e] >= 0) total *= inverse[n->kind[e]];
-    lu[e] = total;
-    if (e == n->diagonal[n->order[pivot]]) inverse[pivot++] = 1.0 / total;
-    if (pivot == n->species) break;
+  /* rows of U over their pivots, where the substitutions want them */
+  for (int64_t e = 0; e < n->uppers; e++)
+    BLOCK(u, n->upper_to[e]) = BLOCK(a, n->upper_from[e]) * BLOCK(inverse, n->upper_row[e]);
+#if ROWS > 1
+  block *own = (block *)(u + ROWS * n->upper_outside);
+  for (int64_t p = 0; p < unknowns; p++)
+    if (n->owns_upper[p]) { /* of its own block, only what stands above the pivot */
+      int64_t place = p + n->offset, r = place % ROWS;
+      block *v = own + (n->blocks - 1 - place / ROWS) * ROWS + r;
+      block_mask above = ~*(const block_mask *)BELOW[r];
+      above[r] = 0;
+      *v = (block)((block_mask)*v & above);
+    }
+#endif
+}
+
+/* x = (L D U)^-1 x. A block of rows gathers what earlier unknowns contribute in two registers (a
+ * store of each contribution would be read again at once), then resolves its own unknowns. */
+static void solve(const Network *n, const Chemistry *w, el *restrict x) {
+  for (int upper = 0; upper < 2; upper++) {
+    const int32_t *pairs = upper ? n->upper_pairs : n->lower_pairs;
+    const int32_t *pivot = upper ? n->upper_pivot : n->lower_pivot;
+    const el *restrict m = upper ? w->u : w->l;
+    const el *own = m + ROWS * (upper ? n->upper_outside : n->lower_outside);
+    for (int64_t q = 0; q < n->blocks; q++, own += ROWS * ROWS) {
+      int64_t b = upper ? n->blocks - 1 - q : q;
+      block s = BLOCK(x, b), t = SPREAD((el){0});
+      for (int32_t e = pairs[q]; e > 0; e--, pivot += 2, m += 2 * ROWS) {
+        s -= BLOCK(m, 0) * SPREAD(x[pivot[0]]);
+        t -= BLOCK(m, 1) * SPREAD(x[pivot[1]]);
+      }
+      s += t;
+#if ROWS > 1
+      if (upper) { UNROLL for (int r = ROWS - 1; r > 0; r--) s -= BLOCK(own, r) * SPREAD(s[r]); }
+      else { UNROLL for (int r = 0; r < ROWS - 1; r++) s -= BLOCK(own, r) * SPREAD(s[r]); }
+#endif
+      BLOCK(x, b) = s;
+    }
+    if (!upper) for (int64_t i = 0; i < ROWS * n->blocks; i++) x[i] *= w->inverse[i];
   }
 }
 
-static void substitute(const Network *n, const vec *lu, const vec *inverse, const vec *right,
-                       vec *x, vec *out) {
-  for (int64_t i = 0; i < n->species; i++) {
-    vec total = right[n->order[i]];
-    for (int32_t e = n->lower_start[i]; e < n->lower_start[i + 1]; e++)
-      total -= lu[n->lower_slot[e]] * x[n->lower_column[e]];
-    x[i] = total;
-  }
-  for (int64_t i = n->species - 1; i >= 0; i--) {
-    vec total = x[i];
-    for (int32_t e = n->upper_start[i]; e < n->upper_start[i + 1]; e++)
-      total -= lu[n->upper_slot[e]] * x[n->upper_column[e]];
-    x[i] = total * inverse[i];
-    out[n->order[i]] = x[i];
+#if DIRECTIONS > 1
+/* the same for directions of one cell */
+static void solve_along(const Network *n, const Chemistry *w, dir *restrict x) {
+  for (int upper = 0; upper < 2; upper++) {
+    const int32_t *pairs = upper ? n->upper_pairs : n->lower_pairs;
+    const int32_t *pivot = upper ? n->upper_pivot : n->lower_pivot;
+    const el *m = upper ? w->u : w->l;
+    const el *own = m + ROWS * (upper ? n->upper_outside : n->lower_outside);
+    for (int64_t q = 0; q < n->blocks; q++, own += ROWS * ROWS) {
+      int64_t b = upper ? n->blocks - 1 - q : q;
+      dir s[ROWS];
+      memcpy(s, x + b * ROWS, sizeof s);
+      for (int32_t e = 2 * pairs[q]; e > 0; e--, pivot++, m += ROWS) {
+        dir known = x[*pivot];
+        UNROLL for (int i = 0; i < ROWS; i++) s[i] -= m[i] * known;
+      }
+      for (int p = 0; p < ROWS; p++) {
+        int r = upper ? ROWS - 1 - p : p;
+        for (int i = upper ? 0 : r + 1; i < (upper ? r : ROWS); i++) s[i] -= own[ROWS * r + i] * s[r];
+      }
+      memcpy(x + b * ROWS, s, sizeof s);
+    }
+    if (!upper) for (int64_t i = 0; i < ROWS * n->blocks; i++) x[i] *= w->inverse[i];
   }
 }
+#else
+#define solve_along solve
+#endif
 
-/* x = (L U)^-T right, both in the network's order; `z` is scratch */
-static void substitute_transposed(const Network *n, const vec *lu, const vec *inverse,
-                                  const vec *right, vec *z, vec *x) {
-  for (int64_t i = 0; i < n->species; i++) z[i] = right[n->order[i]];
-  for (int64_t i = 0; i < n->species; i++) {
-    z[i] *= inverse[i];
-    for (int32_t e = n->upper_start[i]; e < n->upper_start[i + 1]; e++)
-      z[n->upper_column[e]] -= lu[n->upper_slot[e]] * z[i];
-  }
-  for (int64_t i = n->species - 1; i >= 0; i--) {
-    for (int32_t e = n->lower_start[i]; e < n->lower_start[i + 1]; e++)
-      z[n->lower_column[e]] -= lu[n->lower_slot[e]] * z[i];
-    x[n->order[i]] = z[i];
+/* x = (L D U)^-T x: the same tables read backwards, each block giving to where it took from */
+static void solve_transposed(const Network *n, const Chemistry *w, dir *restrict x) {
+  for (int lower = 0; lower < 2; lower++) {
+    int64_t outside = lower ? n->lower_outside : n->upper_outside;
+    const int32_t *pairs = lower ? n->lower_pairs : n->upper_pairs;
+    const int32_t *pivot = (lower ? n->lower_pivot : n->upper_pivot) + outside;
+    const el *m = (lower ? w->l : w->u) + ROWS * outside;
+    const el *own = m + ROWS * ROWS * n->blocks;
+    for (int64_t q = n->blocks - 1; q >= 0; q--) {
+      int64_t b = lower ? q : n->blocks - 1 - q;
+      dir *s = x + b * ROWS;
+      own -= ROWS * ROWS;
+      for (int p = ROWS - 1; p >= 0; p--) { /* column r of the block takes from the rows it gave to */
+        int r = lower ? p : ROWS - 1 - p;
+        for (int i = lower ? r + 1 : 0; i < (lower ? ROWS : r); i++) s[r] -= own[ROWS * r + i] * s[i];
+      }
+      for (int32_t e = 2 * pairs[q]; e > 0; e--) {
+        pivot--;
+        m -= ROWS;
+        dir given = m[0] * s[0];
+        UNROLL for (int i = 1; i < ROWS; i++) given += m[i] * s[i];
+        x[*pivot] -= given;
+      }
+    }
+    if (!lower) for (int64_t i = 0; i < ROWS * n->blocks; i++) x[i] *= w->inverse[i];
   }
 }

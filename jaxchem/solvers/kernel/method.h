@@ -1,68 +1,126 @@
-/* One attempted step of a Rosenbrock method. */
+/* One attempted step of a Rosenbrock method, in the transformed form of Hairer & Wanner (1996,
+ * section IV.7): with W = 1/(h gamma) - J,
+ *
+ *   W u_s = f(t + c_s h, y + sum_q a_sq u_q) + sum_q (C_sq / h) u_q + d_s h df/dt.
+ *
+ * The equation of a pool is algebraic and linear: its right-hand side is zero. */
 #include "chemistry.h"
+#include "job.h"
+#include "tape.h"
 
+/* what a step works on; arrays are [width] unless it says more */
 typedef struct {
-  int64_t stages, curves;
-  double order, gamma;
-  double a[MAX_STAGES][MAX_STAGES], c[MAX_STAGES][MAX_STAGES], curve[4][MAX_STAGES];
-} Method;
-
-/* What a step works on; every array is of vectors, [S] unless it says more. */
-typedef struct {
-  vec *k, *flux, *partial;       /* [R], [R], [R (slots + 1)] */
-  vec *lu, *inverse;             /* [fill], pivots' inverses */
-  vec *y, *stage, *y1, *u;       /* start, last stage's argument, end, [stages S] solutions */
-  vec *right, *x, *scratch, *pool; /* the last is [pools] */
+  Chemistry chemistry;
+  el *y, *stage, *y1, *u;  /* start, last stage's argument, end, [stages width] solutions */
+  el *slope, *dk;          /* df/dt of the step, and dk/dt [reactions + 1] */
+  el *slots;               /* of the tapes */
+  el t;
 } Step;
 
-static int64_t step_size(const Network *n) {
-  return n->reactions * (n->slots + 3) + n->fill + n->species * (MAX_STAGES + 7) + n->pools;
+static int64_t step_size(const Network *n, const Program *p) {
+  return chemistry_size(n) + (MAX_STAGES + 4) * n->width + (p ? n->reactions + 1 + p->tape.slots : 0);
 }
 
 /* places a step's arrays from `p` on, and tells where they end */
-static vec *place_step(const Network *n, vec *p, Step *w) {
-  int64_t S = n->species, R = n->reactions;
-  w->k = p; p += R;
-  w->flux = p; p += R;
-  w->partial = p; p += R * (n->slots + 1);
-  w->lu = p; p += n->fill;
-  w->inverse = p; p += S;
-  w->y = p; p += S;
-  w->stage = p; p += S;
-  w->y1 = p; p += S;
-  w->u = p; p += MAX_STAGES * S;
-  w->right = p; p += S;
-  w->x = p; p += S;
-  w->scratch = p; p += S;
-  w->pool = p; p += n->pools;
+static el *place_step(const Network *n, const Program *program, el *p, Step *w) {
+  w->y = p; p += n->width;
+  w->stage = p; p += n->width;
+  w->y1 = p; p += n->width;
+  w->slope = p; p += n->width;
+  w->u = p; p += MAX_STAGES * n->width;
+  p = place_chemistry(n, p, &w->chemistry);
+  if (program) {
+    w->dk = p; p += n->reactions + 1;
+    w->slots = p; p += program->tape.slots;
+  }
   return p;
 }
 
-/* the argument of stage s: y + sum_q a_sq u_q */
-static void stage_argument(const Network *n, const Method *method, int64_t s, const Step *w,
-                           vec *out) {
-  for (int64_t i = 0; i < n->species; i++) {
-    vec sum = w->y[i];
-    for (int64_t q = 0; q < s; q++) sum += method->a[s][q] * w->u[q * n->species + i];
-    out[i] = sum;
+static void write_constants(const Tape *tape, el *slots) {
+  for (int64_t i = 0; i < tape->constants; i++) slots[i] = splat(tape->constant[i]);
+}
+
+static void run_part(const Tape *tape, int part, el *slots) {
+  run_tape(tape->code[part], tape->length[part], slots, tape->table);
+}
+
+/* the states that are read, into slots from `first` on */
+static void read_states(const Network *n, const Program *p, const el *y, el *first) {
+  for (int64_t i = 0; i < p->reads; i++) first[p->read[i]] = y[n->place[p->read[i]]];
+}
+
+/* the coefficients and further tendencies at a time and state */
+static void evaluate(const Program *p, const Network *n, el t, const el *y, Step *w) {
+  w->slots[p->time_slot] = t;
+  read_states(n, p, y, w->slots + p->state_slot);
+  run_part(&p->tape, FIRST, w->slots);
+  for (int64_t j = 0; j < p->varying; j++)
+    w->chemistry.k[p->varying_at[j]] = w->slots[p->varying_slot[j]];
+}
+
+/* the same at the start of a step, with df/dt */
+static void evaluate_start(const Program *p, const Network *n, Step *w) {
+  evaluate(p, n, w->t, w->y, w);
+  run_part(&p->tape, SECOND, w->slots);
+  if (!p->timed) return;
+  memset(w->slope, 0, sizeof(el) * n->width);
+  for (int64_t j = 0; j < p->varying; j++) w->dk[p->varying_at[j]] = w->slots[p->varying_slope[j]];
+  add_tendency(n, w->dk, w->y, w->chemistry.flux, w->slope);
+  for (int64_t i = 0; i < p->adds; i++) w->slope[p->add_place[i]] += w->slots[p->add_slope[i]];
+}
+
+/* stage = y + sum_q a_sq u_q and right = sum_q (C_sq / h) u_q */
+INLINE void combine(const int s, int64_t width, const Method *m, el inverse_h, const el *y,
+                    const el *u, el *restrict stage, el *restrict right) {
+  double a[MAX_STAGES], c[MAX_STAGES];
+  for (int q = 0; q < s; q++) a[q] = m->a[s][q], c[q] = m->c[s][q];
+  for (int64_t i = 0; i < width; i++) {
+    el sum = y[i], add = splat(0);
+    UNROLL for (int q = 0; q < s; q++) {
+      el value = u[q * width + i];
+      sum += a[q] * value;
+      add += c[q] * value;
+    }
+    stage[i] = sum;
+    right[i] = inverse_h * add;
   }
 }
 
-static void attempt(const Network *n, const Method *method, vec h, Step *w) {
-  int64_t S = n->species;
-  vec inverse_h = 1.0 / h;
-  pool_totals(n, w->y, w->pool);
-  factorise(n, w->k, w->y, w->pool, inverse_h / method->gamma, w->partial, w->lu, w->inverse);
+static void stage_argument(int64_t s, int64_t width, const Method *m, el inverse_h, const el *y,
+                           const el *u, el *stage, el *right) {
+  switch (s) {
+#define CASE(s) case s: combine(s, width, m, inverse_h, y, u, stage, right); break;
+    CASE(0) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7)
+#undef CASE
+  }
+}
+
+static void attempt(const Network *n, const Method *method, const Program *p, el h, Step *w) {
+  Chemistry *chemistry = &w->chemistry;
+  el inverse_h = 1.0 / h;
+  total_pools(n, w->y);
+  if (p) evaluate_start(p, n, w);
+  assemble(n, chemistry, w->y, inverse_h / method->gamma);
+  if (p)
+    for (int64_t e = 0; e < p->entries; e++) chemistry->a[p->entry_at[e]] -= w->slots[p->entry_slot[e]];
+  eliminate(n, chemistry);
   for (int64_t s = 0; s < method->stages; s++) {
-    stage_argument(n, method, s, w, w->stage);
-    tendency(n, w->k, w->stage, w->pool, w->flux, w->scratch);
-    for (int64_t i = 0; i < S; i++) {
-      vec sum = splat(0);
-      for (int64_t q = 0; q < s; q++) sum += method->c[s][q] * w->u[q * S + i];
-      w->right[i] = w->scratch[i] + inverse_h * sum;
+    el *right = w->u + s * n->width;
+    stage_argument(s, n->width, method, inverse_h, w->y, w->u, w->stage, right);
+    if (p) {
+      if (s && (p->stateful || method->node[s] != method->node[s - 1]))
+        evaluate(p, n, w->t + method->node[s] * h, w->stage, w);
+      for (int64_t i = 0; i < p->adds; i++) right[p->add_place[i]] += w->slots[p->add_slot[i]];
+      if (p->timed && method->time[s] != 0) {
+        el along = method->time[s] * h;
+        for (int64_t i = 0; i < n->width; i++) right[i] += along * w->slope[i];
+      }
     }
-    substitute(n, w->lu, w->inverse, w->right, w->x, w->u + s * S);
+    add_tendency(n, chemistry->k, w->stage, chemistry->flux, right);
+    for (int64_t i = 0; i < n->pools; i++) right[n->pool_place[i]] = splat(0);
+    solve(n, chemistry, right);
   }
   /* methods are stiffly accurate: the last stage's argument plus its solution is the new state */
-  for (int64_t i = 0; i < S; i++) w->y1[i] = w->stage[i] + w->u[(method->stages - 1) * S + i];
+  const el *last = w->u + (method->stages - 1) * n->width;
+  for (int64_t i = 0; i < n->width; i++) w->y1[i] = w->stage[i] + last[i];
 }

@@ -1,0 +1,4 @@
+#include "lanes.h"
+#define CELLS LANES
+#define MARCH march_many
+#include "march.h"

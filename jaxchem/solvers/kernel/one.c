@@ -1,0 +1,3 @@
+#define CELLS 1
+#define MARCH march_one
+#include "march.h"

@@ -1,0 +1,75 @@
+"""The compiled kernel as it is built for other processors: the same results at every level."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxchem.solvers import native
+
+SCRIPT = """
+import sys
+import jax, jax.numpy as jnp, numpy as np, jaxchem
+from jaxchem.network import Network, Reaction, Units
+from jaxchem.solvers import native
+jax.config.update("jax_enable_x64", True)
+assert native.available()
+side = lambda text: {name: text.split().count(name) for name in text.split()}
+reactions = [
+    Reaction(side(left), {n: float(c) for n, c in side(right).items()}, rate, f"{left} -> {right}")
+    for left, right, rate in (("A", "B", "2.0 * ALL"), ("B B", "C B", 3.0), ("C", "A", "0.5"))
+]
+pool = Network.build(
+    name="pool", species=dict.fromkeys("ABC"), reactions=reactions, units=Units("cm-3", "s"),
+    pools={"ALL": "ABC"},
+)
+found = {}
+for network, start in ((jaxchem.load("pollu"), 0.1), (pool, 0.3)):
+    k, ts = network.rates(), jnp.array([0.3, 2.0, 9.0])
+    y0 = jnp.full(len(network.species), start) * jnp.arange(1, len(network.species) + 1)
+    varying = lambda s: (lambda t, y: s * k * (1 + 0.3 * jnp.sin(t) + 0.1 * jnp.exp(-y[0])))
+    for name, rates in (("plain", lambda s: s * k), ("varying", varying)):
+        def last(s, y0):
+            return jaxchem.solve(network, rates(s), y0, ts, rtol=1e-9, method="rodas4").ys
+        alone = last(1.0, y0)
+        many = jax.vmap(lambda s: last(s, y0))(jnp.linspace(0.9, 1.1, 11))
+        slope = jax.jacfwd(lambda s: last(s, y0))(1.0)
+        pulled = jax.jacrev(lambda y0: last(1.0, y0)[-1])(y0)
+        together = jax.vmap(jax.grad(lambda y0: last(1.0, y0)[-1].sum()))(jnp.stack([y0] * 3))
+        for what, value in zip("amspt", (alone, many, slope, pulled, together)):
+            found[f"{network.name}_{name}_{what}"] = np.asarray(value)
+np.savez(sys.argv[1], lanes=native.lanes(), **found)
+"""
+
+
+def solved(tmp_path: Path, march: str) -> dict[str, np.ndarray]:
+    """What the kernel that is built for this processor makes of the script."""
+    out = tmp_path / f"{march}.npz"
+    environment = {
+        **os.environ,
+        "JAXCHEM_CFLAGS": f"-march={march} -O1",
+        "JAXCHEM_CACHE": str(tmp_path),
+    }
+    subprocess.run([sys.executable, "-c", SCRIPT, str(out)], check=True, env=environment)
+    return dict(np.load(out))
+
+
+@pytest.mark.skipif(not native.available(), reason="there is no C compiler")
+def test_every_level_of_the_processor(tmp_path):
+    """Registers of 2, 4 and 8 doubles: another order of sums, and nothing else."""
+    flags = native._processor().split()
+    if "sse2" not in flags:
+        pytest.skip("not an x86 processor")
+    levels = {"x86-64": 2} | ({"haswell": 4} if "avx2" in flags else {})
+    levels |= {"skylake-avx512": 8} if "avx512f" in flags else {}
+    found = {march: solved(tmp_path, march) for march in levels}
+    first, *others = found.values()
+    for march, lanes in levels.items():
+        assert found[march].pop("lanes") == lanes
+    for other in others:
+        for name, expected in first.items():
+            scale = 1e-9 * np.max(np.abs(expected))
+            np.testing.assert_allclose(other[name], expected, rtol=1e-7, atol=scale, err_msg=name)
