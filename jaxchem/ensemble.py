@@ -2,36 +2,42 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
 from .dataset import to_dataset
 from .dataset.store import Store
-from .kinetics import jacobian
+from .fingerprint import add, fingerprint
 from .network import Network
+from .rates import NAMED
 from .solvers import Integrator, ladder, solve
-from .solvers.cell import check_concentrations, compilable
-from .solvers.integrator import check_times
+from .solvers.cell import check_concentrations, compiles
+from .solvers.integrator import check_times, check_tolerances
 from .solvers.native import RESULTS
+from .system import MISSING, System
 
 __all__ = ["Ensemble", "emulate_ensemble", "generate_ensemble", "solve_ensemble"]
 
-FAILURES = ("solved", "too many steps", "step too small", "not finite", "failed")
-"""What the numbers of `Ensemble.result` mean."""
+FAILURES = ("solved", "too many steps", "step too small", "not finite", "failed", "elsewhere")
+"""What the numbers of `Ensemble.result` mean; the last is a cell of another process."""
+
+_ELSEWHERE = FAILURES.index("elsewhere")
 
 
 class Ensemble(NamedTuple):
     """What became of N cells.
 
     Attributes:
-        ys: [N, T, S] concentrations, infinite after a failure; `None` where a store has them.
+        ys: [N, T, S] states, infinite after a failure and in cells of other processes; `None`
+            where a store has them.
         result: [N] index into `FAILURES`.
         steps: [N] attempted steps.
         retried: [N] how many rungs of the ladder a cell took.
@@ -44,11 +50,12 @@ class Ensemble(NamedTuple):
 
 
 def solve_ensemble(
-    network: Network,
-    k: Any,
-    y0: Float[np.ndarray, "N S"],
-    ts: Float[np.ndarray, " T"],
+    network: Network | System | Callable[[Any], System],
+    k: Any = MISSING,
+    y0: Any = MISSING,
+    ts: Any = MISSING,
     *,
+    cells: Mapping[str, Any] | None = None,
     t0: Any = 0.0,
     integrator: Integrator | None = None,
     chunk: int = 4096,
@@ -63,26 +70,53 @@ def solve_ensemble(
     of the chunks, and a common `store` collects them. Cells of a chunk are alike in stiffness
     where the device advances them in lock step. Cells that fail are tried again with `retries`
     and then reported; the others are not touched. The result of a cell does not depend on the
-    chunk that it is in.
+    chunk that it is in. Compiled programs are kept: another call with the same network and the
+    same function objects compiles nothing, whatever its numbers are, unless what the functions
+    close over has changed.
 
     Args:
-        network: the reactions.
-        k: rate coefficients [R], or one row a cell [N, R].
-        y0: initial states; may be a memory map.
-        ts: output times, for all cells.
+        network: the reactions; or a `System`, which has its `k`: ``solve_ensemble(system, y0,
+            ts)``; or a function from one of `cells` to a `System`: ``solve_ensemble(make, y0, ts,
+            cells={...})``.
+        k: one of
+
+            - rate coefficients [R], or one row a cell [N, R];
+            - a function of time, or of time and state, that holds for all cells;
+            - conditions as `network.rates` takes them, by name: a number, one value a cell [N]
+              or a function of time each; `photolysis` and `quantities` are dictionaries of such;
+            - with `cells`, a function from one cell to what it has as `k`, such as
+              ``lambda cell: network.rates(temperature=cell["temperature"], ...)``.
+        y0: initial states [N, S], of a system with all its states; may be a memory map.
+        ts: output times [T], for all cells.
+        cells: name -> what each cell has, [N, ...]; the function of a cell is called with the
+            same names, and the values of one cell.
         t0: time of the initial states.
         integrator: method and tolerances; the defaults if it is not given.
         chunk: most cells at a time, which bounds the memory that is needed.
         retries: integrators for the cells that fail; `None` takes those of `integrator`, and
             `ladder(integrator)` if it has none.
         store: a folder for the results (see `jaxchem.Store`), which then are not kept in memory.
-            A run that was killed goes on where it was.
+            A run that was killed goes on where it was. Functions are told apart by what they
+            compute.
         progress: show a bar.
         **settings: fields of `Integrator`.
 
     Raises:
-        ValueError: arrays of the wrong shape, a negative, NaN or infinite concentration, bad output
-            times, a store of another ensemble.
+        ValueError: arrays of the wrong shape, conditions or `cells` of another number, a negative
+            (beyond a dip, see `jaxchem.solve`), NaN or infinite concentration, bad output times,
+            a store of another ensemble.
+
+    Example:
+        >>> found = solve_ensemble(
+        ...     network,
+        ...     lambda cell: network.rates(
+        ...         temperature=cell["temperature"],
+        ...         solar_zenith_angle=Sun(cell["latitude"], 0.0, day),
+        ...     ),
+        ...     y0,
+        ...     ts,
+        ...     cells={"temperature": temperatures, "latitude": latitudes},
+        ... )
     """
     integrator = Integrator() if integrator is None else integrator
     integrator = integrator.replace(**settings)
@@ -90,50 +124,52 @@ def solve_ensemble(
         retries = integrator.retries or ladder(integrator)
     retries = tuple(retries)
     integrator = integrator.replace(retries=())
-    size, count = network.stoichiometry.shape
+    k, y0, ts = _arguments(network, k, y0, ts)
+    y0 = y0 if hasattr(y0, "shape") else np.asarray(y0, dtype=float)
+    recipe, own = _recipe(network, k, cells, len(y0) if np.ndim(y0) else 0)
+    count = len(y0) if np.ndim(y0) else 0
+    template = eqx.filter_eval_shape(recipe, _abstract(own))
+    size = len(template.states)
     if np.ndim(y0) != 2 or np.shape(y0)[1] != size:
         raise ValueError(
-            f"y0 has shape {np.shape(y0)}, but cells of network {network.name!r} want "
+            f"y0 has shape {np.shape(y0)}, but cells of network {template.network.name!r} want "
             f"(cells, {size})."
-        )
-    y0 = y0 if hasattr(y0, "shape") else np.asarray(y0, dtype=float)
-    cells = len(y0)
-    if np.shape(k) not in ((count,), (cells, count)):
-        raise ValueError(
-            f"k has shape {np.shape(k)}; {cells} cells of network {network.name!r} want "
-            f"({count},) or ({cells}, {count})."
         )
     if chunk < 1:
         raise ValueError(f"chunk={chunk}: a chunk has at least one cell.")
-    for first in range(0, cells, chunk):  # the cells may be more than fit into memory
-        check_concentrations(network, np.asarray(y0[first : first + chunk]), first)
+    check_tolerances(integrator, size)
+    for first in range(0, count, chunk):  # the cells may be more than fit into memory
+        part = np.asarray(y0[first : first + chunk])
+        check_concentrations(template, part, integrator.atol, first)
     check_times(ts, t0)
     ts = np.asarray(ts, dtype=float)
-    chunks = -(-cells // chunk)
-    chunk = -(-cells // max(chunks, 1))  # even ones, so that the last is hardly padded
-    order = _order(network, k, y0, integrator)
+    job = _Job(recipe, own, y0, ts, t0, _fingerprint(recipe, own, size))
+    chunks = -(-count // chunk)
+    chunk = -(-count // max(chunks, 1))  # even ones, so that the last is hardly padded
+    order = _order(job, template, integrator)
     target = None if store is None else Store(store)
     if target is not None:
-        target.begin(_mark(network, k, y0, ts, t0, integrator, retries, chunk), chunks)
+        target.begin(_mark(job, template.network, integrator, retries, chunk), chunks)
     mine = range(jax.process_index(), chunks, jax.process_count())
     todo = [i for i in mine if target is None or not target.has(i)]
-    shape = (cells, len(ts), size)
+    shape = (count, len(ts), size)
     alone = jax.process_count() == 1  # then every cell is written below
     found = Ensemble(
         (np.empty(shape) if alone else np.full(shape, np.inf)) if target is None else None,
-        *(np.zeros(cells, dtype=np.int32) for _ in range(3)),
+        np.full(count, _ELSEWHERE, dtype=np.int32),
+        *(np.zeros(count, dtype=np.int32) for _ in range(2)),
     )
-    done = cells - sum(min(chunk, cells - i * chunk) for i in todo)
+    done = count - sum(min(chunk, count - i * chunk) for i in todo)
     quiet = None if progress else True
-    with tqdm(total=cells, initial=done, desc="cells", unit="cell", disable=quiet) as bar:
-        for i, result in _in_flight(network, k, y0, ts, t0, integrator, order, chunk, todo):
+    with tqdm(total=count, initial=done, desc="cells", unit="cell", disable=quiet) as bar:
+        for i, result in _in_flight(job, integrator, order, chunk, todo):
             members = order[i * chunk : (i + 1) * chunk]
-            result = _retry(network, k, y0, ts, t0, retries, members, result)
+            result = _retry(job, retries, members, result)
             for whole_array, part in zip(found, result, strict=True):
                 if whole_array is not None:
                     whole_array[members] = part
             if target is not None:
-                target.put(i, _label(network, ts, t0, y0, members, result))
+                target.put(i, _label(template, job, members, result))
             bar.update(len(members))
     if target is not None:  # what an earlier run, or another host, has done
         for i in range(chunks):
@@ -172,8 +208,9 @@ def generate_ensemble(
         A dataset of the cells that were solved, with `given(case, condition)` of the conditions
         that vary, and the numbers of those that were not.
     """
-    k = _rates(network, conditions)
-    found = solve_ensemble(network, k, y0, ts, t0=t0, store=store, progress=progress, **settings)
+    found = solve_ensemble(
+        network, conditions, y0, ts, t0=t0, store=store, progress=progress, **settings
+    )
     good = found.result == 0
     ys = found.ys
     if ys is None:
@@ -246,63 +283,237 @@ def emulate_ensemble(
     doubtful = ~(np.max(spread, axis=(1, 2)) <= limit)  # not a number is doubtful too
     if doubtful.any():
         cells = np.flatnonzero(doubtful)
-        k = _rates(network, {n: np.broadcast_to(v, len(y0))[cells] for n, v in conditions.items()})
-        found = solve_ensemble(network, k, y0[cells], ts, t0=t0, progress=progress, **settings)
+        own = {n: np.asarray(v)[cells] if np.ndim(v) else v for n, v in conditions.items()}
+        found = solve_ensemble(network, own, y0[cells], ts, t0=t0, progress=progress, **settings)
         ys[cells] = found.ys
     return ys, doubtful
 
 
-def _rates(network: Network, conditions: Mapping[str, Any]) -> Float[np.ndarray, "N R"]:
-    """Rate coefficients of cells under conditions of their own."""
-    values = {name: jnp.asarray(v) for name, v in conditions.items()}
-    return np.asarray(jax.jit(jax.vmap(lambda one: network.rates(**one)))(values))
+class _Recipe(eqx.Module):
+    """Makes the system of a cell from what the cell has.
+
+    Attributes:
+        source: a network, a system, or a function from a cell to one.
+        k: what is the same in all cells.
+        kind: what `k` is: ``"k"``, ``"row"`` (each cell has its own), ``"conditions"``,
+            ``"function"`` of a cell or ``"none"``.
+    """
+
+    source: Any
+    k: Any
+    kind: str = eqx.field(static=True)
+
+    def __call__(self, cell: dict[str, Any]) -> System:
+        if isinstance(self.source, System):
+            return self.source
+        if not isinstance(self.source, Network):
+            made = self.source(cell)
+            if not isinstance(made, System):
+                raise ValueError(
+                    f"the function of a cell gives a {type(made).__name__}; return a "
+                    "jaxchem.System, or pass the network and a function that returns its k."
+                )
+            return made
+        if self.kind == "row":
+            return System(self.source, cell["k"])
+        if self.kind == "conditions":
+            return System(self.source, self.source.rates(**_merge(self.k, cell)))
+        return System(self.source, self.k(cell) if self.kind == "function" else self.k)
 
 
-def _order(network: Network, k: Any, y0: Any, integrator: Integrator) -> Int[np.ndarray, " N"]:
-    """Cells by their fastest loss at the start, where lock step makes neighbours wait."""
-    if len(y0) == 0 or compilable(network, k, jnp.asarray(y0[0]), integrator):
-        return np.arange(len(y0))
-    fastest = jax.jit(
-        jax.vmap(
-            lambda k, y: jnp.max(-jnp.diagonal(jacobian(network, k, y))),
-            in_axes=(0 if np.ndim(k) == 2 else None, 0),
+class _Job(NamedTuple):
+    """What is to be integrated; `own` is what the cells have, [N, ...] each.
+
+    `fingerprint` tells what the functions of the recipe compute.
+    """
+
+    recipe: _Recipe
+    own: dict[str, Any]
+    y0: Any
+    ts: Float[np.ndarray, " T"]
+    t0: Any
+    fingerprint: str
+
+    def cells(self, members: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+        """What these cells have, and their initial states."""
+        return jax.tree.map(lambda v: np.asarray(v[members]), self.own), np.asarray(
+            self.y0[members]
         )
+
+
+def _arguments(network: Any, k: Any, y0: Any, ts: Any) -> list[Any]:
+    given = [v for v in (k, y0, ts) if v is not MISSING]
+    wanted = 3 if isinstance(network, Network) else 2
+    if len(given) != wanted:
+        names = "network, k, y0, ts" if wanted == 3 else "system, y0, ts"
+        raise TypeError(f"call solve_ensemble({names}); {len(given)} arguments follow the first.")
+    return given if wanted == 3 else [None, *given]
+
+
+def _recipe(
+    network: Any, k: Any, cells: Mapping[str, Any] | None, count: int
+) -> tuple[_Recipe, dict[str, Any]]:
+    """How to make the system of a cell, and what each of the `count` cells has."""
+    own = {name: v if hasattr(v, "shape") else np.asarray(v) for name, v in (cells or {}).items()}
+    for name, values in own.items():
+        _check_length(f"cells[{name!r}]", values, count)
+    takes_cell = cells is not None and callable(k if isinstance(network, Network) else network)
+    if cells is not None and (isinstance(network, System) or not takes_cell):
+        raise ValueError(
+            "cells=... is for a function of a cell: give k as a function cell -> k, or a function "
+            "cell -> jaxchem.System in place of the network."
+        )
+    if not isinstance(network, Network):
+        if not isinstance(network, System) and cells is None:
+            raise ValueError(
+                "a function that makes the system of a cell wants cells={name: values [N, ...]}."
+            )
+        return _Recipe(network, None, "none"), own
+    if takes_cell:
+        return _Recipe(network, k, "function"), own
+    if isinstance(k, Mapping):
+        shared, each = _split(k, "", count)
+        return _Recipe(network, shared, "conditions"), each
+    if callable(k):
+        return _Recipe(network, k, "k"), {}
+    reactions = len(network.equations)
+    if np.shape(k) not in ((reactions,), (count, reactions)):
+        raise ValueError(
+            f"k has shape {np.shape(k)}; {count} cells of network {network.name!r} want "
+            f"({reactions},) or ({count}, {reactions})."
+        )
+    if np.ndim(k) == 2:
+        return _Recipe(network, None, "row"), {"k": k if hasattr(k, "shape") else np.asarray(k)}
+    return _Recipe(network, jnp.asarray(k), "k"), {}
+
+
+def _check_length(name: str, values: Any, count: int) -> None:
+    if not np.ndim(values) or len(values) != count:
+        number = f"{len(values)} values" if np.ndim(values) else "one value"
+        raise ValueError(f"{name} has {number}, but there are {count} cells; give one a cell.")
+
+
+def _split(
+    conditions: Mapping[str, Any], where: str, count: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Conditions that all cells share, and those of which each has its own."""
+    shared: dict[str, Any] = {}
+    each: dict[str, Any] = {}
+    for name, value in conditions.items():
+        if isinstance(value, Mapping):
+            shared[name], each[name] = _split(value, f"{name}: ", count)
+        elif callable(value) or value is None or not np.ndim(value):
+            shared[name] = value
+        else:
+            _check_length(f"condition {where}{name!r}", value, count)
+            each[name] = value if hasattr(value, "shape") else np.asarray(value)
+            if np.ndim(each[name]) != 1:
+                raise ValueError(
+                    f"condition {where}{name!r} has shape {np.shape(value)}; give a number, one "
+                    "value a cell or a function of time."
+                )
+    return shared, each
+
+
+def _merge(shared: Mapping[str, Any], each: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {n: _merge(shared.get(n, {}), each.get(n, {})) for n in NAMED if n in shared}
+    return {**shared, **each, **nested}
+
+
+def _abstract(own: dict[str, Any]) -> dict[str, Any]:
+    """What one cell has, as shapes."""
+    return jax.tree.map(
+        lambda v: jax.ShapeDtypeStruct(v.shape[1:], jax.dtypes.canonicalize_dtype(v.dtype)), own
     )
-    blocks = [slice(i, i + 4096) for i in range(0, len(y0), 4096)]
-    losses = [np.asarray(fastest(k[b] if np.ndim(k) == 2 else k, y0[b])) for b in blocks]
-    return np.argsort(np.concatenate(losses), kind="stable")
 
 
-def _runner(network: Network, ts: Any, t0: Any, integrator: Integrator, shared: bool) -> Any:
-    def one(k: Any, y0: Any) -> Any:
-        solution = solve(network, k, y0, ts, t0=t0, integrator=integrator, throw=False)
+@eqx.filter_jit
+def _fastest(
+    recipe: _Recipe, fingerprint: str, own: dict[str, Any], y0: Any, t0: Any
+) -> Float[Array, " N"]:
+    del fingerprint  # as below
+    return jax.vmap(lambda cell, y: jnp.max(-jnp.diagonal(recipe(cell).jacobian(t0, y))))(own, y0)
+
+
+def _order(job: _Job, template: System, integrator: Integrator) -> Int[np.ndarray, " N"]:
+    """Cells by their fastest loss at the start, where lock step makes neighbours wait."""
+    count = len(job.y0)
+    if count == 0 or compiles(template, jnp.asarray(job.y0[0]), integrator):
+        return np.arange(count)
+    width = min(4096, count)
+    losses = []
+    for first in range(0, count, width):
+        members = np.minimum(np.arange(first, first + width), count - 1)
+        own, y0 = job.cells(members)
+        t0 = jnp.asarray(job.t0, float)
+        losses.append(np.asarray(_fastest(job.recipe, job.fingerprint, own, y0, t0)))
+    return np.argsort(np.concatenate(losses)[:count], kind="stable")
+
+
+@eqx.filter_jit
+def _run(
+    recipe: _Recipe,
+    fingerprint: str,
+    integrator: Integrator,
+    own: dict[str, Any],
+    y0: Any,
+    ts: Any,
+    t0: Any,
+) -> tuple[Array, Array, Array]:
+    """States, results and steps of some cells. Kept between calls, as all numbers are arguments.
+
+    A function is known by its identity, and by the fingerprint where it closes over something else
+    than when it was compiled.
+    """
+    del fingerprint
+
+    def one(cell: dict[str, Any], y0: Any) -> Any:
+        system = jax.tree.map(_renewed, recipe(cell))
+        solution = solve(system, y0, ts, t0=t0, integrator=integrator, throw=False)
         result = jnp.full((), len(RESULTS), jnp.int32)
         for code, item in enumerate(RESULTS):
             result = jnp.where(solution.result == item, code, result)
         return solution.ys, result, solution.stats["num_steps"]
 
-    return jax.jit(jax.vmap(one, in_axes=(None if shared else 0, 0)))
+    return jax.vmap(one)(own, y0)
+
+
+def _renewed(leaf: Any) -> Any:
+    """A function as another object: JAX and diffrax keep what they traced of the one they know."""
+    return (lambda *given: leaf(*given)) if callable(leaf) else leaf
+
+
+def _solve(job: _Job, integrator: Integrator, members: np.ndarray, device: Any = None) -> Any:
+    """Sets out to integrate these cells."""
+    numbers = {n: getattr(integrator, n) for n in ("rtol", "atol", "dt0")}
+    integrator = integrator.replace(
+        retries=(), **{n: v if v is None else jnp.asarray(v, float) for n, v in numbers.items()}
+    )
+    arguments: Any = (
+        job.recipe,
+        job.fingerprint,
+        integrator,
+        *job.cells(members),
+        job.ts,
+        jnp.asarray(job.t0, float),
+    )
+    if device is not None:
+        arguments = jax.tree.map(
+            lambda x: jax.device_put(x, device) if eqx.is_array_like(x) else x, arguments
+        )
+    return _run(*arguments)
 
 
 def _in_flight(
-    network: Network,
-    k: Any,
-    y0: Any,
-    ts: Any,
-    t0: Any,
-    integrator: Integrator,
-    order: np.ndarray,
-    chunk: int,
-    todo: list[int],
+    job: _Job, integrator: Integrator, order: np.ndarray, chunk: int, todo: list[int]
 ) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
     """The chunks one after the other, with as many under way as there are devices, and one more.
 
     The last chunk is padded with its last cell, so that nothing is compiled again.
     """
-    devices, shared = jax.local_devices(), np.ndim(k) == 1
-    run = _runner(network, ts, t0, integrator, shared)
+    devices = jax.local_devices()
     pending: deque[Any] = deque()
-    width = min(chunk, len(y0))
+    width = min(chunk, len(job.y0))
 
     def collect() -> tuple[int, tuple[np.ndarray, ...]]:
         i, members, result = pending.popleft()
@@ -311,9 +522,8 @@ def _in_flight(
     for turn, i in enumerate(todo):
         members = order[i * chunk : (i + 1) * chunk]
         padded = np.pad(members, (0, width - len(members)), mode="edge")
-        arguments = (k if shared else k[padded], y0[padded])
-        device = devices[turn % len(devices)]
-        pending.append((i, members, run(*jax.device_put(arguments, device))))
+        device = devices[turn % len(devices)] if len(devices) > 1 else None
+        pending.append((i, members, _solve(job, integrator, padded, device)))
         if len(pending) > len(devices):
             yield collect()
     while pending:
@@ -321,52 +531,45 @@ def _in_flight(
 
 
 def _retry(
-    network: Network,
-    k: Any,
-    y0: Any,
-    ts: Any,
-    t0: Any,
+    job: _Job,
     retries: Sequence[Integrator],
     members: np.ndarray,
     result: tuple[np.ndarray, ...],
 ) -> tuple[np.ndarray, ...]:
-    """The results of a chunk after retries of its failed cells, and how many each took."""
+    """The results of a chunk after retries of its failed cells, and how many each took.
+
+    Failed cells are padded to a power of two, so that few sizes are ever compiled.
+    """
     ys, codes, steps = result
     retried = np.zeros_like(codes)
     for rung, integrator in enumerate(retries, start=1):
         failed = np.flatnonzero(codes)
-        finite = np.isfinite(np.asarray(y0[members[failed]])).all(axis=1)
-        if np.ndim(k) == 2:
-            finite &= np.isfinite(np.asarray(k[members[failed]])).all(axis=1)
+        finite = np.ones(len(failed), dtype=bool)
+        for part in jax.tree.leaves(job.cells(members[failed])):
+            if np.issubdtype(part.dtype, np.inexact):
+                finite &= np.isfinite(part).all(axis=tuple(range(1, part.ndim)))
         failed = failed[finite]
         if not len(failed):
             break
-        run = _runner(network, ts, t0, integrator, np.ndim(k) == 1)
-        rates = k if np.ndim(k) == 1 else k[members[failed]]
-        parts = run(jnp.asarray(rates), jnp.asarray(y0[members[failed]]))
+        width = min(1 << (len(failed) - 1).bit_length(), len(members))
+        padded = np.pad(failed, (0, width - len(failed)), mode="edge")
+        parts = _solve(job, integrator, members[padded])
         ys, codes, steps = (
             old if old.flags.writeable else old.copy() for old in (ys, codes, steps)
         )
         for old, new in zip((ys, codes, steps), parts, strict=True):
-            old[failed] = np.asarray(new)
+            old[failed] = np.asarray(new)[: len(failed)]
         retried[failed] = rung
     return ys, codes, steps, retried
 
 
-def _label(
-    network: Network,
-    ts: Any,
-    t0: Any,
-    y0: Any,
-    members: np.ndarray,
-    result: tuple[np.ndarray, ...],
-) -> Any:
+def _label(system: System, job: _Job, members: np.ndarray, result: tuple[np.ndarray, ...]) -> Any:
     ys, *numbers = result
     dataset = to_dataset(
-        network,
-        (ts, ys),
-        y0=np.asarray(y0[members]),
-        t0=float(t0),
+        system,
+        (job.ts, ys),
+        y0=np.asarray(job.y0[members]),
+        t0=float(job.t0),
         provenance="jaxchem.solve_ensemble",
     )
     dataset["cell"] = ("case", members)
@@ -376,13 +579,34 @@ def _label(
     return dataset
 
 
-def _mark(network: Network, *parts: Any) -> str:
-    """Tells this ensemble from every other one."""
+def _mark(
+    job: _Job, network: Network, integrator: Integrator, retries: tuple[Integrator, ...], chunk: int
+) -> str:
+    """Tells this ensemble from every other one: by its numbers, and by what its functions do."""
     digest = hashlib.sha256(repr((network.name, network.species, network.equations)).encode())
     digest.update(network.structure.digest)  # of the same equations, with other species held
-    for leaf in jax.tree.leaves(parts):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{array.shape}{array.dtype}".encode())
-        digest.update(array.data)
-    digest.update(repr([p for p in parts if isinstance(p, Integrator | tuple)]).encode())
+    digest.update(job.fingerprint.encode())
+    held = eqx.filter(job.recipe, eqx.is_array)
+    parts = (job.own, job.y0, job.ts, job.t0, integrator, retries, chunk, held)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(parts):
+        add(digest, path, leaf)
+    digest.update(repr((integrator, retries)).encode())
     return digest.hexdigest()[:32]
+
+
+def _fingerprint(recipe: _Recipe, own: dict[str, Any], size: int) -> str:
+    """What the functions of a recipe compute, from all that they close over.
+
+    Not from the recipe's own arrays, such as coefficients, which are arguments of what is compiled.
+    """
+    arrays, rest = eqx.partition(recipe, eqx.is_array)
+
+    def program(arrays: Any, cell: dict[str, Any], t: Any, y: Any) -> Any:
+        system = eqx.combine(arrays, rest)(cell)
+        given = system.tendency
+        return system.rates(t, y), None if given is None else given(t, y)
+
+    dtype = jnp.result_type(float)
+    inputs = (jax.ShapeDtypeStruct((), dtype), jax.ShapeDtypeStruct((size,), dtype))
+    traced, shape = jax.make_jaxpr(program, return_shape=True)(arrays, _abstract(own), *inputs)
+    return fingerprint(traced, repr(shape))

@@ -10,6 +10,7 @@ import jaxchem
 from jaxchem import checkpoint
 from jaxchem.parse import table
 from jaxchem.solar import solar_zenith_angle
+from jaxchem.solvers import native
 from jaxchem.stages import Resume, simulate
 
 TEXT = """name = tiny
@@ -256,3 +257,15 @@ def test_a_killed_box_goes_on(tmp_path, monkeypatch):
     assert again.report == whole.report
     with pytest.raises(ValueError, match="made with another fingerprint"):
         run(**settings, resume=Resume(kept.path, "other"))
+
+
+@pytest.mark.skipif(not native.available(), reason="there is no C compiler")
+def test_a_piece_goes_on_with_the_step_of_the_one_before(monkeypatch):
+    settings = {"days": 0.5, "every": 300.0}
+    carried = run(**settings)
+    monkeypatch.setitem(simulate.__globals__, "compiles", lambda *_: False)
+    anew = run(**settings)
+    assert carried.metrics["steps"] < anew.metrics["steps"]
+    np.testing.assert_allclose(
+        carried.trajectory["concentration"], anew.trajectory["concentration"], rtol=1e-4
+    )

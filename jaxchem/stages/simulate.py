@@ -20,6 +20,8 @@ from ..parse.musica import initial_conditions
 from ..rates import LAWS
 from ..solar import Sun
 from ..solvers import Integrator, explain, solve
+from ..solvers.cell import compiles
+from ..system import System
 from ..train import Resume
 
 __all__ = ["Simulation", "simulate"]
@@ -318,31 +320,37 @@ def _integrate(
     """States at the output times, the first being `y0`, and the number of steps."""
     if integrator.atol is None:
         integrator = integrator.replace(atol=1e-3 * (network.units.per_molecule or 1.0))
-    advance = jax.jit(
-        lambda y, t0, ts: solve(network, k, y, ts, t0=t0, integrator=integrator, throw=False)
-    )
+    # what a piece would have gone on with is the first step of the next, where it is known
+    carried = integrator.dt0 is None and compiles(System(network, k), y0, integrator)
+
+    @jax.jit
+    def advance(y: Any, t0: Any, ts: Any, step: Any) -> Any:
+        how = integrator.replace(dt0=step) if carried else integrator
+        return solve(network, k, y, ts, t0=t0, integrator=how, throw=False)
+
     count = len(ts) - 1
     piece = next(n for n in range(12, 0, -1) if count % n == 0)  # all pieces compile to one
-    ys, done, steps = np.full((count + 1, len(y0)), np.nan), 0, 0
+    ys, done, steps, step = np.full((count + 1, len(y0)), np.nan), 0, 0, 0.0
     ys[0] = y0
     if resume is not None and resume.path.exists():
-        ys, done, steps = checkpoint.load(
-            resume.path, (ys, done, steps), kind="box", fingerprint=resume.fingerprint
+        ys, done, steps, step = checkpoint.load(
+            resume.path, (ys, done, steps, step), kind="box", fingerprint=resume.fingerprint
         )
     saved = time.monotonic()
     with tqdm(total=count, initial=done, desc="box", disable=None if progress else True) as bar:
         while done < count:
             ahead = slice(done + 1, done + piece + 1)
-            found = advance(jnp.asarray(ys[done]), ts[done], jnp.asarray(ts[ahead]))
+            found = advance(jnp.asarray(ys[done]), ts[done], jnp.asarray(ts[ahead]), step)
             if not np.all(np.isfinite(found.ys)):
                 at = k(ts[done], jnp.asarray(ys[done])) if callable(k) else k
                 raise ValueError(f"the box could not be integrated. {explain(network, at, found)}")
             ys[ahead] = found.ys
             steps += int(found.stats["num_steps"])
+            step = float(found.stats.get("last_step", 0.0))
             done += piece
             bar.update(piece)
             if resume is not None and (done == count or time.monotonic() - saved > save_every):
-                state = (ys, done, steps)
+                state = (ys, done, steps, step)
                 checkpoint.save(resume.path, state, kind="box", fingerprint=resume.fingerprint)
                 saved = time.monotonic()
     return ys, steps
