@@ -2,23 +2,28 @@
 
     python benchmarks/linear.py
 
-Microseconds of CPU a cell on one core. The compiled kernel is left out: this is what GPUs, rates
-that vary in time, and machines without a compiler run. Where dense and sparse cross tells when
+Microseconds of CPU a cell on one core. The compiled kernel is left out: this is what GPUs
+and machines without a compiler run. Where dense and sparse cross tells when
 `linear_solver="auto"` is sparse.
 """
 
+import argparse
 import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import lineax as lx
 from problems import osu29, pollu, saprc99
+from readme import published
 
 import jaxchem
+from jaxchem.solvers import native
 from jaxchem.solvers.sparse import SparseLU
 
 jax.config.update("jax_enable_x64", True)
@@ -63,30 +68,40 @@ def whole(problem: Any, kind: str, cells: int) -> tuple[float, float]:
     @jax.jit
     @jax.vmap
     def run(y0: Any) -> Any:
-        changing = lambda t, y: k  # noqa: E731  the kernel takes constants only
         return jaxchem.solve(
-            problem.network, changing, y0, problem.ts, t0=problem.t0, throw=False, **how
+            problem.network, k, y0, problem.ts, t0=problem.t0, throw=False, **how
         ).ys
 
-    return cost(lambda: run(y0))
+    with mock.patch.object(native, "available", return_value=False):
+        return cost(lambda: run(y0))
+
+
+MAKERS = {"pollu": pollu, "osu29": osu29, "saprc99": saprc99}
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--problems", nargs="+", choices=tuple(MAKERS), default=tuple(MAKERS))
+    parser.add_argument("--cells", nargs="+", type=int, default=(1, 16, 256))
+    parser.add_argument("--out", type=Path, help="a folder whose README.md gets the table")
+    options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    print(
-        "| network | cells | dense | sparse | dense, whole | sparse, whole | first call, sparse |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for make in (pollu, osu29, saprc99):
-        for cells in (1, 16, 256):
-            problem = make(max(cells, 4))
-            network = problem.network
-            solvers = (lx.LU(), SparseLU(network.structure))
-            parts = [linear(problem, solver, cells) for solver in solvers]
-            runs = [whole(problem, kind, cells) for kind in ("dense", "sparse")]
-            row = [1e6 * seconds / cells for _, seconds in (*parts, *runs)]
-            numbers = " | ".join(f"{value:.3g}" for value in row)
-            print(f"| {network.name} | {cells} | {numbers} | {runs[1][0]:.1f} s |", flush=True)
+    with published("linear", options.out):
+        print("| network | cells | dense | sparse | dense, whole | sparse, whole | first, sparse |")
+        print("|---|---|---|---|---|---|---|")
+        for name in options.problems:
+            for cells in options.cells:
+                problem = MAKERS[name](max(cells, 4))
+                if problem is None:
+                    print(f"{name}: skipped, its data are not here")
+                    break
+                network = problem.network
+                solvers = (lx.LU(), SparseLU(network.structure))
+                parts = [linear(problem, solver, cells) for solver in solvers]
+                runs = [whole(problem, kind, cells) for kind in ("dense", "sparse")]
+                row = [1e6 * seconds / cells for _, seconds in (*parts, *runs)]
+                numbers = " | ".join(f"{value:.3g}" for value in row)
+                print(f"| {network.name} | {cells} | {numbers} | {runs[1][0]:.1f} s |", flush=True)
 
 
 if __name__ == "__main__":

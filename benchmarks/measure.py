@@ -22,12 +22,14 @@ RTOLS = tuple(10.0**-n for n in range(2, 9))
 COLUMNS = ("problem", "peer", "atol", "rtol", "cells", "failed", "error_dex", "ms", "repeats")
 BATCHES = (1, 8, 64, 512, 4096)
 SCALING_COLUMNS = ("problem", "cores", "batch", "microseconds")
+LEAST = 0.02
+"""Seconds: shorter runs are repeated within their turn until they last as long."""
 
 
 def work_precision(options: argparse.Namespace) -> None:
     """Runs every peer on every problem and writes results.csv as it goes."""
     path = options.out / "results.csv"
-    names = _known(options.problems, PROBLEMS), _known(options.peers, PEERS)
+    names = known_names(options.problems, PROBLEMS), known_names(options.peers, PEERS)
     kept = [
         row
         for row in (read(path) if options.add else [])
@@ -48,14 +50,15 @@ def work_precision(options: argparse.Namespace) -> None:
             for row in ladder(PEERS[peer], problem, truth, options.quick, options.limit):
                 rows.append({"problem": name, "peer": peer, **row})
                 print(_line(rows[-1]), flush=True)
-                _write(path, COLUMNS, sorted(kept + rows, key=_place))
+                write_rows(path, COLUMNS, sorted(kept + rows, key=_place))
 
 
 def _place(row: dict[str, Any]) -> tuple[int, int]:
     return list(PROBLEMS).index(row["problem"]), list(PEERS).index(row["peer"])
 
 
-def _known(chosen: list[str] | None, all_of_them: Collection[str]) -> list[str]:
+def known_names(chosen: list[str] | None, all_of_them: Collection[str]) -> list[str]:
+    """Those of all names that are chosen, by default every one."""
     unknown = set(chosen or ()) - set(all_of_them)
     if unknown:
         raise SystemExit(f"unknown: {', '.join(unknown)}; known: {', '.join(all_of_them)}")
@@ -109,6 +112,27 @@ def cpu_seconds(call: Callable[[], Any], limit: float) -> list[float]:
     return times
 
 
+def in_turns(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median CPU seconds of each run, taken in turns: A, B, A, B, ...
+
+    What else the machine does falls on all of them alike. Each runs once before it is timed.
+    """
+    loops = {}
+    for name, run in runs.items():
+        run()
+        start = time.process_time()
+        run()
+        loops[name] = max(1, int(LEAST / max(time.process_time() - start, 1e-6)))
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.process_time()
+            for _ in range(loops[name]):
+                run()
+            times[name].append((time.process_time() - start) / loops[name])
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
 def scaling(out: Path, cores: Collection[int]) -> None:
     """Writes scaling.csv: wall time of jaxchem's Rodas4 on one core and on all of them."""
     rows = []
@@ -123,7 +147,7 @@ def scaling(out: Path, cores: Collection[int]) -> None:
                     values = (name, len(used), batch, 1e6 * wall / batch)
                     rows.append(dict(zip(SCALING_COLUMNS, values, strict=True)))
                     print(rows[-1], flush=True)
-    _write(out / "scaling.csv", SCALING_COLUMNS, rows)
+    write_rows(out / "scaling.csv", SCALING_COLUMNS, rows)
 
 
 def wall_seconds(name: str, batch: int) -> float:
@@ -159,7 +183,8 @@ def _value(text: str) -> Any:
     return text
 
 
-def _write(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+def write_rows(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    """Writes a table that `read` reads, numbers to four digits."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()

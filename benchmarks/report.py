@@ -1,22 +1,17 @@
-"""The table, the figure and the results in README.md, from the CSV files of a run."""
+"""The tables and the figure of solve.py, and its results in README.md, from its CSV files."""
 
 import math
-import platform
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
 import matplotlib.pyplot as plt
 from measure import read
+from readme import environment, put
 
 TARGET = 1e-3
 """dex; the accuracy at which the table compares."""
-
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
-PACKAGES = ("jaxchem", "jax", "diffrax", "scipy", "numpy")
-PACKAGES += ("numba", "numbalsoda", "scikit-sundae", "musica")
 
 Row = dict[str, Any]
 
@@ -60,32 +55,19 @@ def curves(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
 
 
 def write(out: Path) -> None:
-    """Writes work_precision.png and the block in README.md."""
+    """Writes work_precision.png and what is measured in README.md."""
     rows = read(out / "results.csv")
-    parts = [_environment()]
+    parts = [environment()]
     if rows:
         best = curves(rows)
         figure(best, out / "work_precision.png")
         parts += [table(best, rows), "![work against precision](work_precision.png)"]
     parts += scaling_table(read(out / "scaling.csv"))
-    _replace(out / "README.md", "\n\n".join(parts))
-
-
-def _environment() -> str:
-    versions = []
-    for name in PACKAGES:
-        try:
-            versions.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    return f"{_processor()}; Python {platform.python_version()}, {', '.join(versions)}."
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    if len(parts) > 1:
+        put(out, "results", "\n\n".join(parts))
+    beside = kpp_table(read(out / "kpp.csv"))
+    if beside:
+        put(out, "kpp", "\n\n".join([environment(), *beside]))
 
 
 def table(best: dict[tuple[str, str], list[Row]], rows: list[Row]) -> str:
@@ -167,9 +149,25 @@ def scaling_table(rows: list[Row]) -> list[str]:
     return ["\n".join(lines)]
 
 
-def _replace(path: Path, text: str) -> None:
-    """Puts `text` between the marks of a file, at its end where it has none."""
-    old = path.read_text(encoding="utf-8") if path.is_file() else ""
-    head, _, rest = old.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    path.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail or chr(10)}", encoding="utf-8")
+def kpp_table(rows: list[Row]) -> list[str]:
+    """jaxchem's time over KPP's at `TARGET`, as a list of one table, or none without rows."""
+    if not rows:
+        return []
+    lines = [
+        f"In turns with KPP's Rodas4, milliseconds of CPU a cell at an error <= {TARGET:g} dex:",
+        "",
+        "| problem | cells | KPP | jaxchem rodas4 | jaxchem / KPP | steps at rtol 1e-4 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for problem, cells in dict.fromkeys((row["problem"], row["cells"]) for row in rows):
+        here = [row for row in rows if (row["problem"], row["cells"]) == (problem, cells)]
+        costs, steps = [], []
+        for solver in ("KPP", "jaxchem"):
+            curve = [row for row in here if row["solver"] == solver]
+            costs.append(cost([row for row in curve if not row["failed"]]))
+            steps += [f"{row['steps']:.0f}" for row in curve if row["rtol"] == 1e-4]
+        ratio = costs[1].ms / costs[0].ms
+        share = f"{ratio:.2g}" if math.isfinite(ratio) else "-"
+        values = (problem, cells, *costs, share, ", ".join(steps))
+        lines.append(f"| {' | '.join(map(str, values))} |")
+    return ["\n".join(lines)]
