@@ -215,3 +215,11 @@ def test_programs_that_differ_in_numbers_alone(robertson):
         found = jaxchem.solve(robertson, rates(table), y0, TS, rtol=1e-8)
         expected = jaxchem.solve(robertson, factor * jnp.asarray(ROBERTSON), y0, TS, rtol=1e-8)
         np.testing.assert_allclose(found.ys, expected.ys, rtol=1e-6)
+
+
+def test_the_first_steps_of_a_late_clock(robertson):
+    """Steps far shorter than the clock resolves, under rates that follow the clock."""
+    late, k = 1e9, lambda t: jnp.asarray(ROBERTSON) * 1e6 * (1 + 0.1 * jnp.sin(t - 1e9))
+    found = jaxchem.solve(robertson, k, START, late + TS, t0=late, rtol=1e-6)
+    early = jaxchem.solve(robertson, lambda t: k(t + late), START, TS, rtol=1e-6)
+    np.testing.assert_allclose(found.ys, early.ys, rtol=1e-5)

@@ -99,10 +99,7 @@ class _Engine:
     def run(self, *values: Any, **directions: Any) -> native.Outcome:
         """What the kernel makes of them."""
         k, numbers, y0, ts, t0, rtol, atol, first = values
-        # far from zero a clock would not resolve the first steps, and where nothing depends on it
-        # it may start anywhere
-        begin = t0 if self.program is not None and self.program.timed else jnp.zeros_like(t0)
-        rows = (k, y0, ts - t0 + begin, begin, rtol, atol, first)
+        rows = (k, y0, ts - t0, t0, rtol, atol, first)
         found = native.march(
             self.network,
             self.tableau,
@@ -112,7 +109,7 @@ class _Engine:
             **directions,
             **self.settings,
         )
-        found = found._replace(time=found.time + t0 - begin)
+        found = found._replace(time=found.time + t0)
         return jax.tree.map(lambda leaf: leaf[0], found)
 
     def forward(self, values: tuple[Any, ...], moved: tuple[Any, ...]) -> Any:

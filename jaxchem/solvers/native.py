@@ -213,8 +213,9 @@ def march(
         tableau: the method.
         k: rate coefficients, one row a cell or one row for all.
         y0: initial states.
-        ts: output times, one row a cell or one row for all.
-        t0: times of the initial states.
+        ts: output times since the start, one row a cell or one row for all.
+        t0: times of the start, which rates may depend on; far from zero they would not resolve
+            the first steps.
         rtol: relative tolerance, one a cell or one for all.
         atol: absolute tolerance of each species, one row a cell or one row for all.
         first_step: its length, one a cell or one for all; zero lets the kernel choose.

@@ -106,7 +106,7 @@ static void load_linear(Varying *v, const Program *p, const double *parameters, 
 static void keep_start(const Network *n, Step *w, Varying *v) {
   evaluate(v->program, n, w->t, w->y, w);
   memcpy(v->k, w->chemistry.k, sizeof(el) * n->reactions);
-  v->start_slots[v->at_start->time_slot] = w->t;
+  v->start_slots[v->at_start->time_slot] = w->clock + w->t;
   read_states(n, v->program, w->y, v->start_slots + v->at_start->state_slot);
 }
 
@@ -229,7 +229,7 @@ static void stage_moments(const Network *n, const Method *method, int64_t s, el 
   if (v) {
     el t = w->t + method->node[s] * h;
     evaluate(v->program, n, t, g->stage, w);
-    along_step(n, t, g->stage, method->time[s] * h, u, v);
+    along_step(n, w->clock + t, g->stage, method->time[s] * h, u, v);
     BY_ORDER(moments, n, w->chemistry.k, g->stage, w->y, u, g, v)
     return;
   }

@@ -192,7 +192,7 @@ static Linear read_linear(Reader *r, const Program *p, int mode) {
   return m;
 }
 
-/* arguments, S states: y0 [N, S], k [N or 1, R], ts [N or 1, T], t0 [N], rtol [N or 1],
+/* arguments, S states: y0 [N, S], k [N or 1, R], ts [N or 1, T] since the start, the start's t0 [N], rtol [N or 1],
  * atol [N or 1, S], first step [N or 1] (0 chooses it), parameters of the rates [N or 1, Q],
  * numbers, tables; for sensitivities dy0 [N, P, S], dk [N or 1, P, R] and those of the parameters
  * [N or 1, P, Q]; for reverse mode the cotangents of ys [N, P, T, S];

@@ -124,8 +124,8 @@ static void load(Worker *worker, int l) {
     lanes->end[l] = ts[job->times - 1];
     lanes->after_rejection[l] = 0;
     lanes->accepted[l] = lanes->rejected[l] = lanes->next_time[l] = 0;
-    double t0 = job->t0[cell];
-    AT(w->t, l) = t0;
+    AT(w->clock, l) = job->t0[cell];
+    AT(w->t, l) = 0;
     if (p) {
       const double *parameters = job->parameters + cell * job->each_parameter;
       for (int64_t i = 0; i < p->parameters; i++)
@@ -138,7 +138,7 @@ static void load(Worker *worker, int l) {
         AT(w->chemistry.k[p->steady_at[j]], l) = AT(w->slots[p->steady_slot[j]], l);
     }
     double *out = job->ys + cell * job->times * S;
-    while (lanes->next_time[l] < job->times && ts[lanes->next_time[l]] <= t0)
+    while (lanes->next_time[l] < job->times && ts[lanes->next_time[l]] <= 0)
       memcpy(out + S * lanes->next_time[l]++, y0, sizeof(double) * S);
     for (int64_t q = 0; q < job->tangents; q++) {
       const double *dy0 = job->dy0 + (cell * job->tangents + q) * S;
@@ -444,7 +444,7 @@ static int judge(Worker *worker, int l, double h, double norm) {
 #endif
   }
   double t = AT(w->t, l), next = AT(lanes->h, l);
-  double least = 1e-30 * (lanes->end[l] - job->t0[lanes->cell[l]]);
+  double least = 1e-30 * lanes->end[l];
   int status = -1;
   if (lanes->next_time[l] >= job->times) status = SUCCESS;
   else if (lanes->accepted[l] + lanes->rejected[l] >= job->settings.max_steps)

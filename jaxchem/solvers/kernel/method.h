@@ -14,7 +14,7 @@ typedef struct {
   el *y, *stage, *y1, *u;  /* start, last stage's argument, end, [stages width] solutions */
   el *slope, *dk;          /* df/dt of the step, and dk/dt [reactions + 1] */
   el *slots;               /* of the tapes */
-  el t;
+  el t, clock;             /* time since the start of the cell, and what it was then */
 } Step;
 
 static int64_t step_size(const Network *n, const Program *p) {
@@ -51,7 +51,7 @@ static void read_states(const Network *n, const Program *p, const el *y, el *fir
 
 /* the coefficients and further tendencies at a time and state */
 static void evaluate(const Program *p, const Network *n, el t, const el *y, Step *w) {
-  w->slots[p->time_slot] = t;
+  w->slots[p->time_slot] = w->clock + t;
   read_states(n, p, y, w->slots + p->state_slot);
   run_part(&p->tape, FIRST, w->slots);
   for (int64_t j = 0; j < p->varying; j++)
