@@ -126,8 +126,8 @@ def solve_ensemble(
     integrator = integrator.replace(retries=())
     k, y0, ts = _arguments(network, k, y0, ts)
     y0 = y0 if hasattr(y0, "shape") else np.asarray(y0, dtype=float)
-    recipe, own = _recipe(network, k, cells, len(y0) if np.ndim(y0) else 0)
     count = len(y0) if np.ndim(y0) else 0
+    recipe, own = _recipe(network, k, cells, count)
     template = eqx.filter_eval_shape(recipe, _abstract(own))
     size = len(template.states)
     if np.ndim(y0) != 2 or np.shape(y0)[1] != size:

@@ -39,8 +39,9 @@ class Program:
         entries: (row, column) of what coefficients and tendencies add to the Jacobian.
         varying: the reactions whose coefficients change within a cell.
         added: the states that the tendency changes.
-        timed: whether anything depends on time.
-        stateful: whether anything depends on the state.
+        timed: whether coefficients or tendencies depend on time.
+        stateful: whether they depend on the state.
+        reads: the states that they, or their derivatives, depend on.
     """
 
     def __init__(
@@ -58,9 +59,14 @@ class Program:
         self.entries = entries
         self.varying = np.flatnonzero(tape.levels[tape.outputs[0][0]] == STEP)
         self.added = np.flatnonzero(~zeros(tape)[0][1])
-        reads = [found.reshape(-1, 1 + states) for found in dependence(tape)[0]]
-        self.timed = any(found[:, 0].any() for found in reads)
-        self.stateful = any(found[:, 1:].any() for found in reads)
+        reads: list[np.ndarray] = [
+            np.any(np.concatenate([found.reshape(-1, 1 + states) for found in group]), axis=0)
+            for group in dependence(tape)
+        ]
+        values, slopes = reads
+        self.timed = bool(values[0])
+        self.stateful = bool(values[1:].any())
+        self.reads = np.flatnonzero((values | slopes)[1:])
 
     def changing(self, t: Any, y: Any, q: Any) -> tuple[Array, Array]:
         """The varying coefficients, and the tendencies that are not zero."""
@@ -179,8 +185,7 @@ def _lower(
 ) -> Program:
     size = len(system.states)
     inputs = [((), STEP), ((size,), STEP), (numbers, CELL)]
-    places: list[tuple[int, int]] = []
-    add: Callable[..., Array] = lambda t, y, q: jnp.zeros(0)  # noqa: E731
+    places, add = [], _no_entries
     if system.k_reads or system.tendency_reads:
         first = lower(lambda t, y, q: (function(t, y, q),), inputs)
         by_k, by_g = (found[:, 1:] for found in dependence(first)[0])
@@ -191,6 +196,11 @@ def _lower(
         return value, (*slope, add(t, y, q))
 
     return Program(function, lower(whole, inputs), size, numbers[0], tuple(places))
+
+
+def _no_entries(t: Any, y: Any, q: Any) -> Array:
+    del t, y, q
+    return jnp.zeros(0)
 
 
 def _entries(
@@ -252,19 +262,15 @@ def tables(
     """
     tape, varying, added = program.tape, program.varying, program.added
     (k, g), (dk, dg, entries) = tape.outputs
-    reads = np.zeros(program.states, dtype=bool)
-    for group in dependence(tape):
-        for found in group:
-            reads |= found.reshape(-1, 1 + program.states)[:, 1:].any(axis=0)
     at = np.argsort(layout.reaction)  # the kernel's position of each reaction
     steady = np.setdiff1d(np.arange(len(k)), varying)
     where = [layout.position[row, column] for row, column in program.entries]
     time, state, parameter = tape.inputs
-    counts = [reads.sum(), len(steady), len(varying), len(added), len(where)]
+    counts = [len(program.reads), len(steady), len(varying), len(added), len(where)]
     integers = [
         *_code(tape),
         [program.numbers, time, state, parameter, *counts, program.timed, program.stateful],
-        *(np.flatnonzero(reads), at[steady], k[steady], at[varying], k[varying], dk[varying]),
+        *(program.reads, at[steady], k[steady], at[varying], k[varying], dk[varying]),
         *(layout.place[added], g[added], dg[added], where, entries),
     ]
     others: tuple[Tape, ...] = getattr(program, derivatives) if derivatives else ()

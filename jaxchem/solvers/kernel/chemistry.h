@@ -14,7 +14,6 @@
 #define NAME(x) x##_along
 #include "sums.h"
 #else
-#define set_sums_along set_sums
 #define add_sums_along add_sums
 #endif
 

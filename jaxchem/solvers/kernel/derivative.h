@@ -20,12 +20,6 @@ typedef struct {
   dir *flux, *argument, *start; /* [reactions + 1], [width], [blocks width] */
 } Derivative;
 
-#if DIRECTIONS == 1
-#define ACTIVE(active, value) pick(active, value, splat(0))
-#else
-#define ACTIVE(active, value) (value)
-#endif
-
 static int64_t factor_count(const Network *n) {
   int64_t total = 0;
   for (int64_t order = 1; order <= n->orders; order++)
@@ -254,11 +248,10 @@ INLINE void push(const int64_t order, int64_t j, int64_t end, int64_t first, con
 /* and the transpose of that */
 INLINE void pull(const int64_t order, int64_t j, int64_t end, int64_t first, const Network *n,
                  Derivative *g, mask active, dir *rates, dir *argument, dir *start) {
-  (void)active;
   for (; j < end; j++, first += order) {
     const int32_t *f = n->factor + first;
     dir flux = g->flux[j];
-    rates[j] += ACTIVE(active, g->by_rate[j] * flux);
+    rates[j] += DIR_PICK(active, g->by_rate[j] * flux, (dir){0});
     UNROLL for (int64_t a = 0; a < order; a++) {
       argument[f[a]] += g->by_stage[first + a] * flux;
       start[f[a]] += g->by_state[first + a] * flux;

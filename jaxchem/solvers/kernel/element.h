@@ -57,9 +57,11 @@ INLINE el larger(el a, el b) { return pick(IF(a > b), a, b); }
 #if DIRECTIONS == 1
 typedef el dir;
 #define DIR_AT(v, l, q) AT(v, l)
+#define DIR_PICK(m, a, b) pick(m, a, b)
 #else
 typedef double dir __attribute__((vector_size(8 * DIRECTIONS)));
 #define DIR_AT(v, l, q) ((v)[(q) % DIRECTIONS])
+#define DIR_PICK(m, a, b) ((m) ? (a) : (b))
 #endif
 
 /* entry `id` of an array that is kept in blocks */

@@ -191,11 +191,8 @@ static void carry(Worker *worker, el h, mask taken) {
     for (int64_t b = 0; b < g->blocks; b++)
       for (int64_t s = 0; s < S; s++) {
         int64_t i = n->place[s];
-#if DIRECTIONS == 1
-        g->after[b * W + i] = pick(IF(stage[i] + last[i] < 0), splat(0), g->after[b * W + i]);
-#else
-        if (stage[i] + last[i] < 0) g->after[b * W + i] = (dir){0};
-#endif
+        dir *after = g->after + b * W + i;
+        *after = DIR_PICK(IF(stage[i] + last[i] < 0), (dir){0}, *after);
       }
   }
   for (int l = 0; l < CELLS; l++) {
@@ -223,11 +220,8 @@ static void carry(Worker *worker, el h, mask taken) {
         }
       }
   }
-#if DIRECTIONS == 1
-  for (int64_t i = 0; i < g->blocks * W; i++) g->change[i] = pick(taken, g->after[i], g->change[i]);
-#else
-  memcpy(g->change, g->after, sizeof(dir) * g->blocks * W);
-#endif
+  for (int64_t i = 0; i < g->blocks * W; i++)
+    g->change[i] = DIR_PICK(taken, g->after[i], g->change[i]);
 }
 
 /* keeps a step for the way back */
@@ -301,25 +295,17 @@ static void go_back(Worker *worker) {
     }
     if (!any) break;
     attempt(n, method, job->program, h, w);
-#if DIRECTIONS == 1
     /* lanes that are at their start keep what they have */
     memcpy(g->change, g->after, sizeof(dir) * g->blocks * W);
     for (int64_t b = 0; b < g->blocks; b++)
       for (int64_t i = 0; i < W; i++) {
         mask kept = active;
         if (job->settings.negative == PROJECT) kept &= ~IF(w->y1[i] < 0);
-        g->after[b * W + i] = pick(kept, g->after[b * W + i], splat(0));
+        g->after[b * W + i] = DIR_PICK(kept, g->after[b * W + i], (dir){0});
       }
     transpose(n, method, h, active, w, g, VARYING(worker));
-    for (int64_t i = 0; i < g->blocks * W; i++) g->after[i] = pick(active, g->start[i], g->change[i]);
-#else
-    if (job->settings.negative == PROJECT)
-      for (int64_t b = 0; b < g->blocks; b++)
-        for (int64_t i = 0; i < W; i++)
-          if (w->y1[i] < 0) g->after[b * W + i] = (dir){0};
-    transpose(n, method, h, active, w, g, VARYING(worker));
-    memcpy(g->after, g->start, sizeof(dir) * g->blocks * W);
-#endif
+    for (int64_t i = 0; i < g->blocks * W; i++)
+      g->after[i] = DIR_PICK(active, g->start[i], g->change[i]);
   }
   for (int l = 0; l < CELLS; l++) {
     int64_t cell = lanes->cell[l];
