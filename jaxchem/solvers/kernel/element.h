@@ -29,7 +29,7 @@ typedef int64_t mask;
 #define ROWS BLOCK_ROWS
 typedef double block __attribute__((vector_size(8 * ROWS), may_alias));
 typedef int64_t block_mask __attribute__((vector_size(8 * ROWS), may_alias));
-#define SPREAD(x) ((block){0} + (x))
+#define SPREAD(x) ((x) - (block){0}) /* 0 + x would not be x for -0 and costs an addition */
 #define AT(v, l) ((&(v))[l])
 #define IF(condition) (-(mask)(condition))
 INLINE el splat(double x) { return x; }
@@ -45,7 +45,7 @@ typedef el block;
 #define SPREAD(x) (x)
 #define AT(v, l) ((v)[l])
 #define IF(condition) (condition)
-INLINE el splat(double x) { return (el){} + x; }
+INLINE el splat(double x) { return x - (el){}; }
 INLINE el pick(mask m, el a, el b) { return (el)((m & (mask)a) | (~m & (mask)b)); }
 INLINE el as_el(mask m) { return (el)m; }
 INLINE mask as_mask(el x) { return (mask)x; }
