@@ -3,6 +3,7 @@
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,23 +162,35 @@ def solve_ensemble(
     )
     done = count - sum(min(chunk, count - i * chunk) for i in todo)
     quiet = None if progress else True
-    with tqdm(total=count, initial=done, desc="cells", unit="cell", disable=quiet) as bar:
+
+    def keep(i: int, members: np.ndarray, result: tuple[np.ndarray, ...]) -> None:
+        for whole_array, part in zip(found, result, strict=True):
+            if whole_array is not None:
+                whole_array[members] = part
+        if target is not None:
+            target.put(i, _label(template, job, members, result))
+        bar.update(len(members))
+
+    with (
+        tqdm(total=count, initial=done, desc="cells", unit="cell", disable=quiet) as bar,
+        ThreadPoolExecutor(1) as writer,  # while the next chunk is integrated
+    ):
+        kept: Future[None] | None = None
         for i, result in _in_flight(job, integrator, order, chunk, todo):
             members = order[i * chunk : (i + 1) * chunk]
             result = _retry(job, retries, members, result)
-            for whole_array, part in zip(found, result, strict=True):
-                if whole_array is not None:
-                    whole_array[members] = part
-            if target is not None:
-                target.put(i, _label(template, job, members, result))
-            bar.update(len(members))
+            if kept is not None:
+                kept.result()
+            kept = writer.submit(keep, i, members, result)
+        if kept is not None:
+            kept.result()
     if target is not None:  # what an earlier run, or another host, has done
         for i in range(chunks):
             if i not in todo and target.has(i):
-                kept = target.get(i)
-                where = kept["cell"].values
+                earlier = target.get(i)
+                where = earlier["cell"].values
                 for name in ("result", "steps", "retried"):
-                    getattr(found, name)[where] = kept[name].values
+                    getattr(found, name)[where] = earlier[name].values
     return found
 
 
@@ -509,7 +522,8 @@ def _in_flight(
 ) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
     """The chunks one after the other, with as many under way as there are devices, and one more.
 
-    The last chunk is padded with its last cell, so that nothing is compiled again.
+    The last chunk is padded with its last cell, so that nothing is compiled again. A call of the
+    compiled kernel returns when it is done, and its chunk is given at once.
     """
     devices = jax.local_devices()
     pending: deque[Any] = deque()
@@ -524,10 +538,14 @@ def _in_flight(
         padded = np.pad(members, (0, width - len(members)), mode="edge")
         device = devices[turn % len(devices)] if len(devices) > 1 else None
         pending.append((i, members, _solve(job, integrator, padded, device)))
-        if len(pending) > len(devices):
+        while pending and (len(pending) > len(devices) or _ready(pending[0][2])):
             yield collect()
     while pending:
         yield collect()
+
+
+def _ready(result: tuple[Array, ...]) -> bool:
+    return all(part.is_ready() for part in result)
 
 
 def _retry(

@@ -347,6 +347,25 @@ def test_what_compiled_functions_close_over_enters_the_mark(cells, tmp_path):
         solve(2.0)
 
 
+def test_a_disk_that_is_full_is_told_at_once(cells, tmp_path, monkeypatch):
+    """Chunks are written while others are integrated; what was written stays."""
+    put = jaxchem.Store.put
+
+    def full(self, chunk, dataset):
+        if chunk == 1:
+            raise OSError(28, "No space left on device")
+        put(self, chunk, dataset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jaxchem.Store, "put", full)
+        with pytest.raises(OSError, match="No space left"):
+            run(cells, chunk=10, store=tmp_path / "store")
+    store = jaxchem.Store(tmp_path / "store")
+    assert store.has(0) and not store.has(1) and not store.has(3)
+    run(cells, chunk=10, store=tmp_path / "store")
+    assert all(map(store.has, range(4)))
+
+
 @pytest.mark.parametrize("method", ["rodas5p", "kvaerno5"])
 def test_nothing_stale_is_kept(cells, method):
     """A function that closes over something else than before is not what was compiled."""

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import qmc
 
 from ..network import Network
 
@@ -36,6 +35,8 @@ def draw(
     fixed = {name: float(np.squeeze(r)) for name, r in ranges.items() if name not in varied}
     values = {name: np.full(cases, value) for name, value in fixed.items()}
     if varied:
+        from scipy.stats import qmc  # which takes longer to import than all of jaxchem
+
         engine = qmc.Sobol(len(varied), rng=np.random.default_rng(seed))
         # a Sobol sequence is balanced in powers of two
         unit = engine.random_base2(int(np.ceil(np.log2(cases))))[:cases]
