@@ -544,7 +544,7 @@ def _in_flight(
         yield collect()
 
 
-def _ready(result: tuple[Array, ...]) -> bool:
+def _ready(result: tuple[Any, ...]) -> bool:
     return all(part.is_ready() for part in result)
 
 

@@ -1,4 +1,4 @@
-"""The compiled kernel as it is built for other processors: the same results at every level."""
+"""The compiled kernel built for other processors, and called for cells on several devices."""
 
 import os
 import subprocess
@@ -73,3 +73,43 @@ def test_every_level_of_the_processor(tmp_path):
         for name, expected in first.items():
             scale = 1e-9 * np.max(np.abs(expected))
             np.testing.assert_allclose(other[name], expected, rtol=1e-7, atol=scale, err_msg=name)
+
+
+SHARDED = """
+import jax, jax.numpy as jnp, numpy as np, jaxchem
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+jax.config.update("jax_enable_x64", True)
+network = jaxchem.load("robertson")
+mesh = Mesh(np.array(jax.devices()), ("device",))
+assert mesh.size == 2
+y0 = jnp.asarray(network.y0({"A": 1.0})) * jnp.linspace(0.5, 2.0, 6)[:, None]
+sharded = jax.device_put(y0, NamedSharding(mesh, P("device")))
+ts = jnp.array([1.0, 1e3])
+own = jnp.linspace(0.9, 1.1, 6)[:, None] * network.rates()
+for adjoint, differentiate in (
+    ("reverse", lambda f: f), ("reverse", jax.jacrev), ("forward", jax.jacfwd)
+):
+    for k in (lambda t, y: network.rates() * (1 + 0.1 * jnp.sin(t) + y[0]), None):
+        def ends(y, row):
+            how = {"adjoint": adjoint, "throw": False}
+            return jaxchem.solve(network, row if k is None else k, y, ts, **how).ys[-1]
+        run = jax.jit(jax.vmap(differentiate(ends)))
+        found = run(sharded, own)
+        assert found.sharding.spec[0] == "device", found.sharding
+        text = run.lower(sharded, own).compile().as_text()
+        assert "all-gather" not in text and "f64[3,2,3]" in text, text
+        np.testing.assert_array_equal(found, run(y0, own))
+# forward mode of the default adjoint is right, if not spread
+slopes = jax.jit(jax.vmap(jax.jacfwd(lambda y: jaxchem.solve(network, own[0], y, ts).ys)))
+np.testing.assert_array_equal(slopes(sharded), slopes(y0))
+"""
+
+
+@pytest.mark.skipif(not native.available(), reason="there is no C compiler")
+def test_a_batch_on_several_devices_stays_there():
+    """Each device integrates its own cells; none is sent to another one."""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

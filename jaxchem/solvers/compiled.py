@@ -96,7 +96,7 @@ class _Engine:
             "negative": NEGATIVE.index(integrator.negative),
         }
 
-    def run(self, *values: Any, **directions: Any) -> native.Outcome:
+    def run(self, *values: Any, **how: Any) -> native.Outcome:
         """What the kernel makes of them."""
         k, numbers, y0, ts, t0, rtol, atol, first = values
         rows = (k, y0, ts - t0, t0, rtol, atol, first)
@@ -106,7 +106,7 @@ class _Engine:
             *(row[None] for row in rows),
             program=self.program,
             numbers=numbers[None],
-            **directions,
+            **how,
             **self.settings,
         )
         found = found._replace(time=found.time + t0)
@@ -129,7 +129,7 @@ class _Engine:
         return found, still._replace(ys=dys, state=at_end)
 
     def tangents(
-        self, values: tuple[Any, ...], moved: tuple[Any, ...]
+        self, values: tuple[Any, ...], moved: tuple[Any, ...], sharded: bool = True
     ) -> tuple[native.Outcome, Array, Array]:
         """What the kernel makes of them, and the changes of the states and of the last one."""
         _, numbers, y0, ts, t0, *_ = values
@@ -138,7 +138,8 @@ class _Engine:
         if self.program is not None:  # those that vary are the kernel's
             _, dk = jax.jvp(lambda q: self._steady(t0, y0, q), (numbers,), (dnumbers,))
         changes = {"dy0": dy0, "dk": dk, "dnumbers": dnumbers}
-        found = self.run(*values, **{n: change[None, None] for n, change in changes.items()})
+        directions = {name: change[None, None] for name, change in changes.items()}
+        found = self.run(*values, **directions, sharded=sharded)
         assert found.dys is not None
         slopes = jax.vmap(lambda t, y: self._field(t, y, values))(ts, found.ys)
         dys = jnp.where(jnp.isfinite(found.ys), found.dys[0] + slopes * dts[:, None], jnp.nan)
@@ -183,7 +184,7 @@ def _no_change(leaf: Array) -> Any:
 
 
 def _impl(*inputs: Any, engine: _Engine) -> tuple[Array, Array]:
-    _, dys, at_end = engine.tangents(inputs[:-_LINEAR], inputs[-_LINEAR:])
+    _, dys, at_end = engine.tangents(inputs[:-_LINEAR], inputs[-_LINEAR:], sharded=False)
     return dys, at_end
 
 

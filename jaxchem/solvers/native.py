@@ -20,6 +20,8 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from ..network import Network, Structure
@@ -202,6 +204,7 @@ def march(
     negative: int = 0,
     program: Program | None = None,
     numbers: Float[Array, "#N Q"] | None = None,
+    sharded: bool = True,
 ) -> Outcome:
     """Integrates N cells with the compiled kernel; may be called under `jax.jit` and `jax.vmap`.
 
@@ -229,11 +232,16 @@ def march(
         negative: index into `NEGATIVE` of `integrator`.
         program: of coefficients that are not constant (`k` then is not read) and of tendencies.
         numbers: what the program's functions hold, one row a cell or one row for all.
+        sharded: cells that `jax.jit` has on several devices are integrated where they are, and not
+            all of them on each. Not for a call within a primitive of our own: JAX does not tell
+            what is inside of one on which devices it runs.
     """
     if library() is None:
         raise ValueError("the compiled kernel is not available; see the logged reason.")
     alone = len(y0) == 1
-    settings = _Settings(network.structure, tableau, max_steps, land, negative, program, alone)
+    settings = _Settings(
+        network.structure, tableau, max_steps, land, negative, program, alone, sharded
+    )
     extra = [array for array in (dy0, dk, dnumbers, cotangent) if array is not None]
     numbers = jnp.zeros((1, 0)) if numbers is None else numbers
     call = jax.custom_jvp(_cells(settings))
@@ -269,6 +277,7 @@ class _Settings(NamedTuple):
     negative: int
     program: Program | None
     alone: bool  # one cell, whose own rows fill the registers
+    sharded: bool  # a batch over devices stays where it is
 
 
 _CELLS = (True, False, False, True, False, False, False, False)
@@ -347,9 +356,45 @@ def _call(settings: _Settings, *arrays: Array) -> Any:
         shapes.append((count, directions, times, size))
     types = [jnp.int32 if n == _PLAIN - 1 else jnp.float64 for n in range(len(shapes))]
     outputs = [jax.ShapeDtypeStruct(s, t) for s, t in zip(shapes, types, strict=True)]
-    written = jnp.asarray(numbers), jnp.asarray(integers)
     common = arrays[: len(_CELLS)]
-    return jax.ffi.ffi_call(_TARGET, tuple(outputs))(*common, *written, *extra)
+    operands = (*common, jnp.asarray(numbers), jnp.asarray(integers), *extra)
+    if settings.sharded and count > 1:
+        return _sharded(outputs, operands)
+    return jax.ffi.ffi_call(_TARGET, tuple(outputs))(*operands)
+
+
+def _sharded(outputs: list[jax.ShapeDtypeStruct], operands: tuple[Array, ...]) -> Any:
+    """The foreign call; where its cells are sharded, each device calls for its own."""
+    count = len(operands[0])
+    # tables may by chance have as many numbers as there are cells
+    tables = len(_CELLS), len(_CELLS) + 1
+    rows = [n not in tables and len(x) == count for n, x in enumerate(operands)]
+    rows += [True] * len(outputs)
+
+    def call(*operands: Array) -> Any:
+        here = len(operands[0])
+        own = [jax.ShapeDtypeStruct((here, *x.shape[1:]), x.dtype) for x in outputs]
+        return jax.ffi.ffi_call(_TARGET, tuple(own))(*operands)
+
+    def partition(mesh: Any, given: Any, found: Any) -> Any:
+        axes = given[0].sharding.spec[:1]  # of the cells: the rule has carried it to all others
+        cut = [NamedSharding(mesh, PartitionSpec(*(axes if row else ()))) for row in rows]
+        return mesh, call, tuple(cut[len(operands) :]), tuple(cut[: len(operands)])
+
+    names = [  # of every axis; that of the cells alone may be cut
+        ["cells" if row and axis == 0 else f"a{n}_{axis}" for axis in range(len(x.shape))]
+        for n, (x, row) in enumerate(zip([*operands, *outputs], rows, strict=True))
+    ]
+    terms = [" ".join(of) for of in names]
+    partitioned = custom_partitioning(call)
+    partitioned.def_partition(
+        partition=partition,
+        sharding_rule=" -> ".join(
+            ", ".join(side) for side in (terms[: len(operands)], terms[len(operands) :])
+        ),
+        need_replication_factors=tuple(name for of in names for name in of if name != "cells"),
+    )
+    return partitioned(*operands)
 
 
 def _threads() -> int:
