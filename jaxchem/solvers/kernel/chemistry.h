@@ -15,6 +15,7 @@
 #include "sums.h"
 #else
 #define add_sums_along add_sums
+#define total_pools_along total_pools
 #endif
 
 /* what the chemistry of a cell works on */
@@ -44,15 +45,6 @@ static el *place_chemistry(const Network *n, el *p, Chemistry *w) {
 static int64_t chemistry_size(const Network *n) {
   return ROWS * (n->fill + 1) + lower_size(n) + upper_size(n) + n->width + 2 * n->reactions +
          n->partials + 2;
-}
-
-/* the pools of a state are the sums of their members */
-static void total_pools(const Network *n, el *y) {
-  for (int64_t p = 0; p < n->pools; p++) {
-    el total = splat(0);
-    for (int32_t e = n->pool_start[p]; e < n->pool_start[p + 1]; e++) total += y[n->pool_member[e]];
-    y[n->pool_place[p]] = total;
-  }
 }
 
 /* flux of every reaction: k times its factors; no `restrict`, or compilers emulate gathers */

@@ -12,7 +12,6 @@ typedef struct {
   int64_t blocks;           /* how many `dir` the directions of a cell fill */
   el *by_stage, *by_state;  /* [factors] k m'(Y_s), k m''(y) u_s */
   el *by_rate;              /* [reactions] */
-  el *stage;                /* [width] argument of the stage */
   dir *change;              /* [blocks width] of the state: at the start of the step; cotangents */
   dir *after;               /* [blocks width] at its end */
   dir *du;                  /* [blocks stages width] */
@@ -29,7 +28,7 @@ static int64_t factor_count(const Network *n) {
 
 static int64_t derivative_size(const Network *n, int64_t blocks) { /* in bytes */
   int64_t each = (3 + MAX_STAGES) * n->width + n->reactions;
-  return (2 * factor_count(n) + n->reactions + n->width) * (int64_t)sizeof(el) +
+  return (2 * factor_count(n) + n->reactions) * (int64_t)sizeof(el) +
          (blocks * each + n->reactions + 1 + n->width) * (int64_t)sizeof(dir) + (int64_t)sizeof(dir);
 }
 
@@ -46,8 +45,7 @@ static void place_derivative(const Network *n, int64_t blocks, char *memory, Der
   el *e = (el *)p;
   g->by_stage = e; e += factor_count(n);
   g->by_state = e; e += factor_count(n);
-  g->by_rate = e; e += n->reactions;
-  g->stage = e;
+  g->by_rate = e;
 }
 
 /* What coefficients that vary, and further tendencies, add to that: with the changes k' of the
@@ -213,24 +211,20 @@ INLINE void moments(const int64_t order, int64_t j, int64_t end, int64_t first, 
 /* `g` for stage s of the step in `w`; where coefficients vary, their values there too */
 static void stage_moments(const Network *n, const Method *method, int64_t s, el h, Step *w,
                           Derivative *g, Varying *v) {
-  for (int64_t i = 0; i < n->width; i++) {
-    el sum = w->y[i];
-    for (int64_t q = 0; q < s; q++) sum += method->a[s][q] * w->u[q * n->width + i];
-    g->stage[i] = sum;
-  }
-  const el *u = w->u + s * n->width;
+  const el *stage = w->stage + s * n->width, *u = w->u + s * n->width;
 #if DIRECTIONS == 1
   if (v) {
     el t = w->t + method->node[s] * h;
-    evaluate(v->program, n, t, g->stage, w);
-    along_step(n, w->clock + t, g->stage, method->time[s] * h, u, v);
-    BY_ORDER(moments, n, w->chemistry.k, g->stage, w->y, u, g, v)
+    evaluate(v->program, n, t, stage, w);
+    along_step(n, w->clock + t, stage, method->time[s] * h, u, v);
+    BY_ORDER(moments, n, w->chemistry.k, stage, w->y, u, g, v)
     return;
   }
 #endif
+  (void)method;
   (void)h;
   (void)v;
-  BY_ORDER(moments, n, w->chemistry.k, g->stage, w->y, u, g, NULL)
+  BY_ORDER(moments, n, w->chemistry.k, stage, w->y, u, g, NULL)
 }
 
 /* changes of the fluxes from those of coefficients, stage and state */
@@ -264,14 +258,7 @@ static void differentiate(const Network *n, const Method *method, el h, Step *w,
                           Varying *v) {
   int64_t W = n->width, stages = method->stages;
   el inverse_h = 1.0 / h;
-  for (int64_t b = 0; b < g->blocks; b++) {
-    dir *change = g->change + b * W;
-    for (int64_t p = 0; p < n->pools; p++) {
-      dir total = {0};
-      for (int32_t e = n->pool_start[p]; e < n->pool_start[p + 1]; e++) total += change[n->pool_member[e]];
-      change[n->pool_place[p]] = total;
-    }
-  }
+  for (int64_t b = 0; b < g->blocks; b++) total_pools_along(n, g->change + b * W);
 #if DIRECTIONS == 1
   if (v) keep_start(n, w, v);
 #endif
@@ -280,15 +267,7 @@ static void differentiate(const Network *n, const Method *method, el h, Step *w,
     for (int64_t b = 0; b < g->blocks; b++) {
       const dir *change = g->change + b * W, *rates = g->rates + b * n->reactions;
       dir *du = g->du + b * MAX_STAGES * W, *right = du + s * W, *stage = g->argument;
-      for (int64_t i = 0; i < W; i++) {
-        dir sum = change[i], add = {0};
-        for (int64_t q = 0; q < s; q++) {
-          sum += method->a[s][q] * du[q * W + i];
-          add += method->c[s][q] * du[q * W + i];
-        }
-        stage[i] = sum;
-        right[i] = inverse_h * add;
-      }
+      stage_argument_along(s, W, method, inverse_h, change, du, stage, right);
       BY_ORDER(push, n, g, rates, stage, change)
 #if DIRECTIONS == 1
       if (v) push_varying(n, change, stage, b, g->flux, right, v);

@@ -186,15 +186,13 @@ static void carry(Worker *worker, el h, mask taken) {
   Derivative *g = &worker->derivative;
   int64_t S = n->states, W = n->width;
   differentiate(n, method, h, &worker->step, g, VARYING(worker));
-  if (job->settings.negative == PROJECT) {
-    const el *stage = worker->step.stage, *last = worker->step.u + (method->stages - 1) * W;
+  if (job->settings.negative == PROJECT)
     for (int64_t b = 0; b < g->blocks; b++)
       for (int64_t s = 0; s < S; s++) {
         int64_t i = n->place[s];
         dir *after = g->after + b * W + i;
-        *after = DIR_PICK(IF(stage[i] + last[i] < 0), (dir){0}, *after);
+        *after = DIR_PICK(IF(worker->step.y1[i] < 0), (dir){0}, *after);
       }
-  }
   for (int l = 0; l < CELLS; l++) {
     if (!AT(taken, l)) continue;
     const double *ts = lanes->ts[l];

@@ -8,25 +8,38 @@
 #include "job.h"
 #include "tape.h"
 
+#define NUMBER el
+#define NAME(x) x
+#include "stages.h"
+
+#if DIRECTIONS > 1
+#define NUMBER dir
+#define NAME(x) x##_along
+#include "stages.h"
+#else
+#define stage_argument_along stage_argument
+#endif
+
 /* what a step works on; arrays are [width] unless it says more */
 typedef struct {
   Chemistry chemistry;
-  el *y, *stage, *y1, *u;  /* start, last stage's argument, end, [stages width] solutions */
+  el *y, *y1;              /* start and end */
+  el *stage, *u;           /* [stages width] arguments of the stages, and solutions */
   el *slope, *dk;          /* df/dt of the step, and dk/dt [reactions + 1] */
   el *slots;               /* of the tapes */
   el t, clock;             /* time since the start of the cell, and what it was then */
 } Step;
 
 static int64_t step_size(const Network *n, const Program *p) {
-  return chemistry_size(n) + (MAX_STAGES + 4) * n->width + (p ? n->reactions + 1 + p->tape.slots : 0);
+  return chemistry_size(n) + (2 * MAX_STAGES + 3) * n->width + (p ? n->reactions + 1 + p->tape.slots : 0);
 }
 
 /* places a step's arrays from `p` on, and tells where they end */
 static el *place_step(const Network *n, const Program *program, el *p, Step *w) {
   w->y = p; p += n->width;
-  w->stage = p; p += n->width;
   w->y1 = p; p += n->width;
   w->slope = p; p += n->width;
+  w->stage = p; p += MAX_STAGES * n->width;
   w->u = p; p += MAX_STAGES * n->width;
   p = place_chemistry(n, p, &w->chemistry);
   if (program) {
@@ -69,32 +82,6 @@ static void evaluate_start(const Program *p, const Network *n, Step *w) {
   for (int64_t i = 0; i < p->adds; i++) w->slope[p->add_place[i]] += w->slots[p->add_slope[i]];
 }
 
-/* stage = y + sum_q a_sq u_q and right = sum_q (C_sq / h) u_q */
-INLINE void combine(const int s, int64_t width, const Method *m, el inverse_h, const el *y,
-                    const el *u, el *restrict stage, el *restrict right) {
-  double a[MAX_STAGES], c[MAX_STAGES];
-  for (int q = 0; q < s; q++) a[q] = m->a[s][q], c[q] = m->c[s][q];
-  for (int64_t i = 0; i < width; i++) {
-    el sum = y[i], add = splat(0);
-    UNROLL for (int q = 0; q < s; q++) {
-      el value = u[q * width + i];
-      sum += a[q] * value;
-      add += c[q] * value;
-    }
-    stage[i] = sum;
-    right[i] = inverse_h * add;
-  }
-}
-
-static void stage_argument(int64_t s, int64_t width, const Method *m, el inverse_h, const el *y,
-                           const el *u, el *stage, el *right) {
-  switch (s) {
-#define CASE(s) case s: combine(s, width, m, inverse_h, y, u, stage, right); break;
-    CASE(0) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7)
-#undef CASE
-  }
-}
-
 static void attempt(const Network *n, const Method *method, const Program *p, el h, Step *w) {
   Chemistry *chemistry = &w->chemistry;
   el inverse_h = 1.0 / h;
@@ -105,22 +92,22 @@ static void attempt(const Network *n, const Method *method, const Program *p, el
     for (int64_t e = 0; e < p->entries; e++) chemistry->a[p->entry_at[e]] -= w->slots[p->entry_slot[e]];
   eliminate(n, chemistry);
   for (int64_t s = 0; s < method->stages; s++) {
-    el *right = w->u + s * n->width;
-    stage_argument(s, n->width, method, inverse_h, w->y, w->u, w->stage, right);
+    el *stage = w->stage + s * n->width, *right = w->u + s * n->width;
+    stage_argument(s, n->width, method, inverse_h, w->y, w->u, stage, right);
     if (p) {
       if (s && (p->stateful || method->node[s] != method->node[s - 1]))
-        evaluate(p, n, w->t + method->node[s] * h, w->stage, w);
+        evaluate(p, n, w->t + method->node[s] * h, stage, w);
       for (int64_t i = 0; i < p->adds; i++) right[p->add_place[i]] += w->slots[p->add_slot[i]];
       if (p->timed && method->time[s] != 0) {
         el along = method->time[s] * h;
         for (int64_t i = 0; i < n->width; i++) right[i] += along * w->slope[i];
       }
     }
-    add_tendency(n, chemistry->k, w->stage, chemistry->flux, right);
+    add_tendency(n, chemistry->k, stage, chemistry->flux, right);
     for (int64_t i = 0; i < n->pools; i++) right[n->pool_place[i]] = splat(0);
     solve(n, chemistry, right);
   }
   /* methods are stiffly accurate: the last stage's argument plus its solution is the new state */
-  const el *last = w->u + (method->stages - 1) * n->width;
-  for (int64_t i = 0; i < n->width; i++) w->y1[i] = w->stage[i] + last[i];
+  int64_t last = (method->stages - 1) * n->width;
+  for (int64_t i = 0; i < n->width; i++) w->y1[i] = w->stage[last + i] + w->u[last + i];
 }

@@ -2,7 +2,7 @@
  *
  * Eight rows of equal length stand together, and long rows are cut, so the length of the inner
  * loop hardly ever changes: mispredicted ends of short loops would cost more than the arithmetic.
- * Included once for each type of `x`: NUMBER is el or dir, NAME(sums) the function it makes. */
+ * Included once for each type of `x`: NUMBER is el or dir, NAME(sums) what its function is called. */
 #define TOGETHER 8
 
 #if defined(NUMBER_IS_DOUBLE)
@@ -57,12 +57,21 @@ INLINE void NAME(sums)(const Sums *m, const NUMBER *x, NUMBER *restrict out, con
   }
 }
 
-static __attribute__((noinline)) void NAME(set_sums)(const Sums *m, const NUMBER *x, NUMBER *out) {
+static __attribute__((noinline, unused)) void NAME(set_sums)(const Sums *m, const NUMBER *x, NUMBER *out) {
   NAME(sums)(m, x, out, 0);
 }
 
 static __attribute__((noinline)) void NAME(add_sums)(const Sums *m, const NUMBER *x, NUMBER *out) {
   NAME(sums)(m, x, out, 1);
+}
+
+/* the pools of a state are the sums of their members */
+static void NAME(total_pools)(const Network *n, NUMBER *y) {
+  for (int64_t p = 0; p < n->pools; p++) {
+    NUMBER total = {0};
+    for (int32_t e = n->pool_start[p]; e < n->pool_start[p + 1]; e++) total += y[n->pool_member[e]];
+    y[n->pool_place[p]] = total;
+  }
 }
 
 #undef PACK
