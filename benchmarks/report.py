@@ -63,11 +63,14 @@ def write(out: Path) -> None:
         figure(best, out / "work_precision.png")
         parts += [table(best, rows), "![work against precision](work_precision.png)"]
     parts += scaling_table(read(out / "scaling.csv"))
-    if len(parts) > 1:
-        put(out, "results", "\n\n".join(parts))
-    beside = kpp_table(read(out / "kpp.csv"))
-    if beside:
-        put(out, "kpp", "\n\n".join([environment(), *beside]))
+    put(out, "results", "\n\n".join(parts))
+
+
+def write_kpp(out: Path) -> None:
+    """Writes into README.md what was measured beside KPP."""
+    found = kpp_table(read(out / "kpp.csv"))
+    if found:
+        put(out, "kpp", "\n\n".join([environment(), *found]))
 
 
 def table(best: dict[tuple[str, str], list[Row]], rows: list[Row]) -> str:

@@ -53,12 +53,14 @@ def main() -> None:
     import report
 
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.scaling:
-        measure.scaling(options.out, cores)
-    elif options.kpp:
+    if options.kpp:
         import kpp
 
         kpp.compare(options)
+        report.write_kpp(options.out)
+        return
+    if options.scaling:
+        measure.scaling(options.out, cores)
     else:
         measure.work_precision(options)
     report.write(options.out)
