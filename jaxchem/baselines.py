@@ -11,10 +11,8 @@ from itertools import combinations_with_replacement
 from math import comb
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.linalg import cho_solve, cholesky, solve_triangular, svd
-from scipy.spatial import KDTree
-from scipy.spatial.distance import cdist
 
 __all__ = [
     "BASELINES",
@@ -55,7 +53,7 @@ def nearest_neighbour(
         ValueError: no input varies.
     """
     train, test = _standardised(inputs_train, inputs_test)
-    return np.asarray(fields_train, float)[KDTree(train).query(test)[1]]
+    return np.asarray(fields_train, float)[scipy.spatial.KDTree(train).query(test)[1]]
 
 
 def chebyshev(
@@ -99,7 +97,7 @@ def chebyshev(
 
     least, best = np.inf, (0, np.empty(0))
     for d in degrees:
-        left, sizes, right = svd(_polynomials(train, d), full_matrices=False)
+        left, sizes, right = scipy.linalg.svd(_polynomials(train, d), full_matrices=False)
         # inputs on a curved surface, such as the oxygen of a fixed ratio to all carbon, make terms
         # nearly dependent; keeping such directions would amplify the error of the fields
         rank = np.sum(sizes > _DEPENDENT * sizes[0])
@@ -150,23 +148,23 @@ def gaussian_process(
         )
     fields = np.reshape(fields_train, (count, -1)).astype(float)
     mean = fields.mean(axis=0)
-    distances = cdist(train, train, "sqeuclidean")
+    distances = scipy.spatial.distance.cdist(train, train, "sqeuclidean")
 
     def factor(length: float) -> Array:
         kernel = np.exp(-distances / (2 * length**2))
-        return cholesky(kernel + nugget * np.eye(count), lower=True)
+        return scipy.linalg.cholesky(kernel + nugget * np.eye(count), lower=True)
 
     def cost(length: float) -> float:
         """-log of the marginal likelihood at the best amplitude, over half the values."""
         root = factor(length)
-        white = solve_triangular(root, fields - mean, lower=True)
+        white = scipy.linalg.solve_triangular(root, fields - mean, lower=True)
         amplitude = np.mean(white**2) + np.finfo(float).tiny
         return float(np.log(amplitude) + 2 * np.mean(np.log(np.diag(root))))
 
     if length is None:
         length = float(min(_LENGTHS, key=cost))
-    weights = cho_solve((factor(length), True), fields - mean)
-    kernel = np.exp(-cdist(test, train, "sqeuclidean") / (2 * length**2))
+    weights = scipy.linalg.cho_solve((factor(length), True), fields - mean)
+    kernel = np.exp(-scipy.spatial.distance.cdist(test, train, "sqeuclidean") / (2 * length**2))
     return (mean + kernel @ weights).reshape(-1, *np.shape(fields_train)[1:])
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Float
 
 from ..network import Network
@@ -35,9 +36,7 @@ def draw(
     fixed = {name: float(np.squeeze(r)) for name, r in ranges.items() if name not in varied}
     values = {name: np.full(cases, value) for name, value in fixed.items()}
     if varied:
-        from scipy.stats import qmc  # which takes longer to import than all of jaxchem
-
-        engine = qmc.Sobol(len(varied), rng=np.random.default_rng(seed))
+        engine = scipy.stats.qmc.Sobol(len(varied), rng=np.random.default_rng(seed))
         # a Sobol sequence is balanced in powers of two
         unit = engine.random_base2(int(np.ceil(np.log2(cases))))[:cases]
         for (name, (low, high)), column in zip(varied.items(), unit.T, strict=True):

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 import xarray as xr
 from jaxtyping import Float
-from scipy.integrate import solve_ivp
 from tqdm import tqdm
 
 from ..network import Network
@@ -141,7 +141,7 @@ def generate(
         states = []
         for stop in np.asarray(ts, dtype=np.float64):  # land on each output: no interpolation
             if stop > t:
-                outcome = solve_ivp(
+                outcome = scipy.integrate.solve_ivp(
                     _plain(right),
                     (t, stop),
                     y,

@@ -6,8 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from scipy.linalg import eigh
 
 from .emulator import LogTime
 from .perceptron import Perceptron
@@ -281,5 +281,5 @@ def _leading(flat: np.ndarray, modes: int) -> np.ndarray:
     wide = len(flat) < flat.shape[1]
     gram = flat @ flat.T if wide else flat.T @ flat
     last = len(gram) - 1
-    vectors = eigh(gram, subset_by_index=[last - modes + 1, last])[1][:, ::-1]
+    vectors = scipy.linalg.eigh(gram, subset_by_index=[last - modes + 1, last])[1][:, ::-1]
     return np.linalg.qr(flat.T @ vectors)[0].T if wide else vectors.T

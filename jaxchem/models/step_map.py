@@ -7,8 +7,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, PRNGKeyArray
-from scipy.interpolate import CubicSpline
 
 from .flow_map import Coefficients, FlowMap
 
@@ -253,7 +253,7 @@ def _shifted(
     fields = np.empty((len(ys), initial + later, len(grid), size))
     for n, trajectory in enumerate(ys):
         logs = np.log10(np.maximum(trajectory, floor))
-        spline, slope = CubicSpline(x, logs), (logs[1] - logs[0]) / (x[1] - x[0])
+        spline, slope = scipy.interpolate.CubicSpline(x, logs), (logs[1] - logs[0]) / (x[1] - x[0])
         drawn = np.random.default_rng(first + n).choice(count - 1, later, replace=False)
         chosen = np.concatenate([np.zeros(initial, int), 1 + drawn])
         states[n] = np.concatenate([y0[n][None], trajectory])[chosen]

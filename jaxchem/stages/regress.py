@@ -5,9 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Float, PRNGKeyArray
-from scipy.interpolate import Akima1DInterpolator, CubicSpline
-from scipy.optimize import nnls
 
 from ..dataset import Observations
 from ..kinetics import flux
@@ -97,7 +96,7 @@ def regress(
         norms = np.linalg.norm(matrix, axis=0)
         norms[norms == 0] = 1.0
         q, r = np.linalg.qr(matrix / norms)
-        solution, _ = nnls(r, q.T @ right, maxiter=100 * len(active))
+        solution, _ = scipy.optimize.nnls(r, q.T @ right, maxiter=100 * len(active))
         k[active] = solution / norms
         losses.append(float(np.mean((matrix @ k[active] - right) ** 2)))
         through = ((doubt + least_error * phi) * k) @ np.abs(stoichiometry).T
@@ -124,7 +123,10 @@ def _integrals(
         values = np.asarray(at_nodes).reshape(*nodes.shape, -1)
         return np.einsum("mq,mq,mqr->mr", half[:, None] * _WEIGHTS, stretch, values)
 
-    smooth, local = integral(CubicSpline(x, y)), integral(Akima1DInterpolator(x, y))
+    smooth, local = (
+        integral(scipy.interpolate.CubicSpline(x, y)),
+        integral(scipy.interpolate.Akima1DInterpolator(x, y)),
+    )
     return smooth, np.abs(smooth - local)
 
 
