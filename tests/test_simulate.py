@@ -30,6 +30,8 @@ temperature = 280.0
 start = 18000.0
 [initial]
 A = 1e10
+[families]
+AB = A + B
 [sources]
 S = Nobody (1900)
 [reactions]
@@ -104,7 +106,7 @@ def test_an_open_box():
         dilution=1e-5,
         background={"B": 1e-10},
         held=["O2"],
-        budgets=["B"],
+        budgets=["AB", "B"],
     )
     data = found.trajectory
 
@@ -124,6 +126,10 @@ def test_an_open_box():
     )
     budget = found.budgets["B"]["contribution"]
     np.testing.assert_allclose(budget.sum("reaction").values, slopes[:, 1], rtol=1e-3)
+    whole = found.budgets["AB"]["contribution"].sum("reaction").values
+    np.testing.assert_allclose(whole, slopes.sum(axis=1), rtol=1e-3)
+    most = ts[np.argmax(reference.sum(axis=1))]
+    assert f"Lifetimes and budgets at t = {most:g} s" in found.report
     assert "production" in found.report
 
 

@@ -128,7 +128,7 @@ def contributions(
 
 def account(network: Network, rates: Any, y: Any, species: str) -> Budget:
     """The budget of one species from the rates [R] of all reactions, as `flux` gives them."""
-    weights, change = _weights(network, species), _change(network, species)
+    weights, change = shares_in(network, species), _change(network, species)
     gains = change * np.asarray(rates, dtype=float)
 
     def side(of: np.ndarray) -> tuple[float, tuple[Contribution, ...]]:
@@ -202,9 +202,14 @@ def over_time(
     check(system, ys.shape[1:])
     size = len(network.species)
     rates = jax.vmap(lambda t, y: flux(network, system.rates(t, y), y[:size]))(ts, ys)
+    return course(network, ts, rates, species)
+
+
+def course(network: Network, ts: Any, rates: Any, species: str) -> Course:
+    """The budget of one species from the rates [T, R] of all reactions at the times [T]."""
     change = _change(network, species)
     made, lost = np.flatnonzero(change > 0), np.flatnonzero(change < 0)
-    gains = rates * jnp.asarray(change, rates.dtype)[None]
+    gains = rates * change.astype(rates.dtype)[None]
     return Course(
         species=species,
         units=_rate_unit(network),
@@ -246,7 +251,7 @@ def check(system: System, state: tuple[int, ...]) -> None:
         )
 
 
-def _weights(network: Network, name: str) -> Float[np.ndarray, " S"]:
+def shares_in(network: Network, name: str) -> Float[np.ndarray, " S"]:
     """How much of `name` each species is."""
     families, weights = dict(network.families), np.zeros(len(network.species))
     if name in network.species:
@@ -264,7 +269,7 @@ def _weights(network: Network, name: str) -> Float[np.ndarray, " S"]:
 
 def _change(network: Network, name: str) -> Float[np.ndarray, " R"]:
     """Net change of `name` by one event of each reaction; what cancels is exactly 0."""
-    weights = _weights(network, name)
+    weights = shares_in(network, name)
     change = weights @ network.stoichiometry
     size = np.abs(weights) @ np.abs(network.stoichiometry)
     return np.where(np.abs(change) > 1e-12 * size, change, 0.0)

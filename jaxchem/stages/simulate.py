@@ -13,8 +13,10 @@ from tqdm import tqdm
 
 from .. import checkpoint
 from ..box import constrain, exchange, hold, number_density
-from ..budget import contributions, lifetimes, over_time
+from ..budget import Budget, lifetimes
+from ..budget.accounting import account, course, shares_in
 from ..dataset import label_budget, to_dataset
+from ..kinetics import flux
 from ..network import Network, RateFunction
 from ..parse.musica import initial_conditions
 from ..rates import LAWS
@@ -183,6 +185,7 @@ def simulate(
 
     begin = time.monotonic()
     ys, steps = _integrate(box, k, y0, ts, integrator, resume, save_every, progress)
+    taken = time.monotonic() - begin
     trajectory = to_dataset(
         box,
         (ts, ys),
@@ -191,17 +194,30 @@ def simulate(
         conditions={**given, "quantities": quantities},
         provenance=f"jaxchem.stages.simulate, {integrator.method}, rtol {integrator.rtol:g}",
     )
-    trajectory["solar_zenith_angle"] = ("time", np.asarray(jax.vmap(sun)(ts)), {"units": "rad"})
-    labelled = {n: label_budget(box, over_time(box, k, (ts, ys), n)) for n in chosen}
+
+    @jax.jit  # once: rates of a mechanism take a while to compile
+    @jax.vmap
+    def evaluate(t: Any, y: Any) -> Any:
+        here = k(t, y) if callable(k) else k
+        return sun(t), flux(box, here, y), lifetimes(box, here, y)
+
+    found = evaluate(jnp.asarray(ts), jnp.asarray(ys))
+    angles, fluxes, lasting = map(np.asarray, found)
+    trajectory["solar_zenith_angle"] = ("time", angles, {"units": "rad"})
+    labelled = {name: label_budget(box, course(box, ts, fluxes, name)) for name in chosen}
+    noon = int(np.argmax(ys @ shares_in(box, chosen[0]))) if chosen else len(ts) - 1
+    budgets_then = [account(box, fluxes[noon], ys[noon], name) for name in chosen]
+    share = 1.0 / float(air(ts[-1])) if box.units.per_mole else np.nan
+    report = _report(box, ys, share, ts[noon], lasting[noon], budgets_then)
     metrics = {
         "steps": float(steps),
-        "wall_s": time.monotonic() - begin,
+        "wall_s": taken,
         "species": float(len(box.species)),
         "reactions": float(len(box.equations)),
         "lowest": float(ys.min()),
     }
     metrics |= {f"final/{n}": float(v) for n, v in zip(box.species, ys[-1], strict=True)}
-    return Simulation(trajectory, labelled, metrics, _report(box, k, ts, ys, chosen, air))
+    return Simulation(trajectory, labelled, metrics, report)
 
 
 def _ordinary(network: Network, given: Mapping[str, Any], sun: Sun) -> dict[str, Any]:
@@ -358,13 +374,22 @@ def _integrate(
 
 def _report(
     network: Network,
-    k: Any,
-    ts: Float[np.ndarray, " T"],
     ys: Float[np.ndarray, "T S"],
-    chosen: Sequence[str],
-    air: _Air,
+    share: float,
+    noon: float,
+    lasting: Float[np.ndarray, " S"],
+    budgets: Sequence[Budget],
 ) -> str:
-    """What a chemist would ask first, as Markdown."""
+    """What a chemist would ask first, as Markdown.
+
+    Args:
+        network: of the box.
+        ys: states.
+        share: mole fraction of one unit of concentration at the end.
+        noon: the time of lifetimes and budgets.
+        lasting: lifetimes.
+        budgets: of the species that are watched.
+    """
     unit = network.units.concentration
     lines = [f"# {network.title or network.name}", ""]
     lines += [f"{len(network.species)} species, {len(network.equations)} reactions.", ""]
@@ -372,18 +397,14 @@ def _report(
         lines.append(f"- {problem}")
     if len(problems) > 20:
         lines.append(f"- ... and {len(problems) - 20} more; see network.check().")
-    noon = int(np.argmax(ys[:, network.species.index(chosen[0])])) if chosen else len(ts) - 1
-    at: Any = k(ts[noon], ys[noon]) if callable(k) else k
     order = np.argsort(-ys.max(axis=0))[:30]
-    lasting = np.asarray(lifetimes(network, at, jnp.asarray(ys[noon])))
-    share = 1.0 / float(air(ts[-1])) if network.units.per_mole else np.nan
     lines += ["", f"| species | first | highest | last [{unit}] | last, mole fraction | lifetime |"]
     lines.append("|---|---|---|---|---|---|")
     for i in order:
         values = " | ".join(f"{v:.3e}" for v in (ys[0, i], ys[:, i].max(), ys[-1, i]))
         lifetime = f"{lasting[i]:.3g} s" if np.isfinite(lasting[i]) else "-"
         lines.append(f"| {network.species[i]} | {values} | {ys[-1, i] * share:.3e} | {lifetime} |")
-    lines += ["", f"Lifetimes and budgets at t = {ts[noon]:g} s:", ""]
-    for name in chosen:
-        lines += ["```", str(contributions(network, at, jnp.asarray(ys[noon]), name)), "```", ""]
+    lines += ["", f"Lifetimes and budgets at t = {noon:g} s:", ""]
+    for budget in budgets:
+        lines += ["```", str(budget), "```", ""]
     return "\n".join(lines) + "\n"
