@@ -18,6 +18,8 @@ from jaxchem.network import Network, Reaction, Units
 DATA = Path(__file__).parents[2] / "shared" / "data"
 """Published trajectories and mechanisms that are too large to ship; may be absent."""
 
+SAPRC99 = DATA / "mechanisms" / "kpp_models" / "saprc99.def"
+
 SEED = 0
 
 NOON = 43200.0
@@ -109,10 +111,9 @@ def saprc99(cells: int) -> Problem | None:
 
 def saprc99_sunlit(cells: int) -> Problem | None:
     """SAPRC-99 as KPP's example has it, from one noon to the next under a sun that sets."""
-    path = DATA / "mechanisms" / "kpp_models" / "saprc99.def"
-    if not path.is_file():
+    if not SAPRC99.is_file():
         return None
-    network = jaxchem.load(path)
+    network = jaxchem.load(SAPRC99)
     start = np.asarray(network.y0(dict(network.initial)))
     fixed = [network.index(name) for name in network.fixed]
     y0 = _perturbed(start, 0.1, cells)
