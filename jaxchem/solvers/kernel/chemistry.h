@@ -162,12 +162,11 @@ static void solve(const Network *n, const Chemistry *w, el *restrict x) {
     const el *own = m + ROWS * (upper ? n->upper_outside : n->lower_outside);
     for (int64_t q = 0; q < n->blocks; q++, own += ROWS * ROWS) {
       int64_t b = upper ? n->blocks - 1 - q : q;
-      block s = BLOCK(x, b), t = SPREAD((el){0});
+      block s = BLOCK(x, b);
       for (int32_t e = pairs[q]; e > 0; e--, pivot += 2, m += 2 * ROWS) {
         s -= BLOCK(m, 0) * SPREAD(x[pivot[0]]);
-        t -= BLOCK(m, 1) * SPREAD(x[pivot[1]]);
+        s -= BLOCK(m, 1) * SPREAD(x[pivot[1]]);
       }
-      s += t;
 #if ROWS > 1
       if (upper) { UNROLL for (int r = ROWS - 1; r > 0; r--) s -= BLOCK(own, r) * SPREAD(s[r]); }
       else { UNROLL for (int r = 0; r < ROWS - 1; r++) s -= BLOCK(own, r) * SPREAD(s[r]); }

@@ -371,11 +371,13 @@ static el error_norm(const Worker *worker) {
   const Step *w = &worker->step;
   const el *last = w->u + (worker->job->method->stages - 1) * n->width;
   el sum = splat(0), norm = splat(0), dip = splat(0), least = splat(LEAST_SCALE);
+  el *square = worker->scratch; /* kept, so that every build rounds it before it is added */
   for (int64_t i = 0; i < ROWS * n->blocks; i++) {
     el largest = larger(size_of(w->y[i]), size_of(w->y1[i]));
     el error = last[i] / larger(worker->atol[i] + worker->lanes.rtol * largest, least);
-    sum += error * error;
+    square[i] = error * error;
   }
+  for (int64_t i = 0; i < ROWS * n->blocks; i++) sum += square[i];
   for (int l = 0; l < CELLS; l++) AT(norm, l) = sqrt(AT(sum, l) / n->states);
   if (worker->job->settings.negative != REJECT) return norm;
   for (int64_t i = 0; i < ROWS * n->blocks; i++)
