@@ -244,6 +244,32 @@ ARRAYS = {
         A,
     ),
     "computed index, computed array": (lambda a: a[(3 * a[:, 0] + 1).astype(int), 1], A),
+    "set at a computed place": (lambda a: a[0].at[(9 * a[1, 1]).astype(int)].set(7.0), A),
+    "add at computed places": (
+        lambda a: a[0].at[(jnp.array([1.2, 1.3, 9.0]) + a[1, 1]).astype(int)].add(a[:, 3]),
+        A,
+    ),
+    "update at a computed place": (
+        lambda a: lax.dynamic_update_slice(a, a[:2, :2] * 3, ((9 * a[1, 1]).astype(int), 9)),
+        A,
+    ),
+    "pullback of an interpolation": (
+        lambda a: jax.grad(lambda v: jnp.interp(a[1, 1] + 1, jnp.arange(4.0), v))(a[0]),
+        A,
+    ),
+    "argmax": (lambda a: jnp.argmax(a * a, axis=1), A),
+    "argmin": (lambda a: jnp.argmin(a.at[1, 2].set(NAN), axis=0), A),
+    "argmax of truths": (lambda a: jnp.argmax(a > 0.2), A),
+    "select": (lambda a: jnp.select([a < -0.2, a < 0.3], [a, 2 * a], 3 * a), A),
+    "least truth": (lambda a: jnp.min(a > -0.3, axis=0), A),
+    "greatest truth": (lambda a: jnp.max(a > 0.9, axis=1), A),
+    "truncated": (lambda a: (9 * a).astype(jnp.bfloat16).astype(int), A),
+    "loops of several lengths": (
+        lambda a: jax.vmap(lambda n, r: lax.fori_loop(0, n, lambda i, s: s * r, jnp.ones(4)))(
+            jnp.array([0, 1, 4]), a
+        ),
+        A,
+    ),
 }
 
 
@@ -376,15 +402,20 @@ REFUSED = {
     "while": lambda x: lax.while_loop(lambda v: v < 5.0, lambda v: v + 1.0, x[0]),
     "scan": lambda x: lax.fori_loop(0, 1000, lambda i, v: v * x, x),
     "sort": jnp.sort,
-    "argmax": jnp.argmax,
     "lu": lambda x: lax.linalg.lu(x)[0],
     "pure_callback": lambda x: jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x),
     "convert_element_type": lambda x: x.astype(complex).real,
-    "scatter": lambda x: x.at[x[0].astype(int)].set(1.0),
+    "scatter": lambda x: jnp.concatenate([x] * 40).at[x[0].astype(int)].set(1.0),
+    "reduce_and": lambda x: lax.reduce_and(x.astype(int), (0,)),
     "gather": lambda x: jnp.concatenate([x] * 40)[x.astype(int)],
     "and": lambda x: x.astype(int) & 3,
     "random_seed": lambda x: x * jax.random.normal(jax.random.key(0), x.shape),
 }
+
+
+def test_a_function_applied_in_place_is_refused():
+    with pytest.raises(NotLowered, match="applied to what stands there"):
+        lowered(lambda x: x.at[0].apply(jnp.sqrt), np.ones(2))
 
 
 @pytest.mark.parametrize("name", REFUSED)

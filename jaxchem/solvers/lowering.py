@@ -315,7 +315,7 @@ def _convert(g: Graph, e: Any, x: _Nodes) -> _Nodes:
         return g(Op.SELECT, x, 0.0, 1.0)
     if old != "b" and new == "b":
         return g(Op.NE, x, 0.0)
-    return _truncate(g, x) if new in "iu" and old == "f" else x
+    return _truncate(g, x) if new in "iu" and old not in "iub" else x
 
 
 @_rule("iota")
@@ -348,13 +348,37 @@ _REDUCTIONS = {
 
 @_rule(*_REDUCTIONS)
 def _reduce(g: Graph, e: Any, x: _Nodes) -> _Nodes:
-    op, start = _REDUCTIONS[e.primitive.name]
+    name, truths = e.primitive.name, e.invars[0].aval.dtype.kind == "b"
+    if not truths and name in ("reduce_and", "reduce_or"):
+        raise NotLowered(name, "bits of an integer; a tape has truths only")
+    if truths:  # false before true
+        name = name.replace("min", "and").replace("max", "or")
+        if name not in ("reduce_and", "reduce_or"):
+            raise NotLowered(name, "not defined for truths here; convert them to numbers")
+    op, start = _REDUCTIONS[name]
     shape, axes = e.outvars[0].aval.shape, e.params["axes"]
     rows = np.moveaxis(x, axes, range(-len(axes), 0)).reshape(math.prod(shape), -1)
     if not rows.size:
         return np.broadcast_to(g.constants(start), shape)
     sums, _ = g.combine(op, rows.ravel(), np.arange(rows.size) // rows.shape[1])
     return sums.reshape(shape)
+
+
+@_rule("argmax", "argmin")
+def _extreme(g: Graph, e: Any, x: _Nodes) -> _Nodes:
+    """The first place of the largest or the smallest, or of what is not a number."""
+    if e.invars[0].aval.dtype.kind == "b":
+        x = g(Op.SELECT, x, 0.0, 1.0)
+    (axis,) = e.params["axes"]
+    rows = np.moveaxis(x, axis, 0)
+    beyond = Op.GT if e.primitive.name == "argmax" else Op.LT
+    best, place = rows[0], np.broadcast_to(g.constants(0.0), rows[0].shape)
+    for n, row in enumerate(rows[1:], start=1):
+        unknown = g(Op.AND, g(Op.NE, row, row), g(Op.EQ, best, best))
+        better = g(Op.OR, g(beyond, row, best), unknown)
+        best = g(Op.SELECT, better, best, row)
+        place = g(Op.SELECT, better, place, float(n))
+    return place
 
 
 _CUMULATIVE = {"cumsum": Op.ADD, "cumprod": Op.MUL, "cummax": Op.MAX, "cummin": Op.MIN}
@@ -501,7 +525,7 @@ def _write(
     g: Graph, e: Any, array: _Nodes, w: _Windows, updates: _Nodes, op: Op | None = None
 ) -> _Nodes:
     if w.moved is not None:
-        raise NotLowered(e.primitive.name, "the places of updates have to be constants")
+        return _write_moved(g, e, array, w, updates, op)
     inside = np.broadcast_to(w.valid != ZERO, updates.shape)
     places, updates = np.broadcast_to(w.places, updates.shape)[inside], updates[inside]
     out = array.reshape(-1).copy()
@@ -511,6 +535,28 @@ def _write(
             op, np.concatenate([out[touched], updates]), np.concatenate([touched, places])
         )
     out[places] = updates
+    return out.reshape(array.shape)
+
+
+def _write_moved(
+    g: Graph, e: Any, array: _Nodes, w: _Windows, updates: _Nodes, op: Op | None
+) -> _Nodes:
+    """Updates whose places are computed: each place that one may have takes it, or does not."""
+    assert w.moved is not None
+    choices, out = np.arange(0, w.most + 1, w.step), array.reshape(-1).copy()
+    if updates.size * choices.size > _WIDEST_CHOICE:
+        raise NotLowered(
+            e.primitive.name,
+            f"{updates.size} updates among {choices.size} computed places; at most "
+            f"{_WIDEST_CHOICE} in all",
+        )
+    spread = (np.broadcast_to(part, updates.shape) for part in (w.places, w.valid, w.moved))
+    for place, valid, moved, update in zip(*map(np.ravel, (*spread, updates)), strict=True):
+        at = place + choices
+        some = choices[at < out.size]  # what is beyond is never reached
+        at = place + some
+        here = g(Op.AND, valid, g(Op.EQ, moved, g.constants(some)))
+        out[at] = g(Op.SELECT, here, out[at], update if op is None else g(op, out[at], update))
     return out.reshape(array.shape)
 
 
@@ -561,7 +607,10 @@ _SCATTERS = {
 
 @_rule(*_SCATTERS)
 def _scatter(g: Graph, e: Any, array: _Nodes, indices: _Nodes, updates: _Nodes) -> _Nodes:
-    d = e.params["dimension_numbers"]
+    d, joined = e.params["dimension_numbers"], e.params["update_jaxpr"]
+    applied = joined is not None and joined.outvars[0] is not joined.invars[1]
+    if e.primitive.name == "scatter" and applied:
+        raise NotLowered(e.primitive.name, "a function applied to what stands there")
     gone = {*d.inserted_window_dims, *d.operand_batching_dims}
     lengths = iter(updates.shape[k] for k in d.update_window_dims)
     w = _windows(
@@ -628,6 +677,10 @@ def _scan(g: Graph, e: Any, *args: _Nodes) -> list[Any]:
     return [*carry, *stacked]
 
 
+def _trailing(x: np.ndarray, rank: int) -> np.ndarray:
+    return x.reshape(x.shape + (1,) * (rank - x.ndim))
+
+
 @_rule("while")
 def _while(g: Graph, e: Any, *args: _Nodes) -> list[Any]:
     how = e.params
@@ -643,7 +696,11 @@ def _while(g: Graph, e: Any, *args: _Nodes) -> list[Any]:
             )
         if not more.any():
             return carry
-        carry = _call(g, how["body_jaxpr"], [*args[tests:steps], *carry])
+        new = _call(g, how["body_jaxpr"], [*args[tests:steps], *carry])
+        if more.ndim:  # members of a batch: those that are done stay as they are
+            masks = [np.broadcast_to(_trailing(more, x.ndim), x.shape) for x in new]
+            new = [g(Op.SELECT, m, x, y) for m, x, y in zip(masks, carry, new, strict=True)]
+        carry = new
     raise NotLowered(
         e.primitive.name, f"loops are written out up to {_LONGEST_LOOP} iterations; use fewer"
     )
