@@ -98,7 +98,7 @@ def solve_ensemble(
             `ladder(integrator)` if it has none.
         store: a folder for the results (see `jaxchem.Store`), which then are not kept in memory.
             A run that was killed goes on where it was. Functions are told apart by what they
-            compute.
+            compute; one that calls back Python is another one in every process.
         progress: show a bar.
         **settings: fields of `Integrator`.
 
@@ -129,7 +129,14 @@ def solve_ensemble(
     y0 = y0 if hasattr(y0, "shape") else np.asarray(y0, dtype=float)
     count = len(y0) if np.ndim(y0) else 0
     recipe, own = _recipe(network, k, cells, count)
-    template = eqx.filter_eval_shape(recipe, _abstract(own))
+    try:
+        template = eqx.filter_eval_shape(recipe, _abstract(own))
+    except KeyError as error:
+        if cells is None or error.args[0] in own:
+            raise
+        raise ValueError(
+            f"the function of a cell asks for {error}, but cells have {', '.join(own)}."
+        ) from error
     size = len(template.states)
     if np.ndim(y0) != 2 or np.shape(y0)[1] != size:
         raise ValueError(

@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+import uuid
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -18,7 +20,8 @@ _PROGRAMS = (ClosedJaxpr, Jaxpr)
 def fingerprint(program: ClosedJaxpr, *more: Any) -> str:
     """A digest of a traced function: of its text, of the constants in it, and of whatever else.
 
-    A constant that is itself traced counts by its shape alone.
+    A constant that is itself traced counts by its shape alone, and a function that JAX calls back
+    by its identity, so that it is another one in another process.
 
     Args:
         program: from `jax.make_jaxpr`.
@@ -45,13 +48,21 @@ def add(digest: Any, path: Any, leaf: Any) -> None:
     digest.update(array.data)
 
 
+@lru_cache(maxsize=1000)
+def _known(function: Any) -> str:
+    """A name of a function of Python's, which is kept so that no other one gets its identity."""
+    return uuid.uuid4().hex
+
+
 def _constants(program: Any) -> Iterator[Any]:
-    """The numbers in a program and in those that it calls, which its text does not always show."""
+    """What the text of a program, and of those that it calls, may not show."""
     if isinstance(program, ClosedJaxpr):
         yield from program.consts
         program = program.jaxpr
     for equation in program.eqns:
         yield from (x.val for x in equation.invars if isinstance(x, Literal))
+        if equation.primitive.name in ("pure_callback", "io_callback"):
+            yield _known(equation.params["callback"])
         inner = jax.tree.leaves(equation.params, is_leaf=lambda x: isinstance(x, _PROGRAMS))
         for part in inner:
             if isinstance(part, _PROGRAMS):

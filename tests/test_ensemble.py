@@ -456,3 +456,36 @@ def test_bad_cells(exchange):
         jaxchem.solve_ensemble(lambda cell: None, y0, EXCHANGE_TS)
     with pytest.raises(TypeError, match="2 arguments follow"):
         jaxchem.solve_ensemble(network, y0, EXCHANGE_TS)
+
+
+def test_a_function_of_a_cell_asks_for_what_is_not_there(cells):
+    network, _, y0 = cells
+    with pytest.raises(ValueError, match="asks for 'heat', but cells have warmth"):
+        jaxchem.solve_ensemble(
+            network,
+            lambda cell: network.rates() * cell["heat"],
+            y0,
+            TS,
+            cells={"warmth": np.ones(len(y0))},
+        )
+
+
+def test_a_store_knows_functions_that_are_called_back_by_identity(cells, tmp_path):
+    """What Python computes in them cannot be seen."""
+    network, _, y0 = cells
+
+    def called(factor):
+        k = np.asarray(network.rates()) * factor
+        shape = jax.ShapeDtypeStruct((3,), float)
+
+        def compute(t):
+            return k
+
+        return lambda t: jax.pure_callback(compute, shape, t, vmap_method="sequential")
+
+    how = {"store": tmp_path / "store", "method": "kvaerno3", "rtol": 1e-3, "progress": False}
+    first = called(1.0)
+    for _ in range(2):
+        jaxchem.solve_ensemble(network, first, y0[:1], TS[:1], **how)
+    with pytest.raises(ValueError, match="holds another ensemble"):
+        jaxchem.solve_ensemble(network, called(5.0), y0[:1], TS[:1], **how)
