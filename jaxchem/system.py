@@ -288,7 +288,7 @@ class _Closed(eqx.Module):
         cls, function: Callable[..., Any], inputs: tuple[jax.ShapeDtypeStruct, ...]
     ) -> "_Closed":
         """The program of a function of such inputs."""
-        traced = jax.make_jaxpr(function)(*inputs)
+        traced = jax.make_jaxpr(lambda *given: function(*given))(*inputs)
         return cls(traced.jaxpr, list(traced.consts))
 
     def __call__(self, *given: Any) -> Any:
@@ -334,7 +334,9 @@ def _inspect(
         size: of the state.
     """
     try:
-        program, shape = jax.make_jaxpr(function, return_shape=True)(*_abstract(size))
+        # another function object: JAX keeps what it traced of the one it knows
+        traced = jax.make_jaxpr(lambda t, y: function(t, y), return_shape=True)
+        program, shape = traced(*_abstract(size))
     except jax.errors.JAXTypeError as error:
         raise ValueError(
             f"the {what} cannot be traced by JAX: write it with jax.numpy instead of numpy, math, "

@@ -223,3 +223,95 @@ def test_the_first_steps_of_a_late_clock(robertson):
     found = jaxchem.solve(robertson, k, START, late + TS, t0=late, rtol=1e-6)
     early = jaxchem.solve(robertson, lambda t: k(t + late), START, TS, rtol=1e-6)
     np.testing.assert_allclose(found.ys, early.ys, rtol=1e-5)
+
+
+def by_differences(function, at, step=1e-4):
+    return (function(at + step) - function(at - step)) / (2 * step)
+
+
+def test_derivatives_where_only_the_tendency_is_a_function(robertson):
+    def end(p):
+        system = System(robertson, jnp.asarray(ROBERTSON), tendency=lambda t, y: -p * y)
+        return jaxchem.solve(system, START, TS, **HOW).ys[-1, 0]
+
+    expected = by_differences(end, 0.1)
+    for slope in (jax.grad(end)(0.1), jax.jacfwd(end)(0.1)):
+        assert float(slope) == pytest.approx(float(expected), rel=1e-6)
+
+    def end_at(k, y0):
+        return jaxchem.solve(robertson, k, y0, TS).ys[-1, 0]
+
+    k = jnp.asarray(ROBERTSON)
+    fixed = jax.grad(lambda y0: end_at(lambda t: k, y0))(START)
+    np.testing.assert_allclose(fixed, jax.grad(lambda y0: end_at(k, y0))(START), rtol=1e-9)
+
+
+def test_gradients_by_the_values_of_a_table(robertson, monkeypatch):
+    kernel_alone(monkeypatch)
+    hours = jnp.array([0.0, 2.0, 5.0, 21.0])
+
+    def end(values):
+        k = lambda t: jnp.asarray(ROBERTSON) * jnp.interp(t, hours, values)  # noqa: E731
+        return jaxchem.solve(robertson, k, START, TS, **HOW).ys[-1, 0]
+
+    at = jnp.array([1.0, 2.0, 0.5, 1.0])
+    gradient = jax.grad(end)(at)
+    np.testing.assert_allclose(gradient, jax.jacfwd(end)(at), rtol=1e-8)
+    for n, direction in enumerate(np.eye(4)):
+        expected = by_differences(lambda s, d=direction: end(at + s * jnp.asarray(d)), 0.0, 1e-3)
+        np.testing.assert_allclose(gradient[n], expected, rtol=1e-5)
+
+
+def test_functions_that_differ_in_their_derivative_alone(robertson):
+    def slope(factor):
+        @jax.custom_jvp
+        def square(x):
+            return x * x
+
+        square.defjvp(lambda x, dx: (square(x[0]), factor * dx[0]))
+
+        def end(p):
+            k = lambda t, y: jnp.asarray(ROBERTSON) * square(p)  # noqa: E731
+            return jaxchem.solve(robertson, k, START, TS).ys[-1, 0]
+
+        return float(jax.jacfwd(end)(1.0))
+
+    assert slope(20.0) == pytest.approx(10 * slope(2.0), rel=1e-10)
+
+
+def test_a_function_is_read_anew(robertson):
+    """What it closes over may have changed since another system was made of it."""
+    held = {"late": False}
+
+    def tendency(t, y):
+        return jnp.cos(3 * t) * y if held["late"] else jnp.zeros(3).at[0].set(-y[0])
+
+    first = System(robertson, jnp.asarray(ROBERTSON), tendency=tendency)
+    assert first.autonomous and first.tendency_reads == (0,)
+    held["late"] = True
+    second = System(robertson, jnp.asarray(ROBERTSON), tendency=tendency)
+    assert not second.autonomous and second.tendency_reads == (0, 1, 2)
+
+
+@pytest.mark.parametrize("k", [lambda t: jnp.asarray(ROBERTSON) * (1 + t), jnp.asarray(ROBERTSON)])
+def test_bad_times_inside_of_jit(robertson, k):
+    def run(ts, t0):
+        return jaxchem.solve(robertson, k, START, ts, t0=t0, throw=False).ys
+
+    run = jax.jit(run)
+    assert np.isfinite(run(jnp.array([1.0, 2.0]), 0.5)).all()
+    for ts, t0 in (([5.0, 0.5], 0.0), ([1.0, 2.0], 1.5)):
+        assert not np.isfinite(run(jnp.array(ts), t0)).any()
+
+
+def test_keys_of_random_numbers_are_left_to_diffrax(robertson, caplog):
+    key = jax.random.key(0)
+    with caplog.at_level(logging.INFO, logger="jaxchem"):
+        found = jaxchem.solve(
+            robertson,
+            lambda t: jnp.asarray(ROBERTSON) * (1 + 0.1 * jax.random.uniform(key)),
+            START,
+            TS,
+        )
+    assert np.isfinite(found.ys).all()
+    assert "random" in caplog.text

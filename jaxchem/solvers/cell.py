@@ -5,7 +5,6 @@ import logging
 from typing import Any, overload
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -122,10 +121,10 @@ def solve(  # pyright: ignore[reportInconsistentOverload] (behind a system all s
         check_concentrations(system, np.asarray(y0), integrator.atol)
     check_times(ts, t0)
     ts = jnp.asarray(ts, y0.dtype)
-    if (isinstance(ts, Tracer) or isinstance(t0, Tracer)) and not callable(system.k):
-        # the kernel takes times as they come; without coefficients a solve of bad ones fails
+    if isinstance(ts, Tracer) or isinstance(t0, Tracer):
+        # the kernel takes times as they come; without a start a solve of bad ones fails
         good = jnp.all(jnp.diff(ts) > 0) & (ts[0] >= t0)
-        system = eqx.tree_at(lambda s: s.k, system, jnp.where(good, system.k, jnp.nan))
+        y0 = jnp.where(good, y0, jnp.nan)
     solution = _attempt(system, y0, ts, integrator, t0)
     for rung in integrator.retries:
         failed = solution.result != diffrax.RESULTS.successful

@@ -21,7 +21,7 @@ from ..fingerprint import fingerprint
 from ..network import Structure
 from ..system import System
 from .layout import Layout
-from .lowering import lower
+from .lowering import NotLowered, lower
 from .tape import CELL, STEP, Tape, dependence, zeros
 
 __all__ = ["Program", "lowered", "tables"]
@@ -147,17 +147,40 @@ def lowered(system: System) -> tuple[Program, Float[Array, " Q"]]:
 
     scalar, vector = (jax.ShapeDtypeStruct(shape, jnp.float64) for shape in ((), (size,)))
     traced = jax.make_jaxpr(both)(scalar, vector)
+    for constant in traced.consts:
+        if jnp.issubdtype(constant.dtype, jax.dtypes.extended):
+            raise NotLowered("random_bits", "a key of random numbers")
     held = [isinstance(constant, Tracer) for constant in traced.consts]
     numbers = [jnp.ravel(c) for c, free in zip(traced.consts, held, strict=True) if free]
     q = jnp.concatenate([jnp.zeros(0), *(jnp.asarray(n, float) for n in numbers)])
-    key = fingerprint(traced, system.network.structure.digest.hex(), repr(held))
+    function = _opened(traced, held)
+    derivatives = "custom_jvp_call" in str(traced) or "custom_vjp_call" in str(traced)
+    slopes = _slopes(function, size, q.shape) if derivatives else ""
+    key = fingerprint(traced, system.network.structure.digest.hex(), repr(held), slopes)
     if key not in _KEPT:
-        function = _opened(traced, held)
         _KEPT[key] = _lower(function, system, q.shape)
         if len(_KEPT) > _MOST_KEPT:
             _KEPT.popitem(last=False)
     _KEPT.move_to_end(key)
     return _KEPT[key], q
+
+
+def _slopes(function: Callable[..., Any], size: int, numbers: tuple[int, ...]) -> str:
+    """Tells apart functions that differ in a derivative of their own alone."""
+    shapes = ((), (size,), numbers)
+    point = [jax.ShapeDtypeStruct(shape, jnp.float64) for shape in shapes]
+
+    def forward(*point: Any) -> Any:
+        return jax.jvp(function, point, point)
+
+    def reverse(*point: Any) -> Any:
+        values, pull = jax.vjp(function, *point)
+        return pull(values)
+
+    try:
+        return fingerprint(jax.make_jaxpr(forward)(*point))
+    except TypeError:  # a derivative that is defined in reverse alone
+        return fingerprint(jax.make_jaxpr(reverse)(*point))
 
 
 def _opened(traced: ClosedJaxpr, held: list[bool]) -> Callable[..., tuple[Array, Array]]:
@@ -175,7 +198,7 @@ def _opened(traced: ClosedJaxpr, held: list[bool]) -> Callable[..., tuple[Array,
                 used += count
             constants.append(value)
         k, g = jaxpr_as_fun(ClosedJaxpr(jaxpr, constants))(t, y)
-        return k, g
+        return jnp.asarray(k), jnp.asarray(g)  # constants may be NumPy's
 
     return function
 
@@ -186,9 +209,9 @@ def _lower(
     size = len(system.states)
     inputs = [((), STEP), ((size,), STEP), (numbers, CELL)]
     places, add = [], _no_entries
-    if system.k_reads or system.tendency_reads:
-        first = lower(lambda t, y, q: (function(t, y, q),), inputs)
-        by_k, by_g = (found[:, 1:] for found in dependence(first)[0])
+    first = lower(lambda t, y, q: (function(t, y, q),), inputs)
+    by_k, by_g = (found[:, 1:] for found in dependence(first)[0])
+    if by_k.any() or by_g.any():
         places, add = _entries(function, system.network.structure, by_k, by_g)
 
     def whole(t: Any, y: Any, q: Any) -> Any:
