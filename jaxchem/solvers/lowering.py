@@ -8,6 +8,8 @@ Where tape and JAX differ, by design:
 - 0 times anything is 0, and 0 over anything, also where JAX gives NaN (0 times infinity).
 - Everything is float64. What a function computes in float32 is computed in float64.
 - Integers are floats too: exact up to 2^53, without overflow, and an unsigned one may be negative.
+  What has no integer (division by the integer 0, conversion of NaN, infinity or a number out of the
+  type's range) has none here, where XLA takes the nearest one, or 0, or -1.
 - The sign of a zero is not kept everywhere, nor the order of a sum's terms.
 """
 

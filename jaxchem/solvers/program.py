@@ -157,12 +157,12 @@ def lowered(system: System) -> tuple[Program, Float[Array, " Q"]]:
     derivatives = "custom_jvp_call" in str(traced) or "custom_vjp_call" in str(traced)
     slopes = _slopes(function, size, q.shape) if derivatives else ""
     key = fingerprint(traced, system.network.structure.digest.hex(), repr(held), slopes)
-    if key not in _KEPT:
-        _KEPT[key] = _lower(function, system, q.shape)
-        if len(_KEPT) > _MOST_KEPT:
-            _KEPT.popitem(last=False)
-    _KEPT.move_to_end(key)
-    return _KEPT[key], q
+    # taken out and put in last, each in one step, so that threads may do so at once
+    program = _KEPT.pop(key, None) or _lower(function, system, q.shape)
+    _KEPT[key] = program
+    if len(_KEPT) > _MOST_KEPT:
+        _KEPT.popitem(last=False)
+    return program, q
 
 
 def _slopes(function: Callable[..., Any], size: int, numbers: tuple[int, ...]) -> str:
