@@ -1,5 +1,9 @@
 """Rosenbrock methods: order, the compiled kernel against diffrax, batches, failures."""
 
+import os
+import subprocess
+import sys
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -155,16 +159,45 @@ def test_a_cell_does_not_depend_on_its_neighbours(name, varying):
     rates = network.rates(**CONDITIONS[name])
     k = (lambda t, y: rates * (1 + 0.1 * jnp.exp(-t) + 0.1 * jnp.exp(-y[0]))) if varying else rates
 
-    def solve(y0):
-        return jaxchem.solve(network, k, y0, jnp.array([0.1, 60.0]), method="rodas4")
+    def solve(y0, output):
+        ts = jnp.array([0.1, 60.0])
+        return jaxchem.solve(network, k, y0, ts, method="rodas4", output=output)
 
     factors = 10 ** np.random.default_rng(0).uniform(-1, 1, (6, 1))
     cells = jnp.asarray(np.asarray(y0) * factors)
-    batch = jax.vmap(solve)(cells)
-    for i, cell in enumerate(cells):
-        alone = solve(cell)
-        np.testing.assert_array_equal(batch.ys[i], alone.ys)
-        assert batch.stats["num_steps"][i] == alone.stats["num_steps"]
+    for output in ("step", "interpolate"):
+        batch = jax.vmap(lambda y0, output=output: solve(y0, output))(cells)
+        for i, cell in enumerate(cells):
+            alone = solve(cell, output)
+            np.testing.assert_array_equal(batch.ys[i], alone.ys)
+            assert batch.stats["num_steps"][i] == alone.stats["num_steps"]
+
+
+@compiled
+def test_bits_are_those_of_the_source():
+    """Nor on what a compiler makes of the loops: without its vectors the bits are the same."""
+    script = """
+import jax, jaxchem, numpy as np
+jax.config.update("jax_enable_x64", True)
+network = jaxchem.load("osu29")
+rates = network.rates(temperature=50.0, cosmic_ray_rate=1e-16)
+y0 = np.linspace(0, 1, len(network.species)) ** 9
+k = lambda t, y: rates * (1 + 0.1 * jax.numpy.exp(-y[0] - t / 1e9))
+solve = lambda y0: jaxchem.solve(network, k, y0, [1e6, 1e9], method="rodas4").ys
+for ys in (solve(y0), jax.vmap(solve)(np.stack([y0, 2 * y0]))):
+    print(np.asarray(ys).tobytes().hex())
+"""
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"JAXCHEM_CFLAGS": flags},
+            **{"check": True, "capture_output": True, "text": True},
+        ).stdout
+        for flags in ("", "-O1")
+    ]
+    assert said[0] == said[1]
+    alone, batch = said[0].split()
+    assert batch.startswith(alone)
 
 
 @compiled

@@ -665,7 +665,7 @@ def interpret(request, tmp_path_factory):
     subprocess.run(
         [
             *(COMPILER, "-O3", f"-march={architecture}", "-fno-math-errno", "-fno-trapping-math"),
-            *("-ffp-contract=fast", "-Wall", "-Wextra", "-Wno-psabi", "-Werror", "-shared"),
+            *("-ffp-contract=off", "-Wall", "-Wextra", "-Wno-psabi", "-Werror", "-shared"),
             *("-fPIC", f"-I{KERNEL}", f"-DMANY={many}", "call.c", "-o", "call.so", "-lm"),
         ],
         cwd=folder,

@@ -47,7 +47,7 @@ MOST_FACTORS = 8
 """Reactants (and pool) that the kernel takes in one reaction."""
 
 _LIBRARIES = ("-lm", "-lpthread")
-_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
+_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
 
 
 def _flags() -> list[str]:

@@ -117,7 +117,7 @@ static void eliminate(const Network *n, Chemistry *w) {
 #define UPDATE(many, at, stride) \
   for (int32_t e = 0; e < beside; e++, at += stride) { \
     block right = SPREAD(a[upper[e]]); \
-    for (int b = 0; b < many; b++) BLOCK(a, at[b]) -= left[b] * right; \
+    for (int b = 0; b < many; b++) BLOCK(a, at[b]) = LESS(BLOCK(a, at[b]), left[b], right); \
   }
 #define CASE(many) case many: { LOWER(many, 0) UPDATE(many, target, many) break; }
     switch (below) {
@@ -164,12 +164,12 @@ static void solve(const Network *n, const Chemistry *w, el *restrict x) {
       int64_t b = upper ? n->blocks - 1 - q : q;
       block s = BLOCK(x, b);
       for (int32_t e = pairs[q]; e > 0; e--, pivot += 2, m += 2 * ROWS) {
-        s -= BLOCK(m, 0) * SPREAD(x[pivot[0]]);
-        s -= BLOCK(m, 1) * SPREAD(x[pivot[1]]);
+        s = LESS(s, BLOCK(m, 0), SPREAD(x[pivot[0]]));
+        s = LESS(s, BLOCK(m, 1), SPREAD(x[pivot[1]]));
       }
 #if ROWS > 1
-      if (upper) { UNROLL for (int r = ROWS - 1; r > 0; r--) s -= BLOCK(own, r) * SPREAD(s[r]); }
-      else { UNROLL for (int r = 0; r < ROWS - 1; r++) s -= BLOCK(own, r) * SPREAD(s[r]); }
+      if (upper) { UNROLL for (int r = ROWS - 1; r > 0; r--) s = LESS(s, BLOCK(own, r), SPREAD(s[r])); }
+      else { UNROLL for (int r = 0; r < ROWS - 1; r++) s = LESS(s, BLOCK(own, r), SPREAD(s[r])); }
 #endif
       BLOCK(x, b) = s;
     }
@@ -191,11 +191,11 @@ static void solve_along(const Network *n, const Chemistry *w, dir *restrict x) {
       memcpy(s, x + b * ROWS, sizeof s);
       for (int32_t e = 2 * pairs[q]; e > 0; e--, pivot++, m += ROWS) {
         dir known = x[*pivot];
-        UNROLL for (int i = 0; i < ROWS; i++) s[i] -= m[i] * known;
+        UNROLL for (int i = 0; i < ROWS; i++) s[i] = LESS(s[i], m[i] - (dir){0}, known);
       }
       for (int p = 0; p < ROWS; p++) {
         int r = upper ? ROWS - 1 - p : p;
-        for (int i = upper ? 0 : r + 1; i < (upper ? r : ROWS); i++) s[i] -= own[ROWS * r + i] * s[r];
+        for (int i = upper ? 0 : r + 1; i < (upper ? r : ROWS); i++) s[i] = LESS(s[i], own[ROWS * r + i] - (dir){0}, s[r]);
       }
       memcpy(x + b * ROWS, s, sizeof s);
     }
@@ -220,13 +220,13 @@ static void solve_transposed(const Network *n, const Chemistry *w, dir *restrict
       own -= ROWS * ROWS;
       for (int p = ROWS - 1; p >= 0; p--) { /* column r of the block takes from the rows it gave to */
         int r = lower ? p : ROWS - 1 - p;
-        for (int i = lower ? r + 1 : 0; i < (lower ? ROWS : r); i++) s[r] -= own[ROWS * r + i] * s[i];
+        for (int i = lower ? r + 1 : 0; i < (lower ? ROWS : r); i++) s[r] = LESS(s[r], own[ROWS * r + i] - (dir){0}, s[i]);
       }
       for (int32_t e = 2 * pairs[q]; e > 0; e--) {
         pivot--;
         m -= ROWS;
         dir given = m[0] * s[0];
-        UNROLL for (int i = 1; i < ROWS; i++) given += m[i] * s[i];
+        UNROLL for (int i = 1; i < ROWS; i++) given = PLUS(given, m[i] - (dir){0}, s[i]);
         x[*pivot] -= given;
       }
     }

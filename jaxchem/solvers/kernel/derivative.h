@@ -198,10 +198,10 @@ INLINE void moments(const int64_t order, int64_t j, int64_t end, int64_t first, 
       }
       whole *= at[f[a]];
       held *= y[f[a]];
-      moved += u[f[a]] * rest;
+      moved = PLUS(moved, u[f[a]], rest);
       g->by_stage[first + a] = k[j] * others;
       g->by_state[first + a] = start * slope;
-      if (v) g->by_state[first + a] += v->along[j] * rest;
+      if (v) g->by_state[first + a] = PLUS(g->by_state[first + a], v->along[j], rest);
     }
     g->by_rate[j] = whole + moved;
     if (v) v->whole[j] = whole, v->moved[j] = moved, v->held[j] = held;
@@ -233,8 +233,10 @@ INLINE void push(const int64_t order, int64_t j, int64_t end, int64_t first, con
   for (; j < end; j++, first += order) {
     const int32_t *f = n->factor + first;
     dir total = g->by_rate[j] * rates[j];
-    UNROLL for (int64_t a = 0; a < order; a++)
-      total += g->by_stage[first + a] * stage[f[a]] + g->by_state[first + a] * change[f[a]];
+    UNROLL for (int64_t a = 0; a < order; a++) {
+      total = PLUS(total, g->by_stage[first + a] - (dir){0}, stage[f[a]]);
+      total = PLUS(total, g->by_state[first + a] - (dir){0}, change[f[a]]);
+    }
     g->flux[j] = total;
   }
 }
@@ -247,8 +249,8 @@ INLINE void pull(const int64_t order, int64_t j, int64_t end, int64_t first, con
     dir flux = g->flux[j];
     rates[j] += DIR_PICK(active, g->by_rate[j] * flux, (dir){0});
     UNROLL for (int64_t a = 0; a < order; a++) {
-      argument[f[a]] += g->by_stage[first + a] * flux;
-      start[f[a]] += g->by_state[first + a] * flux;
+      argument[f[a]] = PLUS(argument[f[a]], g->by_stage[first + a] - (dir){0}, flux);
+      start[f[a]] = PLUS(start[f[a]], g->by_state[first + a] - (dir){0}, flux);
     }
   }
 }

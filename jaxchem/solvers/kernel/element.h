@@ -14,13 +14,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "fused.h"
 #include "lanes.h"
 
 #ifndef DIRECTIONS
 #define DIRECTIONS 1 /* directions of one cell in a `dir` */
 #endif
 
-#define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
 
 #if CELLS == 1

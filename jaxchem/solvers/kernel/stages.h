@@ -9,8 +9,8 @@ INLINE void NAME(combine)(const int s, int64_t width, const Method *m, el invers
     NUMBER sum = y[i], add = {0};
     UNROLL for (int q = 0; q < s; q++) {
       NUMBER value = u[q * width + i];
-      sum += a[q] * value;
-      add += c[q] * value;
+      sum = PLUS(sum, a[q] - (NUMBER){0}, value);
+      add = PLUS(add, c[q] - (NUMBER){0}, value);
     }
     stage[i] = sum;
     right[i] = inverse_h * add;

@@ -17,13 +17,14 @@ typedef double NAME(pack) __attribute__((vector_size(32), aligned(8), may_alias)
 #define START NAME(pack) total[TOGETHER / PACK] = {{0}};
 #define TERM(e) \
   UNROLL for (int q = 0; q < TOGETHER / PACK; q++) \
-    total[q] += *(const NAME(pack) *)(c + TOGETHER * (e) + PACK * q) * GATHER(index + TOGETHER * (e) + PACK * q);
+    total[q] = PLUS(total[q], *(const NAME(pack) *)(c + TOGETHER * (e) + PACK * q), \
+                    GATHER(index + TOGETHER * (e) + PACK * q));
 #define TOTAL(q) total[(q) / PACK][(q) % PACK]
 #else
 #define START NUMBER total[TOGETHER] = {{0}};
 #define TERM(e) \
   UNROLL for (int q = 0; q < TOGETHER; q++) \
-    total[q] += c[TOGETHER * (e) + q] * x[index[TOGETHER * (e) + q]];
+    total[q] = PLUS(total[q], c[TOGETHER * (e) + q] - (NUMBER){0}, x[index[TOGETHER * (e) + q]]);
 #define TOTAL(q) total[q]
 #endif
 #define PUT \

@@ -3,8 +3,8 @@
  *
  * To be included after element.h, which defines CELLS, el, mask, splat, pick, larger, size_of, AT,
  * as_mask, as_el and IF. Everything is written once for el = double and for vectors. Compile with
- * -fno-math-errno -fno-trapping-math, without -ffast-math: exp, log and sine reduce their arguments
- * by sums whose rounding is the point.
+ * -fno-math-errno -fno-trapping-math -ffp-contract=off, without -ffast-math: exp, log and sine reduce
+ * their arguments by sums whose rounding is the point.
  */
 #include <math.h>
 #include <stdint.h>
@@ -49,6 +49,15 @@ static inline el sqrt_of(el x) {
   return x;
 }
 
+/* term[0] x^(n - 1) + ... + term[n - 1] */
+#define POLYNOMIAL(x, ...) \
+  polynomial(x, sizeof((double[]){__VA_ARGS__}) / sizeof(double), (const double[]){__VA_ARGS__})
+INLINE el polynomial(el x, const int n, const double *term) {
+  el sum = splat(term[0]);
+  UNROLL for (int i = 1; i < n; i++) sum = PLUS(splat(term[i]), sum, x);
+  return sum;
+}
+
 static inline int any_of(mask m) {
   int64_t set = 0;
   for (int l = 0; l < CELLS; l++) set |= AT(m, l);
@@ -63,14 +72,12 @@ static inline int any_of(mask m) {
  * series to r^13, whose remainder is below 2^-57. 2^n is added to the exponent's bits. What
  * would be subnormal is 0. */
 static inline el exp_sum(el x, el tail) {
-  static const double term[] = {
-      1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
-      1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5};
-  el shifted = x * 1.4426950408889634074 + SHIFTER, n = shifted - SHIFTER;
-  el r = ((x - n * LOG2_HIGH) - n * LOG2_LOW) + tail;
-  el sum = splat(1.0 / 6227020800.0);
-  for (int i = 0; i < 11; i++) sum = sum * r + term[i];
-  sum = (r * r * sum + r) + 1.0;
+  el shifted = PLUS(splat(SHIFTER), x, splat(1.4426950408889634074)), n = shifted - SHIFTER;
+  el r = LESS(LESS(x, n, splat(LOG2_HIGH)), n, splat(LOG2_LOW)) + tail;
+  el sum = POLYNOMIAL(r, 1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800,
+                      1.0 / 362880, 1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24,
+                      1.0 / 6, 0.5);
+  sum = PLUS(r, r * r, sum) + 1.0;
   word bits = (word)as_mask(sum) + ((word)as_mask(shifted) << 52);
   el out = as_el((mask)bits);
   out = pick(IF(x > 709.782712893384), splat(INFINITY), out);
@@ -96,12 +103,11 @@ static inline el fraction_of(el x, el *k) {
  * Copyright 1993 Sun Microsystems: its minimax polynomial) */
 static inline el log_rest(el s) {
   el z = s * s, w = z * z;
-  el even = w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 +
-                                                 w * 1.531383769920937332e-01));
-  el odd = z * (6.666666666666735130e-01 +
-                w * (2.857142874366239149e-01 +
-                     w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)));
-  return even + odd;
+  el even = POLYNOMIAL(w, 1.531383769920937332e-01, 2.222219843214978396e-01,
+                       3.999999999940941908e-01);
+  el odd = POLYNOMIAL(w, 1.479819860511658591e-01, 1.818357216161805012e-01,
+                      2.857142874366239149e-01, 6.666666666666735130e-01);
+  return PLUS(z * odd, w, even);
 }
 
 /* what log makes of arguments that are not positive and finite */
@@ -113,7 +119,8 @@ static inline el log_ends(el x, el out) {
 /* log x within 1 ulp: k log 2 + log(1 + f), the sum as in e_log.c */
 static inline el log_of(el x) {
   el k, f = fraction_of(x, &k), s = f / (2.0 + f), half = 0.5 * f * f;
-  el out = k * LOG2_HIGH - ((half - (s * (half + log_rest(s)) + k * LOG2_LOW)) - f);
+  el rest = PLUS(k * LOG2_LOW, s, half + log_rest(s));
+  el out = k * LOG2_HIGH - ((half - rest) - f);
   return log_ends(x, out);
 }
 
@@ -156,23 +163,18 @@ static el sine(el x, int turn) {
     for (int l = 0; l < CELLS; l++) AT(x, l) = turn ? cos(AT(x, l)) : sin(AT(x, l));
     return x;
   }
-  el shifted = x * 6.36619772367581382433e-01 + SHIFTER, n = shifted - SHIFTER;
-  el r = x - n * 1.57079632673412561417e+00;
-  r = r - n * 6.07710050630396597660e-11;
-  r = r - n * 2.02226624879595063154e-21;
+  el shifted = PLUS(splat(SHIFTER), x, splat(6.36619772367581382433e-01)), n = shifted - SHIFTER;
+  el r = LESS(x, n, splat(1.57079632673412561417e+00));
+  r = LESS(r, n, splat(6.07710050630396597660e-11));
+  r = LESS(r, n, splat(2.02226624879595063154e-21));
   el z = r * r;
-  el s = r + r * z * (-1.66666666666666324348e-01 +
-                      z * (8.33333333332248946124e-03 +
-                           z * (-1.98412698298579493134e-04 +
-                                z * (2.75573137070700676789e-06 +
-                                     z * (-2.50507602534068634195e-08 +
-                                          z * 1.58969099521155010221e-10)))));
-  el c = z * z * (4.16666666666666019037e-02 +
-                  z * (-1.38888888888741095749e-03 +
-                       z * (2.48015872894767294178e-05 +
-                            z * (-2.75573143513906633035e-07 +
-                                 z * (2.08757232129817482790e-09 +
-                                      z * -1.13596475577881948265e-11)))));
+  el s = POLYNOMIAL(z, 1.58969099521155010221e-10, -2.50507602534068634195e-08,
+                    2.75573137070700676789e-06, -1.98412698298579493134e-04,
+                    8.33333333332248946124e-03, -1.66666666666666324348e-01);
+  s = PLUS(r, r * z, s);
+  el c = z * z * POLYNOMIAL(z, -1.13596475577881948265e-11, 2.08757232129817482790e-09,
+                            -2.75573143513906633035e-07, 2.48015872894767294178e-05,
+                            -1.38888888888741095749e-03, 4.16666666666666019037e-02);
   el half = 0.5 * z, one = 1.0 - half;
   c = one + (((1.0 - one) - half) + c);
   word quarter = (word)as_mask(shifted) + (uint64_t)turn;
@@ -184,11 +186,11 @@ static el sine(el x, int turn) {
  * 1 - 2 / (e^2|x| + 1) */
 static inline el tanh_of(el x) {
   el z = x * x, size = size_of(x);
-  el p = (-9.64399179425052238628e-1 * z - 9.92877231001918586564e1) * z -
-         1.61468768441708447952e3;
-  el q = ((z + 1.12811678491632931402e2) * z + 2.23548839060100448583e3) * z +
-         4.84406305325125486048e3;
-  el low = x + x * z * (p / q), high = 1.0 - 2.0 / (exp_of(2.0 * size) + 1.0);
+  el p = POLYNOMIAL(z, -9.64399179425052238628e-1, -9.92877231001918586564e1,
+                    -1.61468768441708447952e3);
+  el q = POLYNOMIAL(z, 1.0, 1.12811678491632931402e2, 2.23548839060100448583e3,
+                    4.84406305325125486048e3);
+  el low = PLUS(x, x * z, p / q), high = 1.0 - 2.0 / (exp_of(2.0 * size) + 1.0);
   return pick(IF(size < 0.625), low, pick(IF(x < 0.0), -high, high));
 }
 
@@ -231,7 +233,7 @@ static void run_tape(const int32_t *code, int64_t length, el *slots, const doubl
       CASE(MUL, A * B)
       CASE(DIV, A / B)
       CASE(NEG, -A)
-      CASE(FMA, A * B + C)
+      CASE(FMA, PLUS(C, A, B))
       CASE(MAX, pick(IF(A > B) | IF(A != A), A, B))
       CASE(MIN, pick(IF(A < B) | IF(A != A), A, B))
       CASE(ABS, size_of(A))
