@@ -238,10 +238,7 @@ def march(
     """
     if library() is None:
         raise ValueError("the compiled kernel is not available; see the logged reason.")
-    alone = len(y0) == 1
-    settings = _Settings(
-        network.structure, tableau, max_steps, land, negative, program, alone, sharded
-    )
+    settings = _Settings(network.structure, tableau, max_steps, land, negative, program, sharded)
     extra = [array for array in (dy0, dk, dnumbers, cotangent) if array is not None]
     numbers = jnp.zeros((1, 0)) if numbers is None else numbers
     call = jax.custom_jvp(_cells(settings))
@@ -276,7 +273,6 @@ class _Settings(NamedTuple):
     land: bool
     negative: int
     program: Program | None
-    alone: bool  # one cell, whose own rows fill the registers
     sharded: bool  # a batch over devices stays where it is
 
 
@@ -306,8 +302,6 @@ def _cells(settings: _Settings) -> Any:
             cut = [a.reshape(a.shape[0], axis_size, count, *a.shape[2:]) for a in changes]
             moved = [jnp.moveaxis(a, 1, 0) for a in cut]
             return (*same, *moved), (*(False,) * len(same), *(True,) * len(moved))
-        # many cells, even of a batch of one: what becomes of a cell does not depend on the batch
-        together = _cells(settings._replace(alone=False))
         count = arrays[0].shape[1 if batched[0] else 0]
 
         def flat(value: Array, many: bool, whole: bool) -> Array:
@@ -320,7 +314,7 @@ def _cells(settings: _Settings) -> Any:
             )
 
         whole = (*_CELLS, True, False, False)[: len(arrays)]
-        results = together(*map(flat, arrays, batched, whole))
+        results = cells(*map(flat, arrays, batched, whole))
         split = tuple(r.reshape(axis_size, count, *r.shape[1:]) for r in results)
         return split, (True,) * len(split)
 
@@ -336,7 +330,8 @@ def _call(settings: _Settings, *arrays: Array) -> Any:
     extra = arrays[len(_CELLS) :]
     (count, size), times = y0.shape, ts.shape[1]
     directions = extra[0].shape[1] if extra else 0
-    alone = settings.alone or directions > 1
+    # a cell's own rows fill the registers, or as many cells do; its result is the same
+    alone = count == 1 or 2 * count < lanes() or directions > 1
     rows, program = _block_rows() if alone else 1, settings.program
     further = size - len(settings.structure.stoichiometry)
     places = layout(settings.structure, rows, further, program.entries if program else ())
