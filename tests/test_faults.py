@@ -19,8 +19,16 @@ def engine(request, monkeypatch):
         monkeypatch.setattr(native, "available", lambda: False)
 
 
+@pytest.mark.parametrize(
+    "engine, method",
+    [
+        *(("kernel", "rodas5p"), ("diffrax", "rodas5p"), ("diffrax", "kvaerno5")),
+        pytest.param("kernel", "rodas3", marks=pytest.mark.slow),
+        pytest.param("diffrax", "rodas3", marks=pytest.mark.slow),
+    ],
+    indirect=["engine"],
+)
 @pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("method", ["rodas5p", "rodas3", "kvaerno5"])
 def test_gradients_of_batches_under_rates_that_vary(method):
     """A member that is done before the others takes steps of length 0."""
     network, reference = table.loads(EXCHANGE), Reference.parse(EXCHANGE)
@@ -48,7 +56,7 @@ def test_gradients_of_batches_under_rates_that_vary(method):
         )
 
     expected = (truth(10.1) - truth(9.9)) / 0.2
-    np.testing.assert_allclose(jax.grad(ours)(10.0), expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(jax.grad(ours))(10.0), expected, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("engine")
@@ -66,8 +74,8 @@ def test_failed_members_have_no_derivatives():
         found = jax.vmap(lambda end: last(scale, end, adjoint).ys[-1, 0])(ends)
         return found
 
-    reverse = jax.jacrev(lambda s: member(s, "reverse"))(1.0)
-    forward = jax.jacfwd(lambda s: member(s, "forward"))(1.0)
+    reverse = jax.jit(jax.jacrev(lambda s: member(s, "reverse")))(1.0)
+    forward = jax.jit(jax.jacfwd(lambda s: member(s, "forward")))(1.0)
     for found in (reverse, forward):
         np.testing.assert_array_equal(np.isnan(found), [False, True])
     np.testing.assert_allclose(reverse[0], forward[0], rtol=1e-6)
@@ -76,7 +84,7 @@ def test_failed_members_have_no_derivatives():
         values = member(scale, "reverse")
         return jnp.sum(jnp.where(jnp.isfinite(values), values, 0.0))
 
-    np.testing.assert_allclose(jax.grad(masked)(1.0), forward[0], rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.grad(masked))(1.0), forward[0], rtol=1e-6)
 
 
 @pytest.mark.skipif(not native.available(), reason="there is no C compiler")

@@ -27,20 +27,23 @@ pool = Network.build(
     pools={"ALL": "ABC"},
 )
 found = {}
-for network, start in ((jaxchem.load("pollu"), 0.1), (pool, 0.3)):
+varying = lambda s: (lambda t, y: s * k * (1 + 0.3 * jnp.sin(t) + 0.1 * jnp.exp(-y[0])))
+plain = lambda s: s * k
+for network, start, rates in ((jaxchem.load("pollu"), 0.1, plain), (pool, 0.3, varying)):
     k, ts = network.rates(), jnp.array([0.3, 2.0, 9.0])
     y0 = jnp.full(len(network.species), start) * jnp.arange(1, len(network.species) + 1)
-    varying = lambda s: (lambda t, y: s * k * (1 + 0.3 * jnp.sin(t) + 0.1 * jnp.exp(-y[0])))
-    for name, rates in (("plain", lambda s: s * k), ("varying", varying)):
-        def last(s, y0):
-            return jaxchem.solve(network, rates(s), y0, ts, rtol=1e-9, method="rodas4").ys
-        alone = last(1.0, y0)
-        many = jax.vmap(lambda s: last(s, y0))(jnp.linspace(0.9, 1.1, 11))
-        slope = jax.jacfwd(lambda s: last(s, y0))(1.0)
-        pulled = jax.jacrev(lambda y0: last(1.0, y0)[-1])(y0)
-        together = jax.vmap(jax.grad(lambda y0: last(1.0, y0)[-1].sum()))(jnp.stack([y0] * 3))
-        for what, value in zip("amspt", (alone, many, slope, pulled, together)):
-            found[f"{network.name}_{name}_{what}"] = np.asarray(value)
+    def last(s, y0):
+        return jaxchem.solve(network, rates(s), y0, ts, rtol=1e-9, method="rodas4").ys
+    @jax.jit
+    def parts(y0):
+        return {
+            "alone": last(1.0, y0),
+            "many": jax.vmap(lambda s: last(s, y0))(jnp.linspace(0.9, 1.1, 11)),
+            "slope": jax.jacfwd(lambda s: last(s, y0))(1.0),
+            "pulled": jax.jacrev(lambda y0: last(1.0, y0)[-1])(y0),
+            "together": jax.vmap(jax.grad(lambda y0: last(1.0, y0)[-1].sum()))(jnp.stack([y0] * 3)),
+        }
+    found |= {f"{network.name}_{what}": np.asarray(v) for what, v in parts(y0).items()}
 np.savez(sys.argv[1], lanes=native.lanes(), **found)
 """
 
