@@ -1,7 +1,7 @@
-"""One-file checkpoints: a JSON header line, then the arrays of any pytree.
+"""One-file checkpoints: a line of sums, a line of JSON, then the arrays of any pytree.
 
-The header carries the length and the SHA-256 of what follows, so a truncated or damaged file is
-told from a sound one, and a `kind` and free fields that say what the file is.
+The first line carries the length and the SHA-256 of all that follows, so a truncated or damaged
+file is told from a sound one; the second, a `kind` and free fields that say what the file is.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import equinox as eqx
 
 __all__ = ["atomic", "load", "read_header", "save"]
 
-_FORMAT = "jaxchem-checkpoint-1"
+_FORMAT = "jaxchem-checkpoint-2"
 Tree = TypeVar("Tree")
 
 
@@ -65,17 +65,10 @@ def save(path: str | Path, tree: Any, **header: Any) -> None:
     """
     buffer = io.BytesIO()
     eqx.tree_serialise_leaves(buffer, tree)
-    payload = buffer.getvalue()
-    line = json.dumps(
-        {
-            **header,
-            "format": _FORMAT,
-            "length": len(payload),
-            "sha256": hashlib.sha256(payload).hexdigest(),
-        }
-    )
+    content = json.dumps(header).encode() + b"\n" + buffer.getvalue()
+    first = f"{_FORMAT} {len(content)} {hashlib.sha256(content).hexdigest()}\n"
     with atomic(path) as temporary:
-        temporary.write_bytes(line.encode() + b"\n" + payload)
+        temporary.write_bytes(first.encode() + content)
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], bytes]:
@@ -84,24 +77,29 @@ def _read(path: str | Path) -> tuple[dict[str, Any], bytes]:
         content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"no checkpoint at {path}: {error.strerror or error}.") from error
-    line, _, payload = content.partition(b"\n")
-    try:
-        header = json.loads(line)
-        known = header.get("format") == _FORMAT
-    except (ValueError, AttributeError):
-        known = False
-    if not known:
-        raise ValueError(f"{path} is not a jaxchem checkpoint; it has no {_FORMAT!r} header.")
-    if len(payload) != header["length"]:
+    first, _, content = content.partition(b"\n")
+    sums = first.split()
+    if len(sums) != 3 or sums[0] != _FORMAT.encode() or not sums[1].isdigit():
         raise ValueError(
-            f"checkpoint {path} is truncated: {len(payload)} of {header['length']} bytes. Delete "
+            f"{path} is not a jaxchem checkpoint of this version; it does not begin with {_FORMAT}."
+        )
+    if len(content) != int(sums[1]):
+        raise ValueError(
+            f"checkpoint {path} is truncated: {len(content)} of {int(sums[1])} bytes. Delete "
             "it to start this stage again, or take an older copy."
         )
-    if hashlib.sha256(payload).hexdigest() != header["sha256"]:
+    if hashlib.sha256(content).hexdigest().encode() != sums[2]:
         raise ValueError(
             f"checkpoint {path} is damaged: its content does not match its checksum. Delete it "
             "to start this stage again, or take an older copy."
         )
+    line, _, payload = content.partition(b"\n")
+    try:
+        header = json.loads(line)
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict):
+        raise ValueError(f"checkpoint {path} has a header that cannot be read; make it again.")
     return header, payload
 
 

@@ -263,6 +263,7 @@ def emulate_ensemble(
     limit: float,
     t0: float = 0.0,
     block: int = 1024,
+    strict: bool = False,
     progress: bool = True,
     **settings: Any,
 ) -> tuple[Float[np.ndarray, "N T S"], Bool[np.ndarray, " N"]]:
@@ -270,15 +271,16 @@ def emulate_ensemble(
 
     Args:
         model: knows its own spread, as a `jaxchem.models.Committee` does.
-        network: what reacts.
+        network: what reacts; its species and the states of the model are met by name.
         y0: initial states.
-        conditions: name -> one value a cell for what the model is told, in its order; name -> one
-            number for what is the same in all cells.
+        conditions: name -> one value a cell, or one number for all cells; those that the model
+            takes are met by name, others that the network needs are the solver's alone.
         ts: output times.
         limit: a cell is solved where the spread of any species at any time exceeds this, in dex.
-            A quantile of `model.predict` over such cells sends a known share of them.
+            A quantile of `model.spread` over such cells sends a known share of them.
         t0: time of the initial states.
         block: most cells that the model is asked for at a time.
+        strict: refuse cells outside of the training range of the model, instead of a warning.
         progress: show the solver's bar.
         **settings: of `solve_ensemble`.
 
@@ -286,19 +288,30 @@ def emulate_ensemble(
         Concentrations, and which cells were solved; one that could not be has infinite ones.
 
     Raises:
-        ValueError: a model that does not know its spread.
+        ValueError: a model that does not know its spread, a state or condition that it takes and
+            that is not given, or inputs outside of its training range with `strict`.
     """
-    sure = getattr(model, "model", model)  # of one that is wrapped
-    if not hasattr(sure, "predict"):
+    taken = model.about.conditions
+    told = {name: conditions[name] for name in conditions if name in taken}
+    model = model.in_order(network.species, tuple(told))
+    count = len(y0)
+    given = np.zeros((count, len(told)))
+    for n, value in enumerate(told.values()):
+        given[:, n] = value
+    model.check_range(y0, given, strict=strict)
+    if model.spread(jnp.asarray(y0[0]), jnp.asarray(given[0]), jnp.asarray(ts)) is None:
         raise ValueError(
-            f"a {type(sure).__name__} does not know how sure it is; train a committee "
+            f"a {type(model).__name__} does not know how sure it is; train a committee "
             "(stages=committee)."
         )
-    told = [np.asarray(v) for v in conditions.values() if np.ndim(v)]
-    given = np.stack(told, axis=1) if told else np.zeros((len(y0), 0))
-    ask = jax.jit(jax.vmap(model.predict, in_axes=(0, 0, None)))
-    blocks = [slice(i, i + block) for i in range(0, len(y0), block)]
-    parts = [ask(jnp.asarray(y0[b]), jnp.asarray(given[b]), jnp.asarray(ts)) for b in blocks]
+
+    def ask(y0: Any, given: Any, ts: Any) -> Any:
+        return model(y0, given, ts), model.spread(y0, given, ts)
+
+    run = jax.jit(jax.vmap(ask, in_axes=(0, 0, None)))
+    blocks = [slice(i, i + block) for i in range(0, count, block)]
+    elapsed = jnp.asarray(ts) - t0
+    parts = [run(jnp.asarray(y0[b]), jnp.asarray(given[b]), elapsed) for b in blocks]
     ys, spread = (np.concatenate([np.asarray(p[n]) for p in parts]) for n in (0, 1))
     doubtful = ~(np.max(spread, axis=(1, 2)) <= limit)  # not a number is doubtful too
     if doubtful.any():

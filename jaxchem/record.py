@@ -11,7 +11,6 @@ import matplotlib
 from . import plot
 from .checkpoint import atomic
 from .dataset import label_estimate, read_history, write
-from .models import CRNN
 from .stages import Simulation, emulation_report
 
 __all__ = ["conclude", "figure", "simulated", "write_metrics"]
@@ -52,7 +51,7 @@ def conclude(
     prediction: Any,
 ) -> None:
     """Writes predictions, metrics, the report of an emulator, and figures."""
-    estimated = isinstance(model, CRNN)
+    estimated = hasattr(model, "k")
     labelled = label_estimate(
         dataset,
         problem.network,

@@ -21,6 +21,8 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from .suggest import closest
+
 log = logging.getLogger("jaxchem")
 
 _HERE = Path(__file__).resolve().parent
@@ -219,8 +221,9 @@ def _check_settings(built: Any, where: str) -> None:
     passes_on = any(p.kind is p.VAR_KEYWORD for p in known.values())
     for name, value in built.keywords.items():
         if name not in known and not passes_on:
-            free = ", ".join(n for n, p in known.items() if p.kind is p.KEYWORD_ONLY)
-            raise ValueError(f"{where}.{name} is no setting; known: {free}.")
+            free = [n for n, p in known.items() if p.kind is p.KEYWORD_ONLY]
+            hint = closest(name, free) or "."
+            raise ValueError(f"{where}.{name} is no setting{hint} Known: {', '.join(free)}.")
         _check_settings(value, f"{where}.{name}")
 
 
@@ -383,7 +386,7 @@ def _run_stages(
     import jax
 
     from . import checkpoint, models
-    from .dataset import given, label_history, write
+    from .dataset import label_history, observe, write
     from .parse import table
     from .stages import Resume, evaluate, evaluate_emulator, gradient_scores
 
@@ -391,31 +394,27 @@ def _run_stages(
     y0, t0 = dataset["initial"].values, float(dataset.attrs["t0"])
     settings = {n: v for n, v in plain.items() if n not in _AFTERWARDS}
     base = _digest(settings, table.dumps(problem.network))  # a file may change under its name
-    conditions = jax.numpy.asarray(given(dataset))
-    names = [str(name) for name in dataset["condition"].values] if "given" in dataset else []
+    test = observe(dataset, problem.network)
     fixed = {**(_build(cfg.conditions) or {}), **json.loads(dataset.attrs.get("conditions", "{}"))}
 
     def rates(values: Any) -> Any:
-        return problem.network.rates(**{**fixed, **dict(zip(names, values, strict=True))})
+        return problem.network.rates(**{**fixed, **dict(zip(test.names, values, strict=True))})
 
     key = jax.random.key(cfg.seed)
     apart = bool(plain["data"]["split"] or _of_tests(plain["data"]))
 
     def judge(model: Any) -> tuple[dict[str, float], Any]:
-        if isinstance(model, models.CRNN | models.NeuralODE):
+        if hasattr(model, "field"):  # of rate equations, which are integrated
             return evaluate(problem, model, ts, truth, y0, t0)
         if not apart:
             log.warning(
                 "the emulator is measured on the trajectories that it was trained on, which says "
                 "little: hold some back by data.split=0.1, or give others by data.test.path=FILE"
             )
-        scores, prediction = evaluate_emulator(
-            problem.network, model, data, ts, truth, y0, conditions, floor=cfg.data.floor
-        )
-        few = slice(cfg.gradients + 1)
+        scores, prediction = evaluate_emulator(model, test, data, floor=cfg.data.floor)
         if cfg.gradients and len(y0) > 1:
-            how = {"t0": t0, "floor": cfg.data.floor}
-            scores |= gradient_scores(problem, model, rates, ts, y0[few], conditions[few], **how)
+            few = test.chosen(slice(cfg.gradients + 1))
+            scores |= gradient_scores(problem, model, rates, few, floor=cfg.data.floor)
         return scores, prediction
 
     model, deviation, prediction, metrics = None, None, None, {}

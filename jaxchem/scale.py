@@ -1,9 +1,13 @@
 """Scales that bring quantities of many magnitudes to order one."""
 
+from typing import Any
+
+import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["span"]
+__all__ = ["LinearScale", "LinearTime", "LogScale", "LogTime", "span"]
 
 
 def span(
@@ -19,3 +23,128 @@ def span(
     scale = high - low
     scale = jnp.where(scale == 0, jnp.abs(high), scale)
     return low, jnp.where(scale == 0, 1.0, scale)
+
+
+class LinearScale(eqx.Module):
+    """Quantities to [-1, 1] and back: x = 2 (y - low) / (high - low) - 1.
+
+    Attributes:
+        low: [S] what becomes -1.
+        high: [S] what becomes 1.
+    """
+
+    low: Float[np.ndarray, " S"]
+    high: Float[np.ndarray, " S"]
+
+    @classmethod
+    def of(cls, ys: Any, *, per_species: bool = True) -> "LinearScale":
+        """The scale of values [..., S]: of each by itself, or one for all of them."""
+        return cls(*_range(np.asarray(ys, dtype=float), per_species))
+
+    def forward(self, y: Float[Array, "*n S"]) -> Float[Array, "*n S"]:
+        """Scaled values."""
+        low, high = _beside(y, self.low, self.high)
+        return 2.0 * (y - low) / (high - low) - 1.0
+
+    def backward(self, x: Float[Array, "*n S"]) -> Float[Array, "*n S"]:
+        """Values of scaled ones."""
+        low, high = map(jnp.asarray, _beside(x, self.low, self.high))
+        return low + (x.astype(float) + 1.0) * (0.5 * (high - low))
+
+
+class LogScale(eqx.Module):
+    """The same of logarithms: x = 2 (log10 y - low) / (high - low) - 1.
+
+    Attributes:
+        low: [S] what becomes -1, as log10.
+        high: [S] what becomes 1.
+        floor: smallest value that is told from zero.
+    """
+
+    low: Float[np.ndarray, " S"]
+    high: Float[np.ndarray, " S"]
+    floor: Float[np.ndarray, ""]
+
+    @classmethod
+    def of(cls, ys: Any, *, per_species: bool = True, floor: float = 1e-99) -> "LogScale":
+        """The scale of values [..., S]: of each by itself, or one for all of them."""
+        logs = np.log10(np.maximum(np.asarray(ys, dtype=float), floor))
+        return cls(*_range(logs, per_species), np.asarray(floor))
+
+    def forward(self, y: Float[Array, "*n S"]) -> Float[Array, "*n S"]:
+        """Scaled logarithms."""
+        low, high = _beside(y, self.low, self.high)
+        return 2.0 * (jnp.log10(jnp.maximum(y, self.floor)) - low) / (high - low) - 1.0
+
+    def backward(self, x: Float[Array, "*n S"]) -> Float[Array, "*n S"]:
+        """Values of scaled logarithms."""
+        low, high = _beside(x, self.low, self.high)
+        return jnp.asarray(10.0) ** (low + (x.astype(float) + 1.0) * (0.5 * (high - low)))
+
+
+class LinearTime(eqx.Module):
+    """Times to [0, 1].
+
+    Attributes:
+        low: the time that becomes 0.
+        high: the time that becomes 1.
+    """
+
+    low: Float[np.ndarray, ""]
+    high: Float[np.ndarray, ""]
+
+    @classmethod
+    def of(cls, ts: Any) -> "LinearTime":
+        """The scale of output times, of which there must be two or more."""
+        return cls(*_ends(np.asarray(ts, dtype=float)))
+
+    def __call__(self, ts: Float[Array, " T"]) -> Float[Array, " T"]:
+        """Scaled times."""
+        return (ts - self.low) / (self.high - self.low)
+
+
+class LogTime(eqx.Module):
+    """Times to [0, 1], logarithmically.
+
+    Attributes:
+        low: log10 of the time that becomes 0.
+        high: log10 of the time that becomes 1.
+    """
+
+    low: Float[np.ndarray, ""]
+    high: Float[np.ndarray, ""]
+
+    @classmethod
+    def of(cls, ts: Any) -> "LogTime":
+        """The scale of output times, of which there must be two or more, all positive."""
+        ts = np.asarray(ts, dtype=float)
+        if np.any(ts <= 0):
+            raise ValueError(
+                f"the first output time is {ts[0]:g}, which has no logarithm: let the times begin "
+                "later than zero (data.times.start, data.times.zero=false), or scale them linearly "
+                "(model.time=linear)."
+            )
+        return cls(*_ends(np.log10(ts)))
+
+    def __call__(self, ts: Float[Array, " T"]) -> Float[Array, " T"]:
+        """Scaled times."""
+        return (jnp.log10(ts) - self.low) / (self.high - self.low)
+
+
+def _range(values: np.ndarray, per_species: bool) -> tuple[np.ndarray, np.ndarray]:
+    size = values.shape[-1]
+    axes = tuple(range(values.ndim - 1)) if per_species else None
+    low, high = (np.broadcast_to(f(values, axis=axes), size).copy() for f in (np.min, np.max))
+    return low, np.where(high > low, high, low + 1.0)
+
+
+def _ends(ts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if len(ts) < 2:
+        raise ValueError(f"{len(ts)} output time: a model learns from two or more.")
+    return np.asarray(ts[0]), np.asarray(ts[-1])
+
+
+def _beside(values: Float[Array, "*n S"], *ends: np.ndarray) -> list[np.ndarray]:
+    """Ends of a scale with as many axes as the values have."""
+    shape = (*(1,) * (values.ndim - 1), -1)
+    return [np.reshape(end, shape) for end in ends]

@@ -10,37 +10,37 @@ import pytest
 from jaxtyping import Array
 
 import jaxchem
-from jaxchem.dataset import dark_cloud, given, observe
+from jaxchem.dataset import dark_cloud, observe
 from jaxchem.ensemble import emulate_ensemble, generate_ensemble
 from jaxchem.metrics import uncertainty_scores
-from jaxchem.models import Committee, Conserved, StepMap, conserved
-from jaxchem.stages import Resume, committee, emulate, evaluate_emulator, new_flow_map
+from jaxchem.models import About, AbstractEmulator, Committee, FlowMap, conserved
+from jaxchem.stages import Resume, committee, emulate, evaluate_emulator
 from jaxchem.stages.base import Problem
-from jaxchem.stages.evaluate import _asked
 
 
-class Constant(eqx.Module):
+class Constant(AbstractEmulator):
     value: Array
+    about: About = eqx.field(static=True, default=About(("a", "b")))
 
-    def __call__(self, y0, conditions, ts):
+    def predict(self, y0, conditions, ts):
         return jnp.full((len(ts), 2), self.value)
 
 
 def test_mean_and_spread_by_hand():
     members = tuple(Constant(jnp.asarray(v)) for v in (1.0, 10.0, 100.0))
     model = Committee(members, np.asarray(1e-30))
-    y, spread = jax.jit(lambda: model.predict(jnp.ones(2), jnp.ones(0), jnp.ones(3)))()
+    query = jnp.ones(2), jnp.ones(0), jnp.ones(3)
+    y, spread = jax.jit(lambda: (model(*query), model.spread(*query)))()
     np.testing.assert_allclose(y, np.full((3, 2), 10.0), rtol=1e-12)
     np.testing.assert_allclose(spread, np.ones((3, 2)), rtol=1e-12)
-    np.testing.assert_array_equal(model(jnp.ones(2), jnp.ones(0), jnp.ones(3)), y)
 
 
-def test_a_committee_of_step_maps_is_asked_for_elapsed_times(getkey):
-    member = StepMap(inputs=2, grid=4, size=2, key=getkey())
-    member = eqx.tree_at(lambda m: m.start, member, np.asarray(5.0))
-    model = Committee((Conserved(member, np.ones((1, 2))),) * 2, np.asarray(1e-30))
-    for one in (member, model, Conserved(model, np.ones((1, 2)))):
-        np.testing.assert_array_equal(_asked(one, np.array([6.0, 9.0])), [1.0, 4.0])
+def test_members_that_differ_are_refused():
+    other = Constant(jnp.asarray(1.0), About(("b", "a")))
+    with pytest.raises(ValueError, match="have the states b, a and a, b; bring them into one"):
+        Committee((Constant(jnp.asarray(1.0)), other))
+    with pytest.raises(ValueError, match="members=1: a committee has two"):
+        Committee((other,))
 
 
 def test_scores_of_a_spread_by_hand():
@@ -66,7 +66,7 @@ def test_training_a_committee(tmp_path, getkey):
     dataset, _ = generate_ensemble(network, y0, conditions, ts, t0=1.0, progress=False)
     data = observe(dataset, network)
     problem = Problem(network, jaxchem.Integrator(), None, np.zeros(224, bool))
-    start = functools.partial(new_flow_map, modes=8, width=8)
+    start = functools.partial(FlowMap.fitted, modes=8, width=8)
     settings = {
         "train": functools.partial(emulate, start=start, steps=20, optimizer="adam"),
         "members": 2,
@@ -80,15 +80,12 @@ def test_training_a_committee(tmp_path, getkey):
     jaxchem.save(tmp_path / "model.eqx", result.model)
     again = jaxchem.load_model(tmp_path / "model.eqx")
     arguments = data.y0[0], data.conditions[0], data.ts
-    y, spread = result.model.model.predict(*arguments)
+    y, spread = result.model(*arguments), result.model.spread(*arguments)
     assert np.all(np.asarray(spread) >= 0) and np.max(spread) > 1e-3
-    np.testing.assert_array_equal(again.model.predict(*arguments)[1], spread)
+    np.testing.assert_array_equal(again.spread(*arguments), spread)
     resumed = committee(problem, None, data, key, **settings).model
-    np.testing.assert_array_equal(resumed.model.predict(*arguments)[0], y)
-    scores, _ = evaluate_emulator(
-        *(network, again, data, ts, dataset["concentration"].values),
-        *(dataset["initial"].values, given(dataset)),
-    )
+    np.testing.assert_array_equal(resumed(*arguments), y)
+    scores, _ = evaluate_emulator(again, data, data)
     assert (
         0 <= scores["gate/recall"] <= 1 and scores["spread/within_2"] >= scores["spread/within_1"]
     )
@@ -96,12 +93,13 @@ def test_training_a_committee(tmp_path, getkey):
         committee(problem, None, data, key, **{**settings, "members": 1})
 
 
-class Halved(eqx.Module):
+class Halved(AbstractEmulator):
     """Says half or twice a state's total, and is unsure of hot cells."""
 
     sign: float
+    about: About = eqx.field(static=True)
 
-    def __call__(self, y0, conditions, ts):
+    def predict(self, y0, conditions, ts):
         off = jnp.where(conditions[0] > 60, 1.0, 1e-3) * self.sign
         return jnp.tile(y0 * 2.0**off, (len(ts), 1))
 
@@ -111,8 +109,9 @@ def test_the_solver_takes_what_is_in_doubt():
     y0, conditions = dark_cloud(network, cases=12, temperature=(20.0, 100.0))
     ts = np.geomspace(1e3, 1e13, 4)
     hot = conditions["temperature"] > 60
-    model = Committee((Halved(1.0), Halved(-1.0)), np.asarray(1e-30))
-    told = {"temperature": conditions["temperature"], "cosmic_ray_rate": 1e-16}
+    about = About(network.species, ("temperature",))
+    model = Committee((Halved(1.0, about), Halved(-1.0, about)), np.asarray(1e-30))
+    told = {"cosmic_ray_rate": 1e-16, "temperature": conditions["temperature"]}
     ys, solved = emulate_ensemble(
         model, network, y0, told, ts, limit=0.1, t0=1.0, block=5, progress=False
     )
@@ -123,6 +122,8 @@ def test_the_solver_takes_what_is_in_doubt():
     alone = jaxchem.solve(network, k, y0[cell], ts, t0=1.0).ys
     np.testing.assert_allclose(ys[cell], alone, rtol=1e-5, atol=1e-20)
     np.testing.assert_allclose(ys[~hot], np.repeat(y0[~hot, None], 4, axis=1), rtol=1e-9)
-    for unsure in (Halved(1.0), conserved(Halved(1.0), network)):
-        with pytest.raises(ValueError, match="Halved does not know how sure it is"):
+    for unsure in (Halved(1.0, about), conserved(Halved(1.0, about), network)):
+        with pytest.raises(ValueError, match="does not know how sure it is; train a committee"):
             emulate_ensemble(unsure, network, y0, told, ts, limit=0.1)
+    with pytest.raises(ValueError, match="'temperature' is missing"):
+        emulate_ensemble(model, network, y0, {"cosmic_ray_rate": 1e-16}, ts, limit=0.1)

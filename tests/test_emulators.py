@@ -15,18 +15,11 @@ import jaxchem
 from jaxchem.dataset import dark_cloud, draw, given, observe, read, write
 from jaxchem.ensemble import generate_ensemble
 from jaxchem.metrics import emulation_scores
-from jaxchem.models import FlowMap, Latent, StepMap, conserved, rollout
-from jaxchem.models.emulator import LogScale
-from jaxchem.models.perceptron import Perceptron
+from jaxchem.models import About, FlowMap, Function, Latent, StepMap, conserved, rollout
+from jaxchem.models.layers import Perceptron
 from jaxchem.models.step_map import _shifted
-from jaxchem.stages import (
-    emulate,
-    evaluate_emulator,
-    gradient_scores,
-    new_flow_map,
-    new_latent,
-    new_step_map,
-)
+from jaxchem.scale import LinearScale, LinearTime, LogScale, LogTime
+from jaxchem.stages import emulate, evaluate_emulator, gradient_scores
 from jaxchem.stages.base import Problem
 
 FORMS = {
@@ -54,7 +47,12 @@ def problem(network):
 
 
 def parts(data):
-    return data.y0, data.conditions, data.ts, data.states
+    return data.y0, data.conditions, data.ts - data.t0, data.states
+
+
+def about(states, conditions=""):
+    """Names of one letter each."""
+    return About(tuple(states), tuple(conditions))
 
 
 # Data
@@ -141,7 +139,7 @@ def test_latent_emulators(form, clouds, tmp_path, getkey):
     network, dataset = clouds
     data = observe(dataset, network)
     y0, conditions, ts, _ = parts(data)
-    model = new_latent(problem(network), data, getkey(), **SMALL, **FORMS[form])
+    model = Latent.fitted(data, key=getkey(), **SMALL, **FORMS[form])
     one = model(y0[0], conditions[0], ts)
     assert one.shape == (12, 29) and one.dtype == jnp.float64 and np.all(one > 0)
     many = jax.jit(jax.vmap(model, in_axes=(0, 0, None)))(y0, conditions, ts)
@@ -157,7 +155,11 @@ def test_latent_emulators(form, clouds, tmp_path, getkey):
 
 def test_published_size(getkey):
     """9447 parameters, as the paper's latent linear model."""
-    leaves = jax.tree.leaves(eqx.filter(Latent(29, key=getkey()), eqx.is_inexact_array))
+    leaves = jax.tree.leaves(
+        eqx.filter(
+            Latent(about("abcdefghijklmnopqrstuvwxyzABC"), key=getkey()), eqx.is_inexact_array
+        )
+    )
     assert sum(leaf.size for leaf in leaves if isinstance(leaf, jax.Array)) == 9447
 
 
@@ -165,7 +167,7 @@ def test_straight_lines_and_polynomials(getkey):
     """z - z0 is c tau, and a1 tau + a2 tau^2 + ..."""
     tau, x, none = jnp.array([0.0, 0.25, 1.0]), jnp.linspace(-1, 1, 4), jnp.zeros(0)
     for settings in ({}, {"dynamics": "polynomial", "degree": 4}):
-        model = Latent(4, **SMALL, **settings, key=getkey())
+        model = Latent(about("abcd"), **SMALL, **settings, key=getkey())
         z = np.asarray(model.evolve(x, none, tau), dtype=float)
         rates = np.asarray(model.rates, dtype=float)
         powers = np.asarray(tau)[:, None] ** np.arange(1, len(rates) + 1)
@@ -173,7 +175,7 @@ def test_straight_lines_and_polynomials(getkey):
 
 
 def test_latent_equation_against_scipy(getkey):
-    model = Latent(4, **SMALL, **FORMS["neural_ode"], key=getkey())
+    model = Latent(about("abcd"), **SMALL, **FORMS["neural_ode"], key=getkey())
     x, none, tau = jnp.linspace(-1, 1, 4), jnp.zeros(0), jnp.array([0.0, 0.33, 1.0])
     z = np.asarray(model.evolve(x, none, tau))
 
@@ -186,7 +188,7 @@ def test_latent_equation_against_scipy(getkey):
 
 
 def test_learned_time_rises_from_zero(getkey):
-    model = Latent(4, **SMALL, warp=5, slopes="state", key=getkey())
+    model = Latent(about("abcd"), **SMALL, warp=5, slopes="state", key=getkey())
     times = jax.vmap(model.warp)(jnp.linspace(0, 1, 50, dtype=jnp.float32))
     np.testing.assert_allclose(times[0], 0, atol=1e-7)
     assert np.all(np.diff(times, axis=0) > 0)
@@ -196,28 +198,33 @@ def test_flow_map_reproduces_what_it_holds(clouds, getkey):
     """With all modes and perfect coefficients, trajectories and their cubics in log time."""
     network, dataset = clouds
     data = observe(dataset, network)
-    y0, conditions, ts, states = parts(data)
-    model = new_flow_map(problem(network), data, getkey(), modes=48, width=8, depth=1)
-    wanted = model.examples(*parts(data)).wanted[5]
+    y0, conditions, _, states = parts(data)
+    ts, t0 = data.ts, data.t0
+    model = FlowMap.fitted(data, key=getkey(), modes=48, width=8, depth=1)
+    wanted = model.examples(data).wanted[5]
 
     class Perfect(eqx.Module):
         def __call__(self, x):
             return wanted
 
     model = eqx.tree_at(lambda m: m.mlp, model, Perfect())
-    np.testing.assert_allclose(model(y0[5], conditions[5], ts), states[5], rtol=2e-5)
+    np.testing.assert_allclose(model(y0[5], conditions[5], ts - t0), states[5], rtol=2e-5)
     fields = np.log10(states[5])
     middle = jnp.sqrt(ts[4:6].prod())[None]
     cubic = fields[3:7].T @ np.array([-1, 9, 9, -1]) / 16
-    np.testing.assert_allclose(np.log10(model(y0[5], conditions[5], middle))[0], cubic, atol=1e-5)
+    np.testing.assert_allclose(
+        np.log10(model(y0[5], conditions[5], middle - t0))[0], cubic, atol=1e-5
+    )
     step = ts[-1] / ts[-2]
     late = model(
-        y0[5], conditions[5], jnp.asarray(float(ts[-1]) * float(step) ** np.array([1.0, 1.5, 8.0]))
+        *(y0[5], conditions[5]),
+        jnp.asarray(float(ts[-1]) * float(step) ** np.array([1.0, 1.5, 8.0])) - t0,
     )
     cubic = fields[-4:].T @ np.array([-1, 4, -6, 4])
     np.testing.assert_allclose(np.log10(late), np.tile(cubic, (3, 1)), atol=1e-4)
     early = model(
-        y0[5], conditions[5], jnp.asarray(float(ts[0]) / float(step) ** np.array([1.0, 3.0]))
+        *(y0[5], conditions[5]),
+        jnp.asarray(float(ts[0]) / float(step) ** np.array([1.0, 3.0])) - t0,
     )
     np.testing.assert_array_equal(early[0], early[1])
 
@@ -228,13 +235,18 @@ def test_conditions_that_are_missing_are_told(given, getkey):
     draws, ts = np.random.default_rng(0), np.geomspace(1.0, 1e3, 5)
     y0, conditions = 10.0 ** draws.uniform(-3, 0, (20, 3)), draws.uniform(1, 9, (20, 2))
     ys = np.repeat(y0[:, None], 5, axis=1)
-    flow = FlowMap.fitted_to(y0, conditions, ts, ys, modes=4, key=getkey())
-    latent = Latent(3, 2, key=getkey(), **SMALL)
-    latent = latent.scaled_to(ts, ys, conditions, per_species=True)
+    names = about("abc", "TZ")
+    flow = FlowMap.of_arrays(names, y0, conditions, ts, ys, modes=4, key=getkey())
     few = jnp.asarray(y0[0]), jnp.asarray(given), jnp.asarray(ts)
-    for model in (flow, latent):
-        with pytest.raises(ValueError, match=f"takes 2 .*conditions.* got {len(given)}; give"):
+    for model in (flow, Latent(names, key=getkey(), **SMALL)):
+        with pytest.raises(ValueError, match=r"takes the 2 conditions T, Z but got .* shape"):
             model(*few)
+        with pytest.raises(ValueError, match=r"'Z' is missing; did you mean 'z'"):
+            model(few[0], {"T": 1.0, "z": 1.0}, few[2])
+        np.testing.assert_array_equal(
+            model(few[0], {"Z": 2.0, "T": 1.0}, few[2]),
+            model(few[0], jnp.array([1.0, 2.0]), few[2]),
+        )
 
 
 def test_the_floor_of_concentrations_is_none_of_conditions(getkey):
@@ -242,7 +254,9 @@ def test_the_floor_of_concentrations_is_none_of_conditions(getkey):
     draws, ts = np.random.default_rng(0), np.geomspace(1.0, 1e3, 5)
     y0, rates = 10.0 ** draws.uniform(-3, 0, (20, 3)), 10.0 ** draws.uniform(-17, -15, (20, 1))
     ys = np.repeat(y0[:, None], 5, axis=1)
-    model = FlowMap.fitted_to(y0, rates, ts, ys, modes=4, floor=1e-12, key=getkey())
+    model = FlowMap.of_arrays(
+        about("abc", "Z"), y0, rates, ts, ys, modes=4, floor=1e-12, key=getkey()
+    )
     assert model.chosen.tolist() == [0, 1, 2, 3]
     inputs = model.inputs(jnp.asarray(y0), jnp.asarray(rates))
     np.testing.assert_allclose(np.std(inputs, axis=0), np.ones(4), rtol=1e-9)
@@ -250,11 +264,19 @@ def test_the_floor_of_concentrations_is_none_of_conditions(getkey):
 
 def test_scales_go_back():
     ys = np.abs(np.random.default_rng(0).standard_normal((3, 5, 4))) + 1e-9
-    for per_species in (True, False):
-        scale = LogScale.of(ys, per_species=per_species)
-        scaled = scale.forward(jnp.asarray(ys))
-        np.testing.assert_allclose([scaled.min(), scaled.max()], [-1, 1])
-        np.testing.assert_allclose(scale.backward(scaled), ys, rtol=1e-12)
+    for kind in (LogScale, LinearScale):
+        for per_species in (True, False):
+            scale = kind.of(ys, per_species=per_species)
+            scaled = scale.forward(jnp.asarray(ys))
+            np.testing.assert_allclose([scaled.min(), scaled.max()], [-1, 1])
+            np.testing.assert_allclose(scale.backward(scaled), ys, rtol=1e-6)
+    ts = jnp.array([1.0, 10.0, 100.0])
+    np.testing.assert_allclose(LogTime.of(ts)(ts), [0, 0.5, 1], atol=1e-12)
+    np.testing.assert_allclose(LinearTime.of(ts)(ts), [0, 1 / 11, 1], atol=1e-12)
+    with pytest.raises(ValueError, match="0, which has no logarithm"):
+        LogTime.of([0.0, 1.0])
+    with pytest.raises(ValueError, match="1 output time: a model learns from two"):
+        LinearTime.of([1.0])
 
 
 # Restarts
@@ -266,7 +288,7 @@ def stepper(clouds):
     network, dataset = clouds
     data = observe(dataset, network)
     settings = {"modes": 20, "width": 16, "depth": 2, "starts": 6}
-    return new_step_map(problem(network), data, jax.random.key(3), **settings), data
+    return StepMap.fitted(data, key=jax.random.key(3), **settings), data
 
 
 def test_shifted_power_laws():
@@ -288,14 +310,11 @@ def test_shifted_power_laws():
 def test_a_step_map_reproduces_what_it_holds(stepper):
     """With perfect coefficients of all modes: from a later state, and the linear start."""
     _, data = stepper
-    few = data.y0[:4], data.conditions[:4], data.ts, data.states[:4]
-    model = StepMap.fitted_to(
-        *few, composition=np.ones((1, 29)), start=1.0, starts=12, modes=48, key=jax.random.key(0)
-    )
-    examples, grid = (
-        model.examples(*few),
-        np.logspace(model.flow.times.low, model.flow.times.high, 12),
-    )
+    data = data.first(4)
+    few = data.y0, data.conditions, data.ts, data.states
+    model = StepMap.fitted(data, starts=12, modes=48, key=jax.random.key(0))
+    examples, scale = model.examples(data), model.flow.time_scale
+    grid = np.logspace(scale.low, scale.high, 12)
     assert examples.inputs.shape == (48, model.flow.mlp.layers[0][0].shape[1])
     states, fields, whose = _shifted(
         np.asarray(few[0]), np.asarray(few[3]), np.append(0.0, few[2] - 1.0), grid, 12, 1e-99
@@ -327,7 +346,7 @@ def test_step_map_calls(stepper, tmp_path):
     jaxchem.save(tmp_path / "model.eqx", model)
     again = jaxchem.load_model(tmp_path / "model.eqx")
     np.testing.assert_array_equal(again(states[0, 4], conditions[0], ts), one)
-    assert again.start == 1.0 and again.settings == model.settings
+    assert again.about == model.about and again.about.start == 1.0 and again.starts == 6
 
     def total(y0, ts):  # from zeros, and at a time of zero
         return jnp.sum(jnp.log(rollout(model, y0, conditions[0], ts, 3)[1:] + 1e-30))
@@ -341,8 +360,7 @@ def test_chains(stepper, clouds, segments):
     """Segments are calls from the last state of the one before, at times since then."""
     network, _ = clouds
     model, data = conserved(stepper[0], network), stepper[1]
-    y0, conditions, ts, _ = parts(data)
-    elapsed = ts - 1.0
+    y0, conditions, elapsed, _ = parts(data)
     chained = jax.jit(functools.partial(rollout, model, segments=segments))
     found = chained(y0[5], conditions[5], elapsed)
     state, origin, by_hand = y0[5], 0.0, []
@@ -361,16 +379,15 @@ def test_chains(stepper, clouds, segments):
 def test_scores_of_a_chain(stepper, clouds):
     """Of elapsed times; a chain of ten segments beside one shot."""
     network, _ = clouds
+    model, data = conserved(stepper[0], network), stepper[1]
     # a start late enough for its share in the first times to be told
-    model = eqx.tree_at(lambda m: m.start, stepper[0], np.asarray(900.0))
-    model, data = conserved(model, network), stepper[1]
+    data = eqx.tree_at(lambda d: d.t0, data, jnp.asarray(900.0))
     y0, conditions, ts, states = parts(data)
-    few = (np.asarray(part)[:3] for part in (states, y0, conditions))
-    scores, prediction = evaluate_emulator(network, model, data, np.asarray(ts), *few)
-    shot = jax.vmap(model, in_axes=(0, 0, None))(y0[:3], conditions[:3], ts - 900.0)
+    scores, prediction = evaluate_emulator(model, data.first(3), data)
+    shot = jax.vmap(model, in_axes=(0, 0, None))(y0[:3], conditions[:3], ts)
     np.testing.assert_allclose(prediction, shot, rtol=2e-3)
     chain = functools.partial(rollout, model, segments=10)
-    chain = jax.vmap(chain, in_axes=(0, 0, None))(y0[:3], conditions[:3], ts - 900.0)
+    chain = jax.vmap(chain, in_axes=(0, 0, None))(y0[:3], conditions[:3], ts)
     error = np.mean(np.abs(np.log10(chain) - np.log10(states[:3])))
     np.testing.assert_allclose(scores["rollout/mean_dex"], error, rtol=1e-3)
     np.testing.assert_allclose(
@@ -385,13 +402,13 @@ def test_scores_of_a_chain(stepper, clouds):
 @pytest.mark.parametrize(
     "start",
     [
-        functools.partial(new_flow_map, modes=20, width=32),
+        functools.partial(FlowMap.fitted, modes=20, width=32),
         pytest.param(
-            functools.partial(new_step_map, modes=20, width=32, starts=6), marks=pytest.mark.slow
+            functools.partial(StepMap.fitted, modes=20, width=32, starts=6), marks=pytest.mark.slow
         ),
         pytest.param(
             functools.partial(
-                new_latent,
+                Latent.fitted,
                 per_species=True,
                 slopes="state",
                 decoder=(32, 32),
@@ -407,18 +424,18 @@ def test_training_beats_the_mean(start, clouds, getkey):
     network, dataset = clouds
     data = observe(dataset.isel(case=slice(8, None)), network)
     test = dataset.isel(case=slice(8))
+    points = 6 if start.func == Latent.fitted else None
     result = emulate(
-        problem(network), None, data, getkey(), start=start, steps=600, points=6, progress=False
-    )
-    scores, prediction = evaluate_emulator(
-        network,
-        result.model,
+        problem(network),
+        None,
         data,
-        test["time"].values,
-        test["concentration"].values,
-        test["initial"].values,
-        given(test),
+        getkey(),
+        start=start,
+        steps=600,
+        points=points,
+        progress=False,
     )
+    scores, prediction = evaluate_emulator(result.model, observe(test, network), data)
     assert result.history["loss"][-50:].mean() < 0.3 * result.history["loss"][:20].mean()
     assert scores["mean_dex"] < 0.9 * scores["train_mean/mean_dex"]
     assert prediction.shape == test["concentration"].shape
@@ -428,7 +445,7 @@ def test_training_beats_the_mean(start, clouds, getkey):
 def test_latent_equation_trains_on_some_of_the_times(clouds, getkey):
     network, dataset = clouds
     data = observe(dataset, network)
-    start = functools.partial(new_latent, **SMALL, **FORMS["neural_ode"])
+    start = functools.partial(Latent.fitted, **SMALL, **FORMS["neural_ode"])
     settings = {"start": start, "steps": 60, "points": 6, "optimizer": "adam", "progress": False}
     loss = emulate(problem(network), None, data, getkey(), **settings).history["loss"]
     assert np.all(np.isfinite(loss)) and loss[-10:].mean() < loss[:10].mean()
@@ -438,20 +455,20 @@ def test_polishing_what_was_trained(clouds, getkey):
     """A second stage by L-BFGS over all examples goes on from the first, inside of its wrap."""
     network, dataset = clouds
     data = observe(dataset, network)
-    start = functools.partial(new_flow_map, modes=20, width=16)
+    start = functools.partial(FlowMap.fitted, modes=20, width=16)
     settings = {"conserve": True, "optimizer": "adam", "progress": False}
     first = emulate(problem(network), None, data, getkey(), start=start, steps=100, **settings)
     settings |= {"optimizer": "lbfgs", "batch_size": None, "steps": 20}
     second = emulate(problem(network), first.model, data, getkey(), **settings)
     loss = second.history["loss"]
     assert loss[0] < 1.2 * first.history["loss"][-1] and loss[-1] < 0.5 * loss[0]
-    assert isinstance(second.model.model, FlowMap)
+    assert isinstance(second.model.inner, FlowMap)
 
 
 def test_validation_holds_trajectories_back(clouds, getkey):
     network, dataset = clouds
     data = observe(dataset, network)
-    start = functools.partial(new_flow_map, modes=20, width=8)
+    start = functools.partial(FlowMap.fitted, modes=20, width=8)
     settings = {"start": start, "optimizer": "adam", "progress": False}
     key = getkey()
     history = emulate(
@@ -464,16 +481,16 @@ def test_validation_holds_trajectories_back(clouds, getkey):
         emulate(problem(network), None, data, key, patience=3, **settings)
 
 
-@pytest.mark.parametrize("make", [new_flow_map, new_step_map])
+@pytest.mark.parametrize("make", [FlowMap.fitted, StepMap.fitted])
 def test_whole_trajectories_are_held_back(make, clouds, monkeypatch, getkey):
     """Also where a model has many examples of each, and from the scales and modes too."""
     network, dataset = clouds
     data = observe(dataset, network)
     scaled = []
 
-    def start(problem, data, key):
+    def start(data, *, key):
         scaled.append(data)
-        return make(problem, data, key, modes=20, width=8)
+        return make(data, key=key, modes=20, width=8)
 
     def fit(loss, model, examples, *, held, **_):
         scaled.append((model, examples, held))
@@ -486,8 +503,7 @@ def test_whole_trajectories_are_held_back(make, clouds, monkeypatch, getkey):
     np.testing.assert_array_equal(seen.y0, data.y0[order[12:]])
     each = len(examples.inputs) // 36
     assert each * 36 == len(examples.inputs) and each * 12 == len(held.inputs)
-    aside = data.chosen(order[:12])
-    expected = model.examples(aside.y0, aside.conditions, aside.ts, aside.states)
+    expected = model.examples(data.chosen(order[:12]))
     np.testing.assert_array_equal(held.inputs, expected.inputs)
 
 
@@ -495,12 +511,12 @@ def test_loss_terms(clouds, getkey):
     """The published terms, written out in NumPy."""
     network, dataset = clouds
     data = observe(dataset, network).first(5)
-    model = new_latent(problem(network), data, getkey(), **SMALL)
-    examples = model.examples(*parts(data))
-    terms = jax.jit(lambda m, e: m.terms(e))(model, examples)
+    model = Latent.fitted(data, key=getkey(), **SMALL)
+    examples = model.examples(data)
+    terms = eqx.filter_jit(lambda m, e: m.terms(e, getkey()))(model, examples)
     x = np.asarray(examples.x, dtype=float)
-    y = np.asarray(jax.vmap(model, in_axes=(0, 0, None))(data.y0, data.conditions, data.ts))
-    y = np.asarray(model.states.forward(jnp.asarray(y)))
+    y = np.asarray(jax.vmap(model, in_axes=(0, 0, None))(*parts(data)[:3]))
+    y = np.asarray(model.state_scale.forward(jnp.asarray(y)))
     error = y - x
     masses = np.array(
         [{"CO": 28.010, "H2": 2.016, "C+": 12.0105}.get(s, -1) for s in network.species]
@@ -521,22 +537,23 @@ def test_loss_terms(clouds, getkey):
 def test_derivatives_beside_the_solver(clouds):
     """The solver at tighter tolerance has the solver's; a model that is a constant has none."""
     network, dataset = clouds
-    ts, y0 = dataset["time"].values, dataset["initial"].values[:3]
-    kept = given(dataset)[:3]
+    test = observe(dataset, network).first(3)
 
     def rates(values):
         return network.rates(temperature=values[0], cosmic_ray_rate=1e-16)
 
     def again(y0, conditions, ts):
-        how = {"t0": 1.0, "method": "rodas4", "rtol": 1e-7, "adjoint": "forward"}
+        how = {"t0": 0.0, "method": "rodas4", "rtol": 1e-7, "adjoint": "forward"}
         return jaxchem.solve(network, rates(conditions), y0, ts, **how).ys
 
-    settings = {"t0": 1.0, "floor": 1e-20}
-    scores = gradient_scores(problem(network), again, rates, ts, y0, kept, **settings)
-    assert scores["gradient/mean"] < 1e-3 and scores["gradient/size"] > 0.1
-    none = gradient_scores(
-        problem(network), lambda y, c, t: jnp.ones((12, 29)), rates, ts, y0, kept, **settings
+    def constant(y0, conditions, ts):
+        return jnp.ones((12, 29))
+
+    scores, none = (
+        gradient_scores(problem(network), Function(call, About.of(test)), rates, test, floor=1e-20)
+        for call in (again, constant)
     )
+    assert scores["gradient/mean"] < 1e-3 and scores["gradient/size"] > 0.1
     assert np.isclose(none["gradient/mean"], none["gradient/size"])
     assert np.isclose(none["gradient/size"], scores["gradient/size"])
 
@@ -545,24 +562,16 @@ def test_derivatives_without_a_forward_mode(clouds, getkey):
     """As of a diffrax solve that is made for reverse mode; differences stand in."""
     network, dataset = clouds
     data = observe(dataset, network).first(3)
-    model = new_latent(problem(network), data, getkey(), **SMALL)
-
-    class Backward(eqx.Module):
-        @jax.custom_vjp
-        def call(*arguments):
-            return model(*arguments)
-
-        call.defvjp(lambda *a: (model(*a), a), lambda a, g: a)
-
-        def __call__(self, y0, conditions, ts):
-            return Backward.call(y0, conditions, ts)
+    model = Latent.fitted(data, key=getkey(), **SMALL)
+    backward = jax.custom_vjp(lambda *arguments: model(*arguments))
+    backward.defvjp(lambda *a: (model(*a), a), lambda a, g: a)
 
     def rates(values):
         return network.rates(temperature=values[0], cosmic_ray_rate=1e-16)
 
     found = [
-        gradient_scores(problem(network), m, rates, data.ts, data.y0, data.conditions, t0=1.0)
-        for m in (model, Backward())
+        gradient_scores(problem(network), m, rates, data)
+        for m in (model, Function(backward, model.about))
     ]
     assert np.isclose(found[0]["gradient/mean"], found[1]["gradient/mean"], rtol=1e-3)
 
@@ -579,7 +588,7 @@ def test_a_conserving_emulator(clouds, tmp_path, getkey):
     """One setting wraps it; elements and charge hold to rounding, also after a file."""
     network, dataset = clouds
     data = observe(dataset, network)
-    start = functools.partial(new_flow_map, modes=20, width=16)
+    start = functools.partial(FlowMap.fitted, modes=20, width=16)
     settings = {"start": start, "steps": 200, "conserve": True, "progress": False}
     model = emulate(problem(network), None, data, getkey(), **settings).model
     jaxchem.save(tmp_path / "model.eqx", model)
@@ -590,7 +599,7 @@ def test_a_conserving_emulator(clouds, tmp_path, getkey):
     scale = np.asarray(y0) @ np.abs(weights)
     drift = (ys @ weights - (np.asarray(y0) @ weights)[:, None]) / scale[:, None]
     assert np.abs(drift).max() < 1e-12
-    free = np.asarray(jax.vmap(again.model, in_axes=(0, 0, None))(y0, conditions, ts))
+    free = np.asarray(jax.vmap(again.inner, in_axes=(0, 0, None))(y0, conditions, ts))
     assert np.abs(free @ weights - (np.asarray(y0) @ weights)[:, None]).max() > 1e-3
 
 
@@ -601,40 +610,41 @@ def test_bad_emulators(clouds, getkey):
     network, dataset = clouds
     data = observe(dataset, network)
     with pytest.raises(ValueError, match="unknown dynamics 'cubic'; known: linear"):
-        Latent(3, dynamics="cubic", key=getkey())
+        Latent(about("abc"), dynamics="cubic", key=getkey())
     with pytest.raises(ValueError, match="unknown slopes"):
-        Latent(3, slopes="both", key=getkey())
+        Latent(about("abc"), slopes="both", key=getkey())
     with pytest.raises(ValueError, match="unknown activation 'silly'"):
         Perceptron((2, 2), activation="silly", key=getkey())
     with pytest.raises(ValueError, match="no loss term 'entropy'; known: trajectory"):
         emulate(
-            problem(network), None, data, getkey(), start=new_flow_map, weights={"entropy": 1.0}
+            problem(network), None, data, getkey(), start=FlowMap.fitted, weights={"entropy": 1.0}
         )
     with pytest.raises(ValueError, match="trains an emulator but got no model"):
         emulate(problem(network), None, data, getkey())
     uneven = np.asarray(data.ts) * np.linspace(1, 2, 12)
     with pytest.raises(ValueError, match="evenly spaced in their logarithm"):
-        FlowMap.fitted_to(data.y0, data.conditions, uneven, data.states, key=getkey())
-    same = np.repeat(np.asarray(data.y0)[:1], 48, axis=0)
+        FlowMap.fitted(eqx.tree_at(lambda d: d.ts, data, jnp.asarray(uneven)), key=getkey())
     with pytest.raises(ValueError, match="nothing to emulate"):
-        FlowMap.fitted_to(same, np.zeros((48, 0)), data.ts, data.states, key=getkey())
+        FlowMap.fitted(data.chosen(np.zeros(48, int)), key=getkey())
     with pytest.raises(ValueError, match=r"starts=0: .* as 40"):
-        new_step_map(problem(network), data, getkey(), starts=0)
+        StepMap.fitted(data, key=getkey(), starts=0)
     with pytest.raises(ValueError, match=r"rise from the initial state's, 1e\+09; set data\.t0"):
         late = eqx.tree_at(lambda d: d.t0, data, jnp.asarray(1e9))
-        new_step_map(problem(network), late, getkey())
+        StepMap.fitted(late, key=getkey())
     for segments in (0, 13):
         with pytest.raises(ValueError, match=f"{segments} segments of 12 times: .* lower segments"):
             rollout(None, data.y0[0], data.conditions[0], data.ts, segments)
+    with pytest.raises(ValueError, match=r"points=6: a FlowMap learns whole .* points=null"):
+        emulate(problem(network), None, data, getkey(), start=FlowMap.fitted, points=6)
     with pytest.raises(ValueError, match="unknown optimiser 'sgd'"):
-        emulate(problem(network), None, data, getkey(), start=new_flow_map, optimizer="sgd")
+        emulate(problem(network), None, data, getkey(), start=FlowMap.fitted, optimizer="sgd")
 
 
 def test_retries_of_a_model_that_is_saved(tmp_path, getkey):
     """An integrator with a ladder comes back with it."""
     how = jaxchem.Integrator(rtol=1e-4)
     how = how.replace(retries=jaxchem.ladder(how))
-    model = jaxchem.NeuralODE(3, width=4, depth=1, integrator=how, key=getkey())
+    model = jaxchem.NeuralODE(about("abc"), width=4, depth=1, integrator=how, key=getkey())
     jaxchem.save(tmp_path / "model.eqx", model)
     again = jaxchem.load_model(tmp_path / "model.eqx").integrator
     assert [r.method for r in again.retries] == [r.method for r in how.retries]

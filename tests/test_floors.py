@@ -12,10 +12,13 @@ FLOORS = {
     module: floor
     for floor, modules in enumerate(
         (
-            ("expression", "formula", "scale", "metrics", "checkpoint", "solar", "fingerprint"),
+            (
+                *("expression", "formula", "scale", "metrics", "checkpoint", "solar"),
+                *("fingerprint", "suggest"),
+            ),
             ("rates",),
             ("network", "parse", "box"),
-            ("kinetics", "system", "thermal", "budget"),
+            ("kinetics", "system", "thermal", "budget", "conserve"),
             ("solvers",),
             ("dataset", "soap", "train", "losses", "baselines"),
             ("ensemble",),

@@ -7,6 +7,7 @@ from problems import Reference
 
 import jaxchem
 from jaxchem import CRNN, Integrator, NeuralODE, checkpoint
+from jaxchem.models import About
 from jaxchem.parse import table
 from jaxchem.train import trainable
 
@@ -40,7 +41,7 @@ def crnn(network, **settings):
 
 
 def neural(key, size=3, **settings):
-    return NeuralODE(size, width=8, depth=1, key=key, **settings)
+    return NeuralODE(About(tuple("abcd"[:size])), width=8, depth=1, key=key, **settings)
 
 
 # The reaction network
@@ -59,9 +60,13 @@ def test_crnn_is_mass_action(robertson, getkey):
 def test_crnn_call_is_a_solve(robertson):
     integrator = Integrator(method="kvaerno3", rtol=1e-7)
     y0, ts = robertson.y0({"A": 1.0}), jnp.array([1.0, 100.0])
-    predicted = crnn(robertson, integrator=integrator)(y0, {"temperature": 1.0}, ts, t0=0.5)
-    solved = jaxchem.solve(robertson, robertson.rates(), y0, ts, t0=0.5, integrator=integrator)
-    np.testing.assert_allclose(predicted, solved.ys, rtol=1e-9)
+    model = crnn(robertson, integrator=integrator)
+    solved = jaxchem.solve(
+        robertson, robertson.rates(), y0, ts + 0.5, t0=0.5, integrator=integrator
+    )
+    np.testing.assert_allclose(model(y0, None, ts), solved.ys, rtol=1e-9)
+    with pytest.raises(ValueError, match="'temperature' is none of them"):
+        model(y0, {"temperature": 1.0}, ts)
 
 
 def test_crnn_may_be_made_from_traced_coefficients(robertson):
@@ -145,7 +150,7 @@ def test_neural_ode_call_solves_its_field(getkey):
     )
     y0, ts = jnp.array([1.0, 2.0, 0.5]), jnp.array([1.5, 3.0])
     model = eqx.tree_at(lambda m: m.integrator, model, Integrator(rtol=1e-8))
-    predicted = model(y0, None, ts, t0=1.0)
+    predicted = model(y0, None, ts - 1.0)
     expected = np.asarray(y0) * np.exp(-(np.asarray(ts)[:, None] - 1.0))
     np.testing.assert_allclose(predicted, expected, rtol=1e-5)
 
@@ -225,7 +230,8 @@ def test_crnn_with_pools_round_trips(tmp_path, getkey):
 
 @pytest.mark.parametrize("activation", ["gelu", "relu", "tanh", "silu", "softplus"])
 def test_neural_ode_round_trips(tmp_path, getkey, activation):
-    model = NeuralODE(4, width=6, depth=3, activation=activation, key=getkey())
+    about = About(tuple("abcd"), units=jaxchem.Units("ppm", "min"), start=2.0)
+    model = NeuralODE(about, width=6, depth=3, activation=activation, key=getkey())
     model = model.scaled_to(jnp.array([0.0, 2.0]), jax.random.uniform(getkey(), (2, 2, 4)))
     back = written(tmp_path / "model.eqx", model)
     assert_same(back, model)
@@ -238,7 +244,8 @@ def test_the_header_keeps_what_is_given(tmp_path, robertson):
     header = checkpoint.read_header(tmp_path / "model.eqx")
     assert header["fingerprint"] == "abc"
     assert header["deviation"] == [0.1, 0.2]
-    assert header["family"] == "crnn"
+    assert header["model"]["class"] == "jaxchem.models.crnn:CRNN"
+    assert header["about"]["states"] == ["A", "B", "C"]
 
 
 def test_what_is_no_model_is_not_saved(tmp_path, getkey):
@@ -246,7 +253,7 @@ def test_what_is_no_model_is_not_saved(tmp_path, getkey):
         integrator: Integrator
 
     for thing, name in ((Other(Integrator()), "Other"), ({"k": jnp.ones(3)}, "dict")):
-        with pytest.raises(ValueError, match=f"cannot save a {name}; known: CRNN, Committee"):
+        with pytest.raises(ValueError, match=f"cannot save a {name}: it is no AbstractEmulator"):
             jaxchem.save(tmp_path / "model.eqx", thing)
     assert not list(tmp_path.iterdir())
 
@@ -274,10 +281,26 @@ def test_load_model_tells_what_is_wrong(tmp_path, robertson):
         jaxchem.load_model(path)
 
 
-def test_load_model_of_an_unknown_family(tmp_path):
-    settings = {"method": "kvaerno5"}
-    checkpoint.save(
-        tmp_path / "m.eqx", jnp.ones(3), kind="model", family="gru", integrator=settings
-    )
-    with pytest.raises(ValueError, match="unknown model family 'gru'; saved by a newer jaxchem"):
-        jaxchem.load_model(tmp_path / "m.eqx")
+def test_load_model_refuses_what_it_does_not_know(tmp_path, robertson):
+    """Whatever a header says ends in one sentence, and nothing is imported or called for it."""
+    path = tmp_path / "m.eqx"
+    deep: dict = {"tuple": []}
+    for _ in range(250):
+        deep = {"tuple": [deep]}
+    strange = {"class": "jaxchem.models.crnn:CRNN", "fields": {"gone": 1}}
+    for told, word in (
+        ({"class": "gru.cells:GRU", "fields": {}}, r"a GRU of gru\.cells, which is not imported"),
+        ({"class": "jaxchem.models:GRU", "fields": {}}, "jaxchem.models has no GRU"),
+        ({"class": "subprocess:Popen", "fields": {}}, "subprocess:Popen is no class of a model"),
+        ({"function": "os:system"}, "os:system is a function of another package"),
+        (strange, "field .* of jaxchem.models.crnn:CRNN is only in"),
+        ({"jax": "x"}, "its header is not that of a model"),
+        ({}, "is told by nothing"),
+        (deep, "something else than expected|not that of a model"),
+    ):
+        checkpoint.save(path, jnp.ones(3), kind="model", model=told)
+        with pytest.raises(ValueError, match=rf"m\.eqx.*{word}|{word}"):
+            jaxchem.load_model(path)
+    checkpoint.save(path, jnp.ones(3), kind="model")
+    with pytest.raises(ValueError, match="its header is not that of a model"):
+        jaxchem.load_model(path)

@@ -3,7 +3,6 @@
 What the command line does from a wheel, in processes of its own, is in test_experiments.py.
 """
 
-import importlib
 import inspect
 import json
 import logging
@@ -20,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import jaxchem
-from jaxchem import checkpoint, models, run
+from jaxchem import checkpoint, run
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -59,20 +58,9 @@ def nodes(config):
             yield from nodes(value)
 
 
-def resolve(path):
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
-
-
 def parameters(path):
-    """What a target takes, and what it hands on to the model that it makes."""
-    handed = {
-        "new_latent": [models.Latent],
-        "new_flow_map": [models.FlowMap, models.FlowMap.fitted_to],
-        "new_step_map": [models.StepMap, models.FlowMap, models.FlowMap.fitted_to],
-    }
-    targets = [resolve(path), *handed.get(path.split(".")[-1], [])]
-    return {name for target in targets for name in inspect.signature(target).parameters}
+    """What a target takes, and what it hands on."""
+    return set(inspect.signature(hydra.utils.get_object(path)).parameters)
 
 
 def go(folder, *overrides):
@@ -359,8 +347,11 @@ def test_given_coefficients(tmp_path):
         ("data.observe.points=60", r"cannot keep 60 of 50 times"),
         ("stages.trajectory.window=51", r"windows of 51 points every 50 do not fit"),
         ("model.activation=reluu", r"unknown activation 'reluu'"),
-        ("+stages.infer.priors=3", r"stages.infer.priors is no setting; known: start, cases,"),
-        ("+model.widht=8", r"stages.trajectory.start.widht is no setting; known: width,"),
+        (
+            "+stages.infer.priors=3",
+            r"infer.priors is no setting; did you mean .prior.. Known: start, ",
+        ),
+        ("+model.widht=8", r"start.widht is no setting; did you mean .width.. Known: width,"),
     ],
 )
 def test_bad_configurations(tmp_path, override, message):

@@ -12,8 +12,8 @@ from scipy.integrate import solve_ivp
 import jaxchem
 from jaxchem.dataset import dark_cloud, observe
 from jaxchem.ensemble import generate_ensemble
-from jaxchem.models import similar
-from jaxchem.stages import emulate, new_flow_map
+from jaxchem.models import About, FlowMap, Function, similar
+from jaxchem.stages import emulate
 from jaxchem.stages.base import Problem
 
 HOW = {"value": 1e-8, "exponents": {"density": 0.4, "cosmic_ray_rate": 0.6}}
@@ -33,9 +33,9 @@ def test_another_density_against_scipy():
     network = jaxchem.load("osu29")
     y0, _ = dark_cloud(network, cases=1, density=3e5, carbon=2e-5, carbon_ion=7e-6)
     temperature, rate, ts = 80.0, 4e-17, np.array([1e4, 1e8, 1e12])
-    model = functools.partial(on_one_line, network)
-    model = similar(model, network, NAMES, start=1.0, **HOW)
-    ours = eqx.filter_jit(model)(y0[0], jnp.array([temperature, rate, 3e5]), jnp.asarray(ts))
+    about = About(network.species, NAMES)
+    model = similar(Function(functools.partial(on_one_line, network), about), network, **HOW)
+    ours = eqx.filter_jit(model)(y0[0], jnp.array([temperature, rate, 3e5]), jnp.asarray(ts - 1.0))
     k = np.asarray(network.rates(temperature=temperature, cosmic_ray_rate=rate))
     reference = Reference.read("osu29")
     found = solve_ivp(
@@ -86,29 +86,31 @@ def test_training_for_any_density(tmp_path, getkey):
         None,
         data,
         getkey(),
-        start=functools.partial(new_flow_map, modes=8, width=8, relative=True),
+        start=functools.partial(FlowMap.fitted, modes=8, width=8, relative=True),
         steps=3,
         optimizer="adam",
-        similarity={"start": 2.0, **HOW},
+        similarity=HOW,
         progress=False,
     ).model
     jaxchem.save(tmp_path / "model.eqx", model)
     model = jaxchem.load_model(tmp_path / "model.eqx")
     given, start = data.conditions[0], data.y0[0]
-    inner = model.model(start, given, data.ts)
-    np.testing.assert_allclose(model(start, given, data.ts + 2.0), inner, rtol=1e-5)
+    inner = model.inner(start, given, data.ts)
+    np.testing.assert_allclose(model(start, given, data.ts), inner, rtol=1e-5)
     denser = given * jnp.array([1.0, 100.0, 100.0])
-    denser = model(100 * start, denser, data.ts / 100 + 2.0)
+    denser = model(100 * start, denser, data.ts / 100)
     np.testing.assert_allclose(denser, 100 * inner, rtol=1e-5)
 
 
 def test_networks_that_are_not_similar():
     network = jaxchem.load("pollu")
+    model = Function(lambda *a: a[0], About(network.species, NAMES))
     with pytest.raises(
         ValueError, match=r"reaction NO2 -> NO \+ O3P of network 'pollu' is neither"
     ):
-        similar(lambda *a: a[0], network, NAMES, **HOW)
-    with pytest.raises(ValueError, match="no condition 'density' to scale; it has temperature"):
-        similar(lambda *a: a[0], network, ("temperature",), **HOW)
+        similar(model, network, **HOW)
     with pytest.raises(ValueError, match="all must count, and add up to one"):
-        similar(lambda *a: a[0], network, NAMES, value=1.0, exponents={"density": 0.4})
+        similar(model, network, value=1.0, exponents={"density": 0.4})
+    model = Function(lambda *a: a[0], About(network.species, ("temperature",)))
+    with pytest.raises(ValueError, match="no condition 'density' to scale; it has temperature"):
+        similar(model, network, **HOW)

@@ -25,7 +25,7 @@ def main(path: str, data: str) -> None:
         order = np.random.default_rng(0).permutation(dataset.sizes["case"])
         test = dataset.isel(case=order[: round(0.1 * len(order))]).load()
     truth, ts = test["concentration"].values, test["time"].values - test.attrs["t0"]
-    for name, one in (("conserved", model), ("free", model.model)):
+    for name, one in (("conserved", model), ("free", model.inner)):
         for segments in (1, 2, 5, 10, 20, 50, 100):
             found = errors(one, test["initial"].values, ts, truth, segments)
             print(f"{name}, {segments} segments: {told(found)}", flush=True)

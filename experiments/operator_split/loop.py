@@ -22,8 +22,8 @@ from matplotlib import pyplot
 
 import jaxchem
 from jaxchem.metrics import conservation_drift, dex_errors
-from jaxchem.models import conserved
-from jaxchem.models.perceptron import Perceptron
+from jaxchem.models import About, AbstractEmulator, conserved
+from jaxchem.models.layers import Perceptron
 from jaxchem.train import fit, scheduled
 
 jax.config.update("jax_enable_x64", True)
@@ -57,20 +57,21 @@ def line(network: Any, solver: Any, carbon: Any, ion: Any) -> Any:
     return jax.jit(jax.vmap(lambda y: solver(y, None, jnp.full(1, 10 * STEP))[-1]))(y)
 
 
-class Step(eqx.Module):
+class Step(AbstractEmulator):
     """Advances a state by one step of the loop: log10 y to its change, both standardised."""
 
+    about: About = eqx.field(static=True)
     mlp: Perceptron
     scales: tuple[np.ndarray, ...]  # means and deviations [S] of log10 y and of its change
 
-    def __call__(self, y0: Any, conditions: Any, ts: Any) -> Any:
+    def predict(self, y0: Any, conditions: Any, ts: Any) -> Any:
         centre, spread, shift, scale = self.scales
         x = jnp.log10(jnp.maximum(y0, 1e-30))
         change = self.mlp((x - centre) / spread).astype(x.dtype)
         return 10.0 ** (x + shift + scale * change)[None]
 
 
-def trained(before: Any, after: Any, steps: int) -> Step:
+def trained(network: Any, before: Any, after: Any, steps: int) -> Step:
     """A `Step` that has learned states [..., S] before and after the chemistry."""
     old, new = (np.log10(y).reshape(-1, y.shape[-1]) for y in (before, after))
     change = new - old
@@ -84,7 +85,9 @@ def trained(before: Any, after: Any, steps: int) -> Step:
 
     pairs = ((old - scales[0]) / scales[1], (change - scales[2]) / scales[3])
     how = {"optimizer": scheduled("soap", 3e-3, steps=steps), "steps": steps, "batch_size": 512}
-    return fit(loss, Step(net, scales), pairs, key=jax.random.key(1), **how)[0]
+    return fit(
+        loss, Step(About(network.species), net, scales), pairs, key=jax.random.key(1), **how
+    )[0]
 
 
 def draw(path: Path, network: Any, runs: dict[str, Any]) -> None:
@@ -126,7 +129,7 @@ def main(arguments: list[str] | None = None, folder: Path = Path(__file__).paren
         carbon, ion = 10 ** (a + (b - a) * x), 10 ** (c + (d - c) * x)
         starts = line(network, solver, carbon.ravel(), ion.ravel()).reshape(*carbon.shape, -1)
         runs = jax.jit(jax.vmap(lambda y: loop(solver, y, steps)))(starts)
-        models["trained"] = trained(*map(np.asarray, runs), options.iterations)
+        models["trained"] = trained(network, *map(np.asarray, runs), options.iterations)
     models |= {f"{name}, conserved": conserved(m, network) for name, m in models.items()}
 
     start = line(network, solver, 10 ** (-5.8 + 1.6 * x), 10 ** (-4.2 - 1.6 * x))

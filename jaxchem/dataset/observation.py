@@ -1,5 +1,6 @@
 """What of a dataset is observed: species or sums of them, some times, noise."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ class Observations(eqx.Module):
     """What an estimator sees: linear observations of trajectories at some times.
 
     Attributes:
+        network: whose species the states are of.
         ts: [T] times of the observations.
         values: [case, T, O] observed values, in the network's concentration unit.
         operator: [O, S] maps a state to what is observed of it.
@@ -32,6 +34,7 @@ class Observations(eqx.Module):
         noise: relative standard deviation of the observations, 0 for exact ones.
     """
 
+    network: Network
     ts: Float[Array, " T"]
     values: Float[Array, "case T O"]
     operator: Float[Array, "O S"]
@@ -57,6 +60,16 @@ class Observations(eqx.Module):
         """The cases of a slice, or of an array of their numbers."""
         kept = (self.values[cases], self.y0[cases], self.conditions[cases])
         return eqx.tree_at(lambda d: (d.values, d.y0, d.conditions), self, kept)
+
+    def in_order(self, names: Sequence[str]) -> "Observations":
+        """The same with the conditions in this order; `ValueError` where they are others."""
+        if sorted(names) != sorted(self.names):
+            raise ValueError(
+                f"the data vary the conditions {', '.join(self.names) or '(none)'}, but "
+                f"{', '.join(names) or '(none)'} are wanted; both must vary the same."
+            )
+        order = np.array([self.names.index(name) for name in names], dtype=int)
+        return dataclasses.replace(self, conditions=self.conditions[:, order], names=tuple(names))
 
     @property
     def states(self) -> Float[Array, "case T S"]:
@@ -116,6 +129,7 @@ def observe(
     values = np.repeat(chosen["concentration"].values, repeats, axis=0) @ operator.T
     draws = np.random.default_rng(seed).standard_normal(values.shape)
     return Observations(
+        network=network,
         ts=jnp.asarray(chosen["time"].values, dtype=float),
         values=jnp.asarray(values * (1 + noise) ** draws, dtype=float),
         operator=jnp.asarray(operator, dtype=float),

@@ -3,7 +3,6 @@
 from typing import Any
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,11 +12,12 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from ..kinetics import tendency
 from ..network import Network
 from ..solvers import Integrator, solve
+from .base import About, AbstractEmulator
 
 __all__ = ["CRNN"]
 
 
-class CRNN(eqx.Module):
+class CRNN(AbstractEmulator):
     """A network whose ln k are parameters (Ji & Deng 2021, J. Phys. Chem. A 125, 1082).
 
     The published form, exp(ln k + A ln y) summed through the stoichiometry, is mass action;
@@ -96,12 +96,17 @@ class CRNN(eqx.Module):
         del t, args
         return tendency(self.network, self.k, y)
 
-    def __call__(
-        self, y0: Float[Array, " S"], conditions: Any, ts: Float[Array, " T"], *, t0: Any = 0.0
+    @property
+    def about(self) -> About:
+        """The species and units of the network; it takes no conditions."""
+        return About(self.network.species, (), self.network.units)
+
+    def predict(
+        self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
-        """Concentrations at `ts` from `y0` at `t0`; `conditions` have no effect."""
+        """Concentrations at `ts`, integrated."""
         del conditions
-        return jnp.asarray(self.solution(y0, ts, t0=t0).ys)
+        return jnp.asarray(self.solution(y0, ts).ys)
 
     def solution(
         self,

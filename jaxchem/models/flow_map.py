@@ -9,8 +9,12 @@ import numpy as np
 import scipy
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from .emulator import LogTime
-from .perceptron import Perceptron
+from ..dataset import Observations
+from ..formula import CHARGE
+from ..network import Network
+from ..scale import LinearTime, LogTime
+from .base import About, AbstractEmulator, hands_on
+from .layers import Perceptron
 
 __all__ = ["FlowMap"]
 
@@ -18,125 +22,98 @@ __all__ = ["FlowMap"]
 _SAMPLED = 4000
 
 
-class FlowMap(eqx.Module):
-    """An emulator `(y0[S], conditions[C], ts[T]) -> y[T, S]` by proper orthogonal decomposition.
+class FlowMap(AbstractEmulator):
+    """An emulator by proper orthogonal decomposition.
 
     Trajectories of logarithms on a grid of times are one vector each. A perceptron gives its
     coefficients in the leading orthogonal modes of the training data from the logarithms of those
     initial concentrations and conditions that vary there. Between grid times the logarithms are
-    interpolated by cubics in the logarithm of time.
+    interpolated by cubics in the scaled time.
 
     Attributes:
+        about: names of states and conditions.
         mlp: standardised inputs to coefficients over their deviations.
         sums: [E, S] sums of species that are inputs too, such as the nuclei of each element.
         chosen: [D] which of species, sums and conditions are inputs.
         centre: [D] their means, as log10.
-        spread: [D] their standard deviations.
+        width: [D] their standard deviations.
         modes: [G, S, M] orthogonal fields of log10 concentration; the product of one state is
             fastest where a mode is a column.
         mean: [G, S] the mean field.
         deviation: [M] standard deviations of the coefficients.
-        times: scale of the grid's times.
+        amounts: [S] fields are concentrations over these, instead of their logarithms.
+        time_scale: of the grid's times, the start of the data included.
         floor: smallest concentration, or abundance, that is told from zero.
         relative: concentrations count over the largest of the initial state, as abundances.
-        settings: what rebuilds a model of this shape.
     """
 
+    about: About = eqx.field(static=True)
     mlp: Perceptron
     sums: Float[np.ndarray, "E S"]
     chosen: Int[np.ndarray, " D"]
     centre: Float[np.ndarray, " D"]
-    spread: Float[np.ndarray, " D"]
+    width: Float[np.ndarray, " D"]
     modes: Float[np.ndarray, "G S M"]
     mean: Float[np.ndarray, "G S"]
     deviation: Float[np.ndarray, " M"]
-    times: LogTime
+    amounts: Float[np.ndarray, " S"] | None
+    time_scale: LogTime | LinearTime
     floor: Float[np.ndarray, ""]
     relative: bool = eqx.field(static=True)
-    settings: tuple[tuple[str, Any], ...] = eqx.field(static=True)
 
-    def __init__(
-        self,
+    @classmethod
+    def of_arrays(
+        cls,
+        about: About,
+        y0: Float[np.ndarray, "N S"],
+        conditions: Float[np.ndarray, "N C"],
+        ts: Float[np.ndarray, " G"],
+        ys: Float[np.ndarray, "N G S"],
         *,
-        inputs: int,
-        grid: int,
-        size: int,
+        sums: Float[np.ndarray, "E S"] | None = None,
         modes: int = 80,
         width: int = 64,
         depth: int = 3,
         activation: str = "silu",
         relative: bool = False,
-        sums: int = 0,
+        floor: float = 1e-99,
+        scale: str = "log",
+        time: str = "log",
         key: PRNGKeyArray,
-    ):
-        """A model with empty modes; `fitted_to` takes them from data.
+    ) -> "FlowMap":
+        """Inputs, scales and modes of trajectories; the perceptron is still to be trained.
 
         Args:
-            inputs: how many of the initial concentrations and conditions vary.
-            grid: number of grid times.
-            size: number of species.
-            modes: number of modes.
+            about: names of states and conditions.
+            y0: initial states.
+            conditions: what they are under.
+            ts: times, evenly spaced in their scale.
+            ys: trajectories.
+            sums: sums of species that are inputs too, where they vary and are no species.
+            modes: at most so many modes; there are no more than trajectories.
             width: of each hidden layer.
             depth: number of hidden layers, with skip connections.
             activation: between them.
             relative: learn abundances, concentrations over the largest of the initial state.
-            sums: number of sums of species that are inputs too.
-            key: seeds the weights.
-        """
-        sizes = (inputs, *(width,) * depth, modes)
-        self.mlp = Perceptron(sizes, activation=activation, residual=True, gain=1.4, key=key)
-        self.sums = np.zeros((sums, size))
-        self.chosen = np.zeros(inputs, dtype=np.int32)
-        self.centre, self.spread = np.zeros(inputs), np.ones(inputs)
-        self.modes = np.zeros((grid, size, modes), dtype=np.float32)
-        self.mean = np.zeros((grid, size))
-        self.deviation = np.ones(modes)
-        self.times = LogTime(np.asarray(0.0), np.asarray(1.0))
-        self.floor = np.asarray(0.0)
-        self.relative = relative
-        self.settings = (
-            *(("inputs", inputs), ("grid", grid), ("size", size), ("modes", modes)),
-            *(("width", width), ("depth", depth), ("activation", activation)),
-            *(("relative", relative), ("sums", sums)),
-        )
-
-    @classmethod
-    def fitted_to(
-        cls,
-        y0: Any,
-        conditions: Any,
-        ts: Any,
-        ys: Any,
-        *,
-        modes: int = 80,
-        floor: float = 1e-99,
-        relative: bool = False,
-        sums: Any = None,
-        key: PRNGKeyArray,
-        **settings: Any,
-    ) -> "FlowMap":
-        """Inputs, scales and modes from trajectories; the perceptron is still to be trained.
-
-        Args:
-            y0: [N, S] initial states.
-            conditions: [N, C] conditions.
-            ts: [G] times, evenly spaced in their logarithm.
-            ys: [N, G, S] trajectories.
-            modes: at most so many modes; there are no more than trajectories.
             floor: smallest concentration, or abundance, that is told from zero.
-            relative: learn abundances, concentrations over the largest of the initial state.
-            sums: [E, S] sums of species that are inputs too, where they vary and are no species.
+            scale: of the states, ``"log"`` or ``"linear"`` (each over its largest).
+            time: of the times, ``"log"`` or ``"linear"``.
             key: seeds the weights.
-            **settings: of the perceptron, as for `FlowMap`.
 
         Raises:
-            ValueError: times that are not evenly spaced in their logarithm, or nothing varies.
+            ValueError: an unknown scale, times that are not evenly spaced, or nothing varies.
         """
-        steps = np.diff(np.log10(np.asarray(ts, dtype=float)))
+        for name, value in (("scale", scale), ("time", time)):
+            if value not in ("log", "linear"):
+                raise ValueError(f"{name}={value!r} is unknown; write log or linear.")
+        ts = np.asarray(ts, dtype=float)
+        time_scale = (LogTime if time == "log" else LinearTime).of(ts)
+        steps = np.diff(np.asarray(time_scale(jnp.asarray(ts))))
         if len(ts) < 4 or not np.allclose(steps, steps[0], rtol=1e-6):
+            how = "in their logarithm" if time == "log" else "in time"
             raise ValueError(
-                "a flow map wants four times or more, evenly spaced in their logarithm; generate "
-                "data with data.times.spacing=log."
+                f"a flow map wants four times or more, evenly spaced {how}; generate data with "
+                f"data.times.spacing={time}."
             )
         unit = np.asarray(_unit(jnp.asarray(y0), relative))
         sums = np.zeros((0, np.shape(y0)[1])) if sums is None else np.asarray(sums, dtype=float)
@@ -144,75 +121,78 @@ class FlowMap(eqx.Module):
         chosen = _independent(logs)
         if not len(chosen):
             raise ValueError("every trajectory starts alike: there is nothing to emulate.")
-        fields = np.log10(np.maximum(np.asarray(ys, dtype=float) / unit[:, None], floor))
+        amounts, abundances = None, np.asarray(ys, dtype=float) / unit[:, None]
+        if scale == "linear":
+            amounts = np.maximum(np.max(np.abs(abundances), axis=(0, 1)), floor)
+        fields = _fields(abundances, amounts, floor)
         mean = np.mean(fields, axis=0)
         flat = (fields - mean).reshape(len(fields), -1)
         modes = min(modes, len(flat), flat.shape[1], _SAMPLED)
         basis = _leading(flat, modes)
-        made = cls(
-            inputs=len(chosen),
-            grid=len(ts),
-            size=fields.shape[2],
-            modes=modes,
-            relative=relative,
-            sums=len(sums),
-            key=key,
-            **settings,
-        )
         deviation = np.std(flat @ basis.T, axis=0)
-        return eqx.tree_at(
-            lambda m: (
-                *(m.sums, m.chosen, m.centre, m.spread, m.modes),
-                *(m.mean, m.deviation, m.times, m.floor),
-            ),
-            made,
-            (
-                sums,
-                chosen.astype(np.int32),
-                np.mean(logs[:, chosen], axis=0),
-                np.std(logs[:, chosen], axis=0),
-                basis.T.reshape(*mean.shape, modes).astype(np.float32),
-                mean,
-                np.where(deviation > 0, deviation, 1.0),
-                LogTime.of(ts),
-                np.asarray(floor),
-            ),
+        sizes = (len(chosen), *(width,) * depth, modes)
+        return cls(
+            about=about,
+            mlp=Perceptron(sizes, activation=activation, residual=True, gain=1.4, key=key),
+            sums=sums,
+            chosen=chosen.astype(np.int32),
+            centre=np.mean(logs[:, chosen], axis=0),
+            width=np.std(logs[:, chosen], axis=0),
+            modes=basis.T.reshape(*mean.shape, modes).astype(np.float32),
+            mean=mean,
+            deviation=np.where(deviation > 0, deviation, 1.0),
+            amounts=amounts,
+            time_scale=time_scale,
+            floor=np.asarray(floor),
+            relative=relative,
         )
+
+    @classmethod
+    @hands_on(of_arrays.__func__, without=("sums",))
+    def fitted(cls, data: Observations, *, key: PRNGKeyArray, **settings: Any) -> "FlowMap":
+        """The same from data.
+
+        Nuclei of the elements are inputs too: which of two is left over decides what is made.
+
+        Args:
+            data: trajectories of every species.
+            key: seeds the weights.
+            **settings: of `of_arrays`.
+        """
+        parts = map(np.asarray, (data.y0, data.conditions, data.ts, data.states))
+        return cls.of_arrays(About.of(data), *parts, sums=nuclei(data.network), key=key, **settings)
 
     def inputs(self, y0: Float[Array, "*n S"], conditions: Float[Array, "*n C"]) -> Any:
         """What the perceptron is given."""
         start = y0 / _unit(y0, self.relative)
-        logs = _logs(jnp, start, self.sums, conditions, self.floor)
-        if isinstance(self.chosen, np.ndarray) and self.chosen.max(initial=0) >= logs.shape[-1]:
-            needed = self.chosen.max() + 1 - logs.shape[-1] + conditions.shape[-1]
-            raise ValueError(
-                f"the model takes {needed} conditions or more, but got {conditions.shape[-1]}; "
-                "give those of its training data, in their order."
-            )
-        logs = logs[..., self.chosen]
+        logs = _logs(jnp, start, self.sums, conditions, self.floor)[..., self.chosen]
         shape = (*(1,) * (logs.ndim - 1), -1)
-        return (logs - self.centre.reshape(shape)) / self.spread.reshape(shape)
+        return (logs - self.centre.reshape(shape)) / self.width.reshape(shape)
 
-    def examples(self, y0: Any, conditions: Any, ts: Any, ys: Any) -> "Coefficients":
+    def examples(self, data: Observations) -> "Coefficients":
         """Inputs and coefficients of trajectories on the model's own grid of times."""
-        del ts
+        return self.coefficients(data.y0, data.conditions, data.states)
+
+    def coefficients(self, y0: Any, conditions: Any, ys: Any) -> "Coefficients":
+        """The same from arrays: states [N, S], conditions [N, C], trajectories [N, G, S]."""
         unit = np.asarray(_unit(jnp.asarray(y0), self.relative))[:, None]
-        fields = np.log10(np.maximum(np.asarray(ys, dtype=float) / unit, self.floor)) - self.mean
+        fields = _fields(np.asarray(ys, dtype=float) / unit, self.amounts, self.floor) - self.mean
         columns = self.modes.reshape(-1, self.modes.shape[-1])
         wanted = fields.reshape(len(fields), -1) @ columns / self.deviation
         inputs = self.inputs(jnp.asarray(y0), jnp.asarray(conditions))
         return Coefficients(jnp.asarray(inputs, jnp.float32), jnp.asarray(wanted, jnp.float32))
 
-    def terms(self, batch: "Coefficients") -> dict[str, Float[Array, ""]]:
-        """`trajectory`: mean square error of the field in dex, within the modes' span."""
+    def terms(self, batch: "Coefficients", key: PRNGKeyArray) -> dict[str, Float[Array, ""]]:
+        """`trajectory`: mean square error of the field, in dex, within the modes' span."""
+        del key
         error = jax.vmap(self.mlp)(batch.inputs) - batch.wanted
         error = error * jnp.asarray(self.deviation, error.dtype)[None]
         return {"trajectory": jnp.mean(jnp.sum(error**2, axis=1)) / self.mean.size}
 
-    def __call__(
+    def predict(
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
-        """Concentrations at `ts`.
+        """States at `ts`.
 
         The cubics of the grid's ends go on for a step of the grid; further out, before the first
         time or after the last, the state stays as it is there.
@@ -221,7 +201,7 @@ class FlowMap(eqx.Module):
         weights = scaled * jnp.asarray(self.deviation, scaled.dtype)
         change = jnp.tensordot(jnp.asarray(self.modes), weights, 1)
         grid = self.mean.shape[0]
-        place = jnp.clip(self.times(ts) * (grid - 1), -1.0, grid)
+        place = jnp.clip(self.time_scale(ts + self.about.start) * (grid - 1), -1.0, grid)
         start = jnp.clip(jnp.floor(place).astype(jnp.int32), 1, grid - 3)
         r = (place - start.astype(place.dtype))[:, None]
         shares = (
@@ -231,9 +211,10 @@ class FlowMap(eqx.Module):
             (r + 1) * r * (r - 1) / 6,
         )
         field = self.mean + change.astype(float)
-        logs = sum(share * field[start + n - 1] for n, share in enumerate(shares))
-        # half the time of a power of ten
-        return _unit(y0, self.relative)[None] * jnp.exp(np.log(10.0) * jnp.asarray(logs))
+        found = jnp.asarray(sum(share * field[start + n - 1] for n, share in enumerate(shares)))
+        # exp takes half the time of a power of ten
+        amount = jnp.exp(np.log(10.0) * found) if self.amounts is None else found * self.amounts
+        return _unit(y0, self.relative)[None] * amount
 
 
 class Coefficients(NamedTuple):
@@ -242,10 +223,15 @@ class Coefficients(NamedTuple):
     inputs: Float[Array, "N D"]
     wanted: Float[Array, "N M"]
 
-    def at(self, index: Any) -> "Coefficients":
-        """Coefficients are of whole trajectories, so they stay."""
-        del index
-        return self
+
+def nuclei(network: Network) -> Float[np.ndarray, "E S"]:
+    """What the network balances, save for the charge."""
+    return network.conserved[[name != CHARGE for name in network.balanced]]
+
+
+def _fields(values: Any, amounts: Any, floor: Any) -> np.ndarray:
+    """What modes are made of: logarithms of concentrations, or these over amounts."""
+    return np.log10(np.maximum(values, floor)) if amounts is None else values / amounts
 
 
 def _logs(xp: Any, start: Any, sums: Any, conditions: Any, floor: Any) -> Any:

@@ -1,7 +1,7 @@
 """Autoencoders with simple dynamics in their latent space (Sulzer & Buck 2023, arXiv:2312.06015).
 
-State -> encoder -> z0; z0 and scaled time -> z; z -> decoder -> state. Scaled time is the logarithm
-of time over the range of the data, scaled states are logarithms of concentrations.
+State -> encoder -> z0; z0 and scaled time -> z; z -> decoder -> state. Times and states are scaled
+to the range of the data, usually as logarithms.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .emulator import LogScale, LogTime
-from .perceptron import Perceptron
+from ..dataset import Observations
+from ..formula import STANDARD_WEIGHTS
+from ..scale import LinearScale, LinearTime, LogScale, LogTime
+from .base import About, AbstractEmulator, hands_on
+from .layers import Perceptron
 
 __all__ = ["DYNAMICS", "Latent"]
 
@@ -52,15 +55,16 @@ class Examples(NamedTuple):
     tau: Float[Array, "N T"]
     x: Float[Array, "N T S"]
 
-    def at(self, index: Any) -> "Examples":
+    def at_times(self, index: Any) -> "Examples":
         """The same trajectories at some of their times."""
         return self._replace(tau=self.tau[:, index], x=self.x[:, index])
 
 
-class Latent(eqx.Module):
-    """An emulator `(y0[S], conditions[C], ts[T]) -> y[T, S]` with dynamics in few latent variables.
+class Latent(AbstractEmulator):
+    """An emulator with dynamics in few latent variables.
 
     Attributes:
+        about: names of states and conditions.
         encoder: scaled state and conditions to latent state.
         decoder: back, without the conditions.
         rates: what the dynamics need: coefficients [degree, L] that are the same for all
@@ -69,30 +73,30 @@ class Latent(eqx.Module):
         bound: the right-hand side is s tanh(rates(z) / s) with this s (`neural_ode` only).
         warp: learned time of each latent; `None` takes scaled time itself.
         masses: of the species, for the loss alone.
-        states: scale of the states.
-        conditions: scale of the conditions.
-        times: scale of the times.
+        state_scale: of the states.
+        condition_scale: of the conditions.
+        time_scale: of the times, the start of the data included.
         dynamics: one of `DYNAMICS`.
-        settings: what rebuilds a model of this shape.
     """
 
+    about: About = eqx.field(static=True)
     encoder: Perceptron
     decoder: Perceptron
     rates: Any
     bound: Float[Array, ""] | None
     warp: _Warp | None
     masses: Float[np.ndarray, " S"]
-    states: LogScale
-    conditions: LogScale
-    times: LogTime
+    state_scale: LogScale | LinearScale
+    condition_scale: LogScale | LinearScale
+    time_scale: LogTime | LinearTime
     dynamics: str = eqx.field(static=True)
-    settings: tuple[tuple[str, Any], ...] = eqx.field(static=True)
 
     def __init__(
         self,
-        size: int,
-        conditions: int = 0,
+        about: About,
         *,
+        scales: tuple[Any, Any, Any] | None = None,
+        masses: Any = None,
         dynamics: str = "linear",
         latent: int = 5,
         coder: Sequence[int] = (64, 32, 16, 8),
@@ -107,11 +111,12 @@ class Latent(eqx.Module):
         ode_activation: str = "tanh",
         key: PRNGKeyArray,
     ):
-        """A model with unit scales; `scaled_to` takes them from data.
+        """A model with random weights.
 
         Args:
-            size: number of species.
-            conditions: number of conditions.
+            about: names of states and conditions.
+            scales: of states, conditions and times; `None` leaves all as they are.
+            masses: [S] of the species, for the published mass term.
             dynamics: one of `DYNAMICS`.
             latent: number of latent variables.
             coder: widths of the encoder's hidden layers, tanh after each and after the last.
@@ -137,7 +142,7 @@ class Latent(eqx.Module):
             raise ValueError(f"unknown slopes {slopes!r}; known: global, state.")
         back = tuple(reversed(coder)) if decoder is None else tuple(decoder)
         keys = jax.random.split(key, 3)
-        inputs = size + conditions
+        size, inputs = len(about.states), len(about.states) + len(about.conditions)
         final = "tanh" if squash else "identity"
         gain = 1.0 if activation == "tanh" else 2.0**0.5
         self.encoder = Perceptron(
@@ -156,59 +161,72 @@ class Latent(eqx.Module):
             self.rates = 0.5 * jax.random.normal(keys[2], (degree, latent), jnp.float32)
         self.bound = jnp.ones((), jnp.float32) if dynamics == "neural_ode" else None
         self.warp = _Warp(warp, latent) if warp else None
-        self.masses = np.zeros(size)
-        self.states, self.conditions = LogScale.unit(size), LogScale.unit(conditions)
-        self.times = LogTime(np.asarray(0.0), np.asarray(1.0))
+        if scales is None:
+            ones, none = np.ones(size), np.ones(inputs - size)
+            plain = LinearScale(-ones, ones), LinearScale(-none, none)
+            scales = *plain, LinearTime(np.asarray(0.0), np.asarray(1.0))
+        self.about = about
+        self.masses = np.zeros(size) if masses is None else np.asarray(masses, dtype=float)
+        self.state_scale, self.condition_scale, self.time_scale = scales
         self.dynamics = dynamics
-        self.settings = (
-            *(("size", size), ("conditions", conditions), ("dynamics", dynamics)),
-            *(("latent", latent), ("coder", tuple(coder)), ("decoder", back)),
-            *(("activation", activation), ("squash", squash), ("degree", degree)),
-            *(("slopes", slopes), ("slope_width", slope_width), ("warp", warp)),
-            *(("ode", tuple(ode)), ("ode_activation", ode_activation)),
-        )
 
-    def scaled_to(
-        self, ts: Any, ys: Any, conditions: Any, *, per_species: bool, masses: Any = None
+    @classmethod
+    @hands_on(__init__, without=("scales", "masses"))
+    def fitted(
+        cls,
+        data: Observations,
+        *,
+        per_species: bool = False,
+        scale: str = "log",
+        time: str = "log",
+        key: PRNGKeyArray,
+        **settings: Any,
     ) -> "Latent":
-        """The same weights with scales of trajectories [N, T, S] and conditions [N, C].
+        """A model with random weights and the scales of the data.
 
         Args:
-            ts: output times.
-            ys: the trajectories.
-            conditions: what they were made under.
+            data: trajectories of every species.
             per_species: scale each species by itself, instead of all alike as published.
-            masses: [S] molar masses, for the published mass term.
-        """
-        return eqx.tree_at(
-            lambda m: (m.masses, m.states, m.conditions, m.times),
-            self,
-            (
-                self.masses if masses is None else np.asarray(masses, dtype=float),
-                LogScale.of(ys, per_species=per_species),
-                LogScale.of(conditions, per_species=True),
-                LogTime.of(ts),
-            ),
-        )
+            scale: of the states, ``"log"`` or ``"linear"``.
+            time: of the times, ``"log"`` or ``"linear"``.
+            key: seeds the weights.
+            **settings: of `Latent`.
 
-    def examples(self, y0: Any, conditions: Any, ts: Any, ys: Any) -> "Examples":
-        """What it trains on, from states [N, S], conditions [N, C] and trajectories [N, T, S]."""
-        tau = np.broadcast_to(np.asarray(self.times(jnp.asarray(ts))), (len(ys), len(ts)))
+        Raises:
+            ValueError: an unknown scale, or times that have no logarithm.
+        """
+        for name, value in (("scale", scale), ("time", time)):
+            if value not in ("log", "linear"):
+                raise ValueError(f"{name}={value!r} is unknown; write log or linear.")
+        network, of = data.network, LogScale.of if scale == "log" else LinearScale.of
+        weights = np.array([STANDARD_WEIGHTS.get(element, 0.0) for element in network.elements])
+        scales = (
+            of(data.states, per_species=per_species),
+            LogScale.of(data.conditions),
+            (LogTime if time == "log" else LinearTime).of(data.ts),
+        )
+        masses = weights @ network.composition
+        return cls(About.of(data), scales=scales, masses=masses, key=key, **settings)
+
+    def examples(self, data: Observations) -> Examples:
+        """Scaled trajectories."""
+        ys, ts = data.states, self.time_scale(data.ts)
         parts = (
-            self.states.forward(jnp.asarray(y0)),
-            self.conditions.forward(jnp.asarray(conditions)),
-            tau,
-            self.states.forward(jnp.asarray(ys)),
+            self.state_scale.forward(data.y0),
+            self.condition_scale.forward(data.conditions),
+            jnp.broadcast_to(ts, (len(ys), len(ts))),
+            self.state_scale.forward(ys),
         )
         return Examples(*(jnp.asarray(part, jnp.float32) for part in parts))
 
-    def terms(self, batch: "Examples") -> dict[str, Float[Array, ""]]:
+    def terms(self, batch: Examples, key: PRNGKeyArray) -> dict[str, Float[Array, ""]]:
         """The loss terms by name, over all times of the batch.
 
         `trajectory`, `identity` (decoded encoded states), `first` and `second` differences along
         the times are mean squares in scaled logarithms; `mass` is the published sum over times of
         the absolute error of mass-weighted scaled logarithms, which is no mass.
         """
+        del key
         latent = jax.vmap(self.evolve)(batch.x0, batch.conditions, batch.tau)
         error = jax.vmap(jax.vmap(self.decoder))(latent) - batch.x
         again = jax.vmap(lambda x, c: jax.vmap(lambda x: self.decoder(self.encode(x, c)))(x))(
@@ -266,13 +284,14 @@ class Latent(eqx.Module):
             max_steps=STEPS + 1,
         ).ys
 
-    def __call__(
+    def predict(
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
-        """Concentrations at `ts` from the initial state `y0`, held outside of the trained times."""
-        x, given = self.states.forward(y0), self.conditions.forward(conditions)
-        latent = self.evolve(x, given, jnp.clip(self.times(ts), 0.0, 1.0))
-        return self.states.backward(jax.vmap(self.decoder)(latent))
+        """States at `ts`, held outside of the trained times."""
+        x, given = self.state_scale.forward(y0), self.condition_scale.forward(conditions)
+        tau = jnp.clip(self.time_scale(ts + self.about.start), 0.0, 1.0)
+        latent = self.evolve(x, given, tau)
+        return self.state_scale.backward(jax.vmap(self.decoder)(latent))
 
 
 STEPS = 24

@@ -9,16 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..dataset import Observations
 from ..scale import span
 from ..solvers import Integrator
+from .base import About, AbstractEmulator, hands_on
 
 __all__ = ["NeuralODE"]
 
 
-class NeuralODE(eqx.Module):
+class NeuralODE(AbstractEmulator):
     """dy/dt = MLP((y - low) / scale) * slope: the ScaleMLP of SPIN-ODE (arXiv:2505.05625).
 
     Attributes:
+        about: names of the states; it takes no conditions.
         mlp: the perceptron, species to species.
         low: [S] smallest concentration of each species in the training data.
         scale: [S] its range there.
@@ -26,6 +29,7 @@ class NeuralODE(eqx.Module):
         integrator: how the model is integrated when it is called.
     """
 
+    about: About = eqx.field(static=True)
     mlp: eqx.nn.MLP
     low: Float[np.ndarray, " S"]
     scale: Float[np.ndarray, " S"]
@@ -34,7 +38,7 @@ class NeuralODE(eqx.Module):
 
     def __init__(
         self,
-        size: int,
+        about: About,
         *,
         width: int = 128,
         depth: int = 2,
@@ -42,10 +46,10 @@ class NeuralODE(eqx.Module):
         integrator: Integrator | None = None,
         key: PRNGKeyArray,
     ):
-        """A model of `size` species with unit scales.
+        """A model with unit scales.
 
         Args:
-            size: number of species.
+            about: names of the states.
             width: of each hidden layer.
             depth: number of hidden layers.
             activation: a function of `jax.nn` by name.
@@ -58,11 +62,22 @@ class NeuralODE(eqx.Module):
         function = getattr(jax.nn, activation, None)
         if not callable(function):
             raise ValueError(f"unknown activation {activation!r}; name one of jax.nn, as 'gelu'.")
+        size = len(about.states)
+        self.about = about
         self.mlp = eqx.nn.MLP(size, size, width, depth, activation=function, key=key)
         self.low = np.zeros(size)
         self.scale = np.ones(size)
         self.slope = np.ones(size)
         self.integrator = Integrator() if integrator is None else integrator
+
+    @classmethod
+    @hands_on(__init__)
+    def fitted(cls, data: Observations, *, key: PRNGKeyArray, **settings: Any) -> "NeuralODE":
+        """A model with random weights and the scales of the observed trajectories."""
+        about = About.of(data)
+        about = about._replace(conditions=(), low=about.low[: len(about.states)])
+        model = cls(about._replace(high=about.high[: len(about.states)]), key=key, **settings)
+        return model.scaled_to(data.ts, data.states)
 
     def scaled_to(self, ts: Float[Array, " T"], states: Float[Array, "case T S"]) -> "NeuralODE":
         """The same weights with the scales of these trajectories."""
@@ -75,12 +90,12 @@ class NeuralODE(eqx.Module):
         del t, args
         return self.mlp((y - self.low) / self.scale) * jnp.asarray(self.slope)
 
-    def __call__(
-        self, y0: Float[Array, " S"], conditions: Any, ts: Float[Array, " T"], *, t0: Any = 0.0
+    def predict(
+        self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
-        """Concentrations at `ts` from `y0` at `t0`; `conditions` have no effect."""
+        """Concentrations at `ts`, integrated."""
         del conditions
-        return jnp.asarray(self.solution(y0, ts, t0=t0).ys)
+        return jnp.asarray(self.solution(y0, ts).ys)
 
     def solution(
         self,

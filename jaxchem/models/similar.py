@@ -1,6 +1,7 @@
 """Gases of any density from an emulator of those that are alike."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,11 +10,12 @@ from jaxtyping import Array, Float
 
 from ..kinetics import flux
 from ..network import Network
+from .base import About, AbstractEmulator, AbstractWrapper
 
 __all__ = ["Similar", "similar"]
 
 
-class Similar(eqx.Module):
+class Similar(AbstractWrapper):
     """A model of gases on one line of density and rates, turned into one of all.
 
     Where every reaction is of two bodies, or of one at a rate proportional to a condition such as
@@ -23,54 +25,68 @@ class Similar(eqx.Module):
     an input less to learn.
 
     Attributes:
-        model: `(y0 [S], conditions [C], ts [T]) -> y [T, S]` where the product has `value`, from
-            time 0.
+        inner: the model, of gases in which the product has `value`.
         value: of the product.
-        start: time of the states that are given to `Similar`.
         exponents: of each condition in the product; those that are not zero scale.
     """
 
-    model: Callable[..., Float[Array, "T S"]]
+    inner: AbstractEmulator
     value: Float[np.ndarray, ""]
-    start: Float[np.ndarray, ""]
     exponents: tuple[float, ...] = eqx.field(static=True)
 
-    def __call__(
+    @property
+    def about(self) -> About:
+        """That of the model inside, of which the range is not that of these inputs."""
+        return self.inner.about._replace(low=(), high=())
+
+    def predict(
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
         """Concentrations at `ts`."""
+        ratio, scaled = self._on_line(jnp, conditions)
+        return self.inner.predict(y0 * ratio, scaled, ts / ratio) / ratio
+
+    def spread(
+        self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
+    ) -> Float[Array, "T S"] | None:
+        """That of the model inside."""
+        ratio, scaled = self._on_line(jnp, conditions)
+        return self.inner.spread(y0 * ratio, scaled, ts / ratio)
+
+    def outside(self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]) -> dict[str, float]:
+        """Inputs whose likes on the line leave their range in training."""
+        ratio, scaled = self._on_line(np, np.asarray(conditions))
+        return self.inner.outside(y0 * ratio[:, None], scaled)
+
+    def _on_line(self, xp: Any, conditions: Float[Any, "*n C"]) -> tuple[Any, Any]:
         powers = np.asarray(self.exponents)
         # logarithms, as the product of large powers could leave the range of the numbers
-        ratio = jnp.exp(jnp.log(self.value) - jnp.sum(powers * jnp.log(conditions)))
-        scaled = jnp.where(powers != 0, conditions * ratio, conditions)
-        return self.model(y0 * ratio, scaled, (ts - self.start) / ratio) / ratio
+        ratio = xp.exp(xp.log(self.value) - xp.log(conditions) @ powers)
+        return ratio, xp.where(powers != 0, conditions * ratio[..., None], conditions)
 
 
 def similar(
-    model: Callable[..., Float[Array, "T S"]],
+    model: AbstractEmulator,
     network: Network,
-    names: Sequence[str],
     *,
     value: float,
     exponents: Mapping[str, float],
-    start: float = 0.0,
     temperature: float = 50.0,
 ) -> Similar:
     """Wraps a model of gases on one line so that it takes all (see `Similar`).
 
     Args:
-        model: `(y0 [S], conditions [C], ts [T]) -> y [T, S]`, from time 0.
+        model: of gases on the line.
         network: is asked whether its rates allow it.
-        names: of the conditions.
         value: of the product of conditions.
         exponents: name -> exponent in the product; they add up to one.
-        start: time of the states that will be given.
         temperature: at which the network's rates are compared.
 
     Raises:
         ValueError: a reaction whose rate does not scale so, a condition that the model does not
             take, or exponents that do not add up to one.
     """
+    names = model.about.conditions
     for name in exponents:
         if name not in names:
             raise ValueError(
@@ -94,4 +110,5 @@ def similar(
             "Train on data that vary them instead."
         )
     powers = tuple(float(exponents.get(name, 0.0)) for name in names)
-    return Similar(model, np.asarray(float(value)), np.asarray(float(start)), powers)
+    one = np.asarray(float(value))
+    return Similar(model, one, powers)  # pyright: ignore[reportCallIssue]

@@ -10,7 +10,9 @@ import numpy as np
 import scipy
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .flow_map import Coefficients, FlowMap
+from ..dataset import Observations
+from .base import About, AbstractEmulator, hands_on
+from .flow_map import Coefficients, FlowMap, nuclei
 
 __all__ = ["StepMap", "rollout"]
 
@@ -23,14 +25,13 @@ hardly changes would turn the slightest error of a prediction into one far from 
 """
 
 
-class StepMap(eqx.Module):
-    """An emulator `(y0[S], conditions[C], ts[T]) -> y[T, S]` from any state of a trajectory.
+class StepMap(AbstractEmulator):
+    """An emulator from any state of a trajectory.
 
-    `ts` are times after that of `y0`. Inside is a `FlowMap` that has learned from the training
-    trajectories and from what is left of each after many of its times. Besides the state it is
-    given the totals of the elements, which decide where a trajectory ends. In a chain their errors
-    add up unless each prediction holds the totals of its start, so wrap the model by
-    `models.conserved`.
+    Inside is a `FlowMap` that has learned from the training trajectories and from what is left of
+    each after many of its times. Besides the state it is given the totals of the elements, which
+    decide where a trajectory ends. In a chain their errors add up unless each prediction holds the
+    totals of its start, so wrap the model by `models.conserved`.
 
     It knows states of trajectories like those it was trained on: their initial states, and what
     becomes of them. Any other state (of mixed gas, or after a jump of a condition) it takes,
@@ -41,118 +42,93 @@ class StepMap(eqx.Module):
     the last, so chain shorter steps to go further.
 
     Attributes:
+        about: names of states and conditions.
         flow: from states, conditions and totals to trajectories on a grid of elapsed times.
         lowest: [S] inputs count as no less than this, the least in the training trajectories; an
             initial state may have zeros.
-        start: time of the initial states of the training data.
         starts: states of each training trajectory to learn from.
-        settings: what rebuilds a model of this shape.
     """
 
+    about: About = eqx.field(static=True)
     flow: FlowMap
     lowest: Float[np.ndarray, " S"]
-    start: Float[np.ndarray, ""]
     starts: int = eqx.field(static=True)
-    settings: tuple[tuple[str, Any], ...] = eqx.field(static=True)
-
-    def __init__(
-        self,
-        *,
-        inputs: int,
-        grid: int,
-        size: int,
-        starts: int = 40,
-        key: PRNGKeyArray,
-        **flow: Any,
-    ):
-        """A model with empty modes; `fitted_to` takes them from data.
-
-        Args:
-            inputs: how many of concentrations, conditions and totals vary.
-            grid: number of grid times.
-            size: number of species.
-            starts: states of each training trajectory to learn from, a tenth of which repeat the
-                initial one; at most one for each of its times.
-            key: seeds the weights.
-            **flow: of `FlowMap`: modes, width, depth, activation and sums.
-
-        Raises:
-            ValueError: `starts` below one.
-        """
-        if starts < 1:
-            raise ValueError(f"starts={starts}: a step map learns from one state or more, as 40.")
-        self.flow = FlowMap(inputs=inputs, grid=grid, size=size, key=key, **flow)
-        self.lowest, self.start = np.zeros(size), np.asarray(0.0)
-        self.starts = starts
-        self.settings = (("starts", starts), *self.flow.settings)
 
     @classmethod
-    def fitted_to(
+    @hands_on(FlowMap.of_arrays, without=("sums", "time"))
+    def fitted(
         cls,
-        y0: Any,
-        conditions: Any,
-        ts: Any,
-        ys: Any,
+        data: Observations,
         *,
-        composition: Any,
-        start: float = 0.0,
         starts: int = 40,
         floor: float = 1e-99,
         key: PRNGKeyArray,
         **flow: Any,
     ) -> "StepMap":
-        """Inputs, scales and modes from trajectories; the perceptron is still to be trained.
+        """Inputs, scales and modes from the data; the perceptron is still to be trained.
+
+        The totals that it is given are of all that the network balances, save for the charge.
 
         Args:
-            y0: [N, S] initial states.
-            conditions: [N, C] conditions.
-            ts: [G] times.
-            ys: [N, G, S] trajectories.
-            composition: [E, S] count of each conserved element in each species.
-            start: time of the initial states.
-            starts: see `StepMap`.
+            data: trajectories of every species.
+            starts: states of each training trajectory to learn from, a tenth of which repeat the
+                initial one; at most one for each of its times.
             floor: smallest concentration that is told from zero.
             key: seeds the weights.
-            **flow: see `StepMap`.
+            **flow: of `FlowMap.of_arrays`: modes, width, depth and activation.
 
         Raises:
-            ValueError: fewer than four times, or not all later than `start` and rising, or nothing
-                varies.
+            ValueError: `starts` below one, or fewer than four times, or not all later than the
+                start and rising, or nothing varies.
         """
-        elapsed = np.concatenate([[0.0], np.asarray(ts, dtype=float) - float(start)])
+        if starts < 1:
+            raise ValueError(f"starts={starts}: a step map learns from one state or more, as 40.")
+        elapsed, start = _elapsed(data), float(data.t0)
         if len(elapsed) < 5 or np.min(np.diff(elapsed)) <= 0:
             raise ValueError(
                 "a step map wants four times or more that rise from the initial state's, "
                 f"{start:g}; set data.t0 below the first of data.times, or data.times.zero=false."
             )
-        lowest = np.maximum(np.min(np.asarray(ys, dtype=float), axis=(0, 1)), floor)
+        y0, conditions, ys = map(np.asarray, (data.y0, data.conditions, data.states))
+        lowest = np.maximum(np.min(ys, axis=(0, 1)), floor)
         grid = np.geomspace(np.min(np.diff(elapsed)), elapsed[-1], len(elapsed) - 1)
         few = np.arange(len(ys))
         if len(ys) * starts > MOST_FIELDS:
             few = np.linspace(0, len(ys) - 1, min(len(ys), MOST_FIELDS), dtype=int)
         each = max(1, min(starts, MOST_FIELDS // len(few)))
-        begun, followed = np.asarray(y0)[few], np.asarray(ys)[few]
-        states, fields, whose = _shifted(begun, followed, elapsed, grid, each, floor)
-        given = np.asarray(conditions)[few][whose]
-        states = np.maximum(states, lowest)
-        fitted = FlowMap.fitted_to(
-            states, given, grid, fields, floor=floor, sums=composition, key=key, **flow
+        states, fields, whose = _shifted(y0[few], ys[few], elapsed, grid, each, floor)
+        flow_map = FlowMap.of_arrays(
+            About.of(data)._replace(start=0.0, low=(), high=()),
+            np.maximum(states, lowest),
+            conditions[few][whose],
+            grid,
+            fields,
+            floor=floor,
+            sums=nuclei(data.network),
+            key=key,
+            **flow,
         )
-        spread = np.maximum(fitted.spread, LEAST_SPREAD)
-        fitted = eqx.tree_at(lambda m: m.spread, fitted, spread)
-        settings = {**dict(fitted.settings), "starts": starts}
-        return eqx.tree_at(
-            lambda m: (m.flow, m.lowest, m.start),
-            cls(**settings, key=key),
-            (fitted, lowest, np.asarray(float(start))),
+        width = np.maximum(flow_map.width, LEAST_SPREAD)
+        flow_map = eqx.tree_at(lambda m: m.width, flow_map, width)
+        low, high = (f(ys, axis=(0, 1)) for f in (np.min, np.max))
+        about = About.of(data)
+        size = len(low)
+        about = about._replace(
+            low=(*np.minimum(low, about.low[:size]).tolist(), *about.low[size:]),
+            high=(*np.maximum(high, about.high[:size]).tolist(), *about.high[size:]),
         )
+        return cls(about, flow_map, lowest, starts)
 
-    def examples(self, y0: Any, conditions: Any, ts: Any, ys: Any) -> Coefficients:
+    @property
+    def restarts(self) -> bool:
+        """Yes."""
+        return True
+
+    def examples(self, data: Observations) -> Coefficients:
         """Inputs and coefficients of trajectories, from their start and from later states."""
-        elapsed = np.concatenate([[0.0], np.asarray(ts, dtype=float) - self.start])
-        count = self.flow.mean.shape[0]
-        grid = np.logspace(self.flow.times.low, self.flow.times.high, count)
-        y0, conditions, ys = (np.asarray(part) for part in (y0, conditions, ys))
+        elapsed, scale = _elapsed(data), self.flow.time_scale
+        grid = np.logspace(scale.low, scale.high, self.flow.mean.shape[0])
+        y0, conditions, ys = map(np.asarray, (data.y0, data.conditions, data.states))
         blocks = []
         for at in range(0, len(ys), 64):  # the shifted trajectories of all would fill the memory
             block = slice(at, at + 64)
@@ -160,22 +136,26 @@ class StepMap(eqx.Module):
                 y0[block], ys[block], elapsed, grid, self.starts, float(self.flow.floor), at
             )
             states = np.maximum(states, self.lowest)
-            blocks.append(self.flow.examples(states, conditions[block][whose], grid, fields))
+            blocks.append(self.flow.coefficients(states, conditions[block][whose], fields))
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *blocks)
 
-    def terms(self, batch: Coefficients) -> dict[str, Float[Array, ""]]:
+    def terms(self, batch: Coefficients, key: PRNGKeyArray) -> dict[str, Float[Array, ""]]:
         """`trajectory`, as of `FlowMap`, over what follows each of the states."""
-        return self.flow.terms(batch)
+        return self.flow.terms(batch, key)
 
-    def __call__(
+    def predict(
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
-        """Concentrations at times `ts` after that of `y0`."""
-        y0 = jnp.asarray(y0, float)
-        low, high = 10.0**self.flow.times.low, 10.0**self.flow.times.high
-        later = self.flow(jnp.maximum(y0, self.lowest), conditions, jnp.clip(ts, low, high))
+        """States at `ts`."""
+        low, high = 10.0**self.flow.time_scale.low, 10.0**self.flow.time_scale.high
+        later = self.flow.predict(jnp.maximum(y0, self.lowest), conditions, jnp.clip(ts, low, high))
         share = jnp.clip(ts / low, 0.0, 1.0)[:, None]
         return share * later + (1.0 - share) * y0[None]
+
+
+def _elapsed(data: Observations) -> Float[np.ndarray, " 1+T"]:
+    """Times since the initial state, its zero first."""
+    return np.concatenate([[0.0], np.asarray(data.ts) - float(data.t0)])
 
 
 def rollout(

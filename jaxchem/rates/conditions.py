@@ -1,11 +1,12 @@
 """Where a network reacts: conditions by name, each with its unit."""
 
-import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import equinox as eqx
 import numpy as np
+
+from ..suggest import closest
 
 __all__ = ["ALL", "CONDITIONS", "NAMED", "Conditions"]
 
@@ -58,11 +59,8 @@ class Conditions(eqx.Module):
     def __init__(self, **values: Any):
         for name in values:
             if name not in CONDITIONS:
-                near = difflib.get_close_matches(name, CONDITIONS, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(
-                    f"unknown condition {name!r}{hint} Known: {', '.join(CONDITIONS)}."
-                )
+                known, hint = ", ".join(CONDITIONS), closest(name, CONDITIONS)
+                raise ValueError(f"unknown condition {name!r}{hint} Known: {known}.")
         for name, (lowest, highest) in _PLAUSIBLE.items():
             value = values.get(name)
             if not isinstance(value, int | float | np.number | np.ndarray) or np.ndim(value):

@@ -3,7 +3,6 @@
 Reactions whose expressions differ in numbers and names alone are evaluated together, as arrays.
 """
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..expression import Call, Expression, Name, Number, names
+from ..suggest import closest
 from .conditions import ALL, Conditions
 from .law import AVOGADRO, BOLTZMANN, LAWS
 
@@ -43,8 +43,7 @@ def validate(tree: Expression, known: set[str]) -> None:
         ValueError: with the nearest known name, or the arguments that a law takes.
     """
     if isinstance(tree, Name) and tree.name not in known:
-        near = difflib.get_close_matches(tree.name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = closest(tree.name, known)
         raise ValueError(f"the rate names {tree.name!r}, which is nothing that is declared{hint}")
     if not isinstance(tree, Call):
         return
@@ -54,8 +53,7 @@ def validate(tree: Expression, known: set[str]) -> None:
         if count != len(wanted):
             raise ValueError(f"{tree.function} takes ({', '.join(wanted)}), not {count} arguments")
     elif tree.function not in _FUNCTIONS:
-        near = difflib.get_close_matches(tree.function, (*LAWS, *_FUNCTIONS), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = closest(tree.function, (*LAWS, *_FUNCTIONS))
         raise ValueError(
             f"unknown rate law {tree.function!r}{hint} Known: {', '.join((*LAWS, *_FUNCTIONS))}"
         )

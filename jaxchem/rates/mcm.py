@@ -7,13 +7,13 @@ doi:10.5194/acp-15-11433-2015; http://mcm.york.ac.uk). Exports of it in KPP's fo
 from a module that does not come with the export; they are here as expressions by the MCM's names.
 """
 
-import difflib
 from collections.abc import Iterable
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..expression import Expression, names, parse
+from ..suggest import closest
 from .law import BOLTZMANN, law
 
 __all__ = [
@@ -246,9 +246,7 @@ def definitions(wanted: Iterable[str]) -> dict[str, Expression]:
         if name in found:
             return
         if name not in DEFINITIONS:
-            near = difflib.get_close_matches(name, DEFINITIONS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"the MCM has no coefficient {name!r}{hint}")
+            raise ValueError(f"the MCM has no coefficient {name!r}{closest(name, DEFINITIONS)}")
         tree = parse(DEFINITIONS[name])
         for part in names(tree):
             if part in DEFINITIONS:

@@ -8,9 +8,6 @@ from .base import new_neural_ode as new_neural_ode
 from .committee import committee as committee
 from .derivative import derivative as derivative
 from .emulate import emulate as emulate
-from .emulate import new_flow_map as new_flow_map
-from .emulate import new_latent as new_latent
-from .emulate import new_step_map as new_step_map
 from .evaluate import emulation_report as emulation_report
 from .evaluate import evaluate as evaluate
 from .evaluate import evaluate_emulator as evaluate_emulator

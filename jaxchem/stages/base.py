@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from ..dataset import Observations
 from ..metrics import log_rate_mae, log_rate_mse
 from ..models import CRNN, NeuralODE
+from ..models.base import hands_on
 from ..network import Network
 from ..solvers import Integrator
 from ..train import Resume
@@ -85,25 +86,12 @@ def windows(
     return ts, states[:, index].reshape(cases * len(starts), length, -1)
 
 
+@hands_on(NeuralODE.__init__, without=("integrator",))
 def new_neural_ode(
-    problem: Problem,
-    data: Observations,
-    key: PRNGKeyArray,
-    *,
-    width: int = 128,
-    depth: int = 2,
-    activation: str = "gelu",
+    problem: Problem, data: Observations, key: PRNGKeyArray, **settings: Any
 ) -> NeuralODE:
     """A neural ODE with random weights and the scales of the observed trajectories."""
-    model = NeuralODE(
-        len(problem.network.species),
-        width=width,
-        depth=depth,
-        activation=activation,
-        integrator=problem.integrator,
-        key=key,
-    )
-    return model.scaled_to(data.ts, data.states)
+    return NeuralODE.fitted(data, integrator=problem.integrator, key=key, **settings)
 
 
 def new_crnn(
@@ -184,13 +172,13 @@ def require(model: Any, kind: type[Model], stage: str, advice: str) -> Model:
 
 
 def rate_metrics(problem: Problem, model: Any) -> dict[str, float]:
-    """Errors of a CRNN's coefficients against the true ones, where both are there.
+    """Errors of a model's coefficients `k` against the true ones, where both are there.
 
     `err_k` and `k_err` are over all reactions, as SPIN-ODE 1.0 and 1.1 define them (a given
     coefficient counts as no error); `err_k_estimated` is over those that were estimated. A
     coefficient whose truth is zero, as of photolysis by night, has no logarithm and no part in any.
     """
-    if problem.k_true is None or not isinstance(model, CRNN):
+    if problem.k_true is None or not hasattr(model, "k"):
         return {}
     k_true = jnp.asarray(problem.k_true)
     some = k_true > 0

@@ -64,7 +64,8 @@ def committee(
                 progress=progress,
             )
         )
-    made = Committee(tuple(r.model for r in results), np.asarray(floor))
+    trained = tuple(r.model for r in results)
+    made = Committee(trained, np.asarray(floor))  # pyright: ignore
     shortest = min(len(r.history["loss"]) for r in results)  # some may have stopped before others
     history = {
         name: np.mean([r.history[name][:shortest] for r in results], axis=0)

@@ -1,83 +1,22 @@
 """Train an emulator on trajectories."""
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..dataset import Observations
-from ..formula import CHARGE, STANDARD_WEIGHTS
-from ..models import Conserved, FlowMap, Latent, Similar, StepMap, conserved, similar
+from ..models import AbstractEmulator, AbstractWrapper, conserved, similar
 from ..network import Network
 from ..train import fit, scheduled
 from .base import Problem, Result, Resume
 
-__all__ = ["emulate", "new_flow_map", "new_latent", "new_step_map"]
-
-
-def new_latent(
-    problem: Problem,
-    data: Observations,
-    key: PRNGKeyArray,
-    *,
-    per_species: bool = False,
-    **settings: Any,
-) -> Latent:
-    """A latent emulator with random weights and the scales of the data.
-
-    Args:
-        problem: the network.
-        data: trajectories of every species.
-        key: seeds the weights.
-        per_species: see `Latent.scaled_to`.
-        **settings: of `Latent`.
-    """
-    network = problem.network
-    weights = np.array([STANDARD_WEIGHTS.get(element, 0.0) for element in network.elements])
-    model = Latent(len(network.species), data.conditions.shape[1], key=key, **settings)
-    return model.scaled_to(
-        data.ts,
-        data.states,
-        data.conditions,
-        per_species=per_species,
-        masses=weights @ network.composition,
-    )
-
-
-def new_flow_map(
-    problem: Problem, data: Observations, key: PRNGKeyArray, **settings: Any
-) -> FlowMap:
-    """A flow map with random weights and the modes of the data (see `FlowMap.fitted_to`).
-
-    Nuclei of the elements are inputs too: which of two is left over decides what is made.
-    """
-    sums = _nuclei(problem.network)
-    parts = (data.y0, data.conditions, data.ts, data.states)
-    return FlowMap.fitted_to(*map(np.asarray, parts), sums=sums, key=key, **settings)
-
-
-def new_step_map(
-    problem: Problem, data: Observations, key: PRNGKeyArray, **settings: Any
-) -> StepMap:
-    """A step map with random weights and the modes of the data (see `StepMap.fitted_to`).
-
-    The totals that it is given are of all that the network balances, save for the charge.
-    """
-    return StepMap.fitted_to(
-        *map(np.asarray, (data.y0, data.conditions, data.ts, data.states)),
-        composition=_nuclei(problem.network),
-        start=float(data.t0),
-        key=key,
-        **settings,
-    )
-
-
-def _nuclei(network: Network) -> np.ndarray:
-    """[E, S] what the network balances, save for the charge."""
-    return network.conserved[[name != CHARGE for name in network.balanced]]
+__all__ = ["emulate"]
 
 
 def emulate(
@@ -86,7 +25,7 @@ def emulate(
     data: Observations,
     key: PRNGKeyArray,
     *,
-    start: Callable[[Problem, Observations, PRNGKeyArray], Any] | None = None,
+    start: Callable[..., AbstractEmulator] | None = None,
     weights: Mapping[str, float] | None = None,
     normalise: bool = False,
     points: int | None = None,
@@ -101,6 +40,7 @@ def emulate(
     patience: int | None = None,
     similarity: Mapping[str, Any] | None = None,
     conserve: bool = False,
+    wrap: Sequence[Callable[[AbstractEmulator, Network], AbstractEmulator]] = (),
     resume: Resume | None = None,
     save_every: float = 20.0,
     label: str = "emulate",
@@ -113,11 +53,11 @@ def emulate(
         model: from the stage before; ignored where `start` is given.
         data: trajectories of every species.
         key: seeds weights and batches.
-        start: makes the initial model.
+        start: `(data, key=key) -> model`, such as `FlowMap.fitted`.
         weights: of the model's loss terms by name; `None` is the trajectory term alone.
         normalise: divide each weight by what its term is at the start of this stage, as the
             published recipe does after some steps of burn-in.
-        points: times a step, drawn anew for each; `None` takes all.
+        points: times a step, drawn anew for each by `at_times` of the examples; `None` takes all.
         steps: optimiser steps.
         optimizer: ``"soap"``, ``"adam"`` or ``"lbfgs"`` (see `train.scheduled`).
         learning_rate: the highest, after `warm_up` steps; a cosine takes it to `last_rate`.
@@ -132,6 +72,7 @@ def emulate(
             it takes all. The settings of `models.similar`.
         conserve: wrap the trained model so that its outputs hold the elements and the charge of
             the initial state (see `models.conserved`).
+        wrap: further wrappers of the trained model, `(model, network) -> model`, inner ones first.
         resume: where to keep progress.
         save_every: seconds between checkpoints.
         label: for the progress bar.
@@ -160,33 +101,36 @@ def emulate(
             )
         held, data = data.chosen(order[:aside]), data.chosen(order[aside:])
     if start is not None:
-        model = start(problem, data, key)
-    while isinstance(model, Conserved | Similar):  # what the stage before wrapped it in
-        model = model.model
-    if not isinstance(model, FlowMap | Latent | StepMap):
+        model = start(data, key=key)
+    while isinstance(model, AbstractWrapper):  # what the stage before wrapped it in
+        model = model.inner
+    if not isinstance(model, AbstractEmulator):
         got = "no model" if model is None else f"a {type(model).__name__}"
         raise ValueError(f"stage {label} trains an emulator but got {got}; give it a start.")
-    examples, held = (
-        None if part is None else model.examples(part.y0, part.conditions, part.ts, part.states)
-        for part in (data, held)
-    )
+    examples, held = (None if part is None else model.examples(part) for part in (data, held))
     weights = {"trajectory": 1.0} if weights is None else dict(weights)
-    known = jax.eval_shape(model.terms, examples)
+    known = jax.eval_shape(model.terms, examples, key)
     for name in weights:
         if name not in known:
             raise ValueError(
                 f"a {type(model).__name__} has no loss term {name!r}; known: {', '.join(known)}."
             )
-    if normalise:
-        terms = jax.jit(lambda model, examples: model.terms(examples))(model, examples)
-        weights = {name: weight / float(terms[name]) for name, weight in weights.items()}
     count = len(data.ts)
+    fewer = points if points is not None and points < count else None
+    if fewer and not hasattr(examples, "at_times"):
+        raise ValueError(
+            f"points={points}: a {type(model).__name__} learns whole trajectories; set points=null."
+        )
+    if normalise:
+        terms = eqx.filter_jit(lambda model, *of: model.terms(*of))(model, examples, key)
+        weights = {name: weight / float(terms[name]) for name, weight in weights.items()}
 
     def objective(model: Any, batch: Any, key: PRNGKeyArray) -> Any:
-        if points is not None and points < count:
-            chosen = jax.random.choice(key, count, (points,), replace=False)
-            batch = batch.at(jnp.sort(chosen))  # a solver wants its output times in order
-        terms = model.terms(batch)
+        drawn, key = jax.random.split(key)
+        if fewer:
+            chosen = jax.random.choice(drawn, count, (fewer,), replace=False)
+            batch = batch.at_times(jnp.sort(chosen))  # a solver wants its output times in order
+        terms = model.terms(batch, key)
         parts = [terms[name] * jnp.asarray(w, terms[name].dtype) for name, w in weights.items()]
         return jnp.sum(jnp.stack(parts))
 
@@ -212,8 +156,11 @@ def emulate(
         save_every=save_every,
         progress=progress,
     )
+    wrappers = list(wrap)
     if similarity is not None:
-        model = similar(model, problem.network, data.names, **similarity)
+        wrappers.insert(0, functools.partial(similar, **similarity))
     if conserve:
-        model = conserved(model, problem.network)
+        wrappers.append(conserved)
+    for wrapper in wrappers:
+        model = wrapper(model, problem.network)
     return Result(model, history, {})

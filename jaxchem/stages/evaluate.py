@@ -15,8 +15,7 @@ from ..baselines import BASELINES
 from ..dataset import Observations
 from ..kinetics import tendency
 from ..metrics import conservation_drift, emulation_scores, scaled_mse, uncertainty_scores
-from ..models import CRNN, Committee, Conserved, StepMap, rollout
-from ..network import Network
+from ..models import AbstractEmulator, AbstractWrapper, rollout
 from ..scale import span
 from ..solvers import solve
 from .base import Problem, integrate, rate_metrics
@@ -70,10 +69,7 @@ def evaluate(
     if problem.k_true is not None:
         slopes = jax.jit(jax.vmap(lambda k, y: tendency(problem.network, k, y), (None, 0)))
         exact = slopes(jnp.asarray(problem.k_true), truth[-1])
-        if isinstance(model, CRNN):
-            modelled = slopes(model.k, truth[-1])
-        else:
-            modelled = jax.jit(jax.vmap(lambda y: model.field(0.0, y)))(truth[-1])
+        modelled = jax.jit(jax.vmap(lambda y: model.field(0.0, y)))(truth[-1])
         metrics["err_dy"] = float(scaled_mse(modelled, exact, span(exact)[1]))
     return metrics, np.asarray(prediction)
 
@@ -89,13 +85,9 @@ SEGMENTS = 10
 
 
 def evaluate_emulator(
-    network: Network,
-    model: Any,
+    model: AbstractEmulator,
+    test: Observations,
     data: Observations,
-    ts: Float[Array, " T"],
-    truth: Float[Array, "case T S"],
-    y0: Float[Array, "case S"],
-    conditions: Float[Array, "case C"],
     *,
     floor: float = 0.0,
 ) -> tuple[dict[str, float], Float[np.ndarray, "case T S"]]:
@@ -106,23 +98,27 @@ def evaluate_emulator(
     that it has predicted itself.
 
     Args:
-        network: what reacts.
-        model: `(y0, conditions, ts) -> y`.
+        model: any emulator; states and conditions are met by name.
+        test: the trajectories that it is measured on.
         data: what it was trained on, for the scale of `rmse` and for the baselines.
-        ts: output times.
-        truth: the trajectories.
-        y0: their initial states.
-        conditions: what they were made under.
         floor: concentrations are compared from this part of the initial state's total up.
 
     Returns:
         `metrics.emulation_scores` of the model, its `drift`, and the scores of each baseline as
-        `NAME/...`, save where the data are of other times than the truth; and the predicted
-        trajectories. Of one that conserves, the scores without that as `free/...`; of a committee,
-        `metrics.uncertainty_scores`. Of a chain, the scores as `rollout/...`, its `rollout/drift`,
-        and `rollout/growth`, its mean error in dex over that of the model from the initial states.
+        `NAME/...`, save where the data are of other times than the test; and the predicted
+        trajectories. Of one that is corrected, as to conserve, the scores without that as
+        `free/...`; of one that knows its spread, `metrics.uncertainty_scores`. Of a chain, the
+        scores as `rollout/...`, its `rollout/drift`, and `rollout/growth`, its mean error in dex
+        over that of the model from the initial states.
     """
-    inner, times = _inner(model), _asked(model, ts)
+    network, y0, conditions = test.network, np.asarray(test.y0), np.asarray(test.conditions)
+    times = test.ts - test.t0
+    data = data.in_order(test.names)
+    free = None
+    if isinstance(model, AbstractWrapper) and model.corrects:
+        free = model.inner.in_order(network.species, test.names)
+    model = model.in_order(network.species, test.names)
+    model.check_range(y0, conditions)
 
     def predict(call: Callable[..., Any]) -> np.ndarray:
         run = jax.jit(jax.vmap(call, in_axes=(0, 0, None)))
@@ -134,7 +130,7 @@ def evaluate_emulator(
         least = np.maximum(floor * np.sum(np.asarray(y0), axis=1), LEAST)[:, None, None]
         return np.log10(np.maximum(np.asarray(values, dtype=float), least))
 
-    exact, seen = logs(truth, y0), logs(data.states, data.y0)
+    exact, seen = logs(test.states, y0), logs(data.states, data.y0)
     limits = float(seen.min()), float(seen.max())
 
     def judged(prediction: np.ndarray) -> dict[str, float]:
@@ -148,17 +144,16 @@ def evaluate_emulator(
 
     prediction = predict(model)
     scores = judged(prediction)
-    if isinstance(model, Conserved):  # what the wrap costs or gains
-        scores |= {f"free/{name}": value for name, value in judged(predict(inner)).items()}
-    if isinstance(inner, StepMap):
+    if free is not None:  # what the wrap costs or gains
+        scores |= {f"free/{name}": value for name, value in judged(predict(free)).items()}
+    if model.restarts:
         segments = min(SEGMENTS, len(times))
         chained = judged(predict(functools.partial(rollout, model, segments=segments)))
         chained["growth"] = chained["mean_dex"] / scores["mean_dex"]
         scores |= {f"rollout/{name}": value for name, value in chained.items()}
-    if isinstance(inner, Committee):
-        spread = predict(lambda *query: model.predict(*query)[1])
-        scores |= uncertainty_scores(logs(prediction, y0) - exact, spread)
-    if np.shape(ts) != data.ts.shape or not np.allclose(ts, data.ts, rtol=1e-9):
+    if jax.eval_shape(model.spread, test.y0[0], test.conditions[0], times) is not None:
+        scores |= uncertainty_scores(logs(prediction, y0) - exact, predict(model.spread))
+    if test.ts.shape != data.ts.shape or not np.allclose(test.ts, data.ts, rtol=1e-9):
         log.info("no baselines: the data are of other times than the test")
         return scores, prediction
     inputs = [
@@ -178,28 +173,12 @@ def evaluate_emulator(
     return scores, prediction
 
 
-def _inner(model: Any) -> Any:
-    """A model without the conservation that it may be wrapped in."""
-    return model.model if isinstance(model, Conserved) else model
-
-
-def _asked(model: Any, ts: Float[Any, " T"]) -> Float[Array, " T"]:
-    """The times as a model wants them: of step maps, those since their initial states."""
-    inner = _inner(model)
-    while isinstance(inner, Committee):
-        inner = _inner(inner.members[0])
-    return jnp.asarray(ts) - inner.start if isinstance(inner, StepMap) else jnp.asarray(ts)
-
-
 def gradient_scores(
     problem: Problem,
     model: Any,
     rates: Callable[[Float[Array, " C"]], Float[Array, " R"]],
-    ts: Float[Any, " T"],
-    y0: Float[Any, "case S"],
-    conditions: Float[Any, "case C"],
+    test: Observations,
     *,
-    t0: float,
     floor: float = 0.0,
 ) -> dict[str, float]:
     """Derivatives of an emulator beside those of the solver.
@@ -209,19 +188,17 @@ def gradient_scores(
 
     Args:
         problem: the network, and how it is integrated.
-        model: `(y0, conditions, ts) -> y`.
-        rates: rate coefficients of conditions.
-        ts: output times.
-        y0: initial states, two or more.
-        conditions: what they are under.
-        t0: time of the initial states.
+        model: any emulator; states and conditions are met by name.
+        rates: rate coefficients of the conditions of `test`.
+        test: two cases or more.
         floor: states below this part of the initial state's total do not count.
 
     Returns:
         `gradient/mean` and `gradient/median` of |emulator - solver|, and `gradient/size`, the mean
         of |solver|.
     """
-    y0, conditions = jnp.asarray(y0), jnp.asarray(conditions)
+    model = model.in_order(test.network.species, test.names)
+    y0, conditions = test.y0, test.conditions
     lines = [jnp.diff(part, axis=0) for part in (y0, conditions)]
     where = [part[:-1] for part in (y0, conditions)]
     largest = [
@@ -249,11 +226,11 @@ def gradient_scores(
 
     def solver(y0: Any, conditions: Any) -> Any:
         integrator = problem.integrator.replace(adjoint="forward")
-        how = {"t0": t0, "integrator": integrator, "throw": False}
-        return solve(problem.network, rates(conditions), y0, jnp.asarray(ts), **how).ys
+        how = {"t0": test.t0, "integrator": integrator, "throw": False}
+        return solve(problem.network, rates(conditions), y0, test.ts, **how).ys
 
     exact, wanted = slopes(solver)
-    _, found = slopes(lambda y0, conditions: model(y0, conditions, _asked(model, ts)))
+    _, found = slopes(lambda y0, conditions: model(y0, conditions, test.ts - test.t0))
     least = np.maximum(floor * jnp.sum(where[0], axis=1), LEAST)[:, None, None]
     counts = np.asarray((exact > np.log10(least)) & jnp.isfinite(wanted))
     error, wanted = np.abs(np.asarray(found - wanted))[counts], np.abs(np.asarray(wanted))[counts]

@@ -1,18 +1,13 @@
-"""Conservation of elements and charge, imposed on what a model predicts."""
+"""Conservation of elements and charge, imposed on states: the nearest ones that hold given sums."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from ..network import Network
-
-__all__ = ["Conserved", "conserve", "conserved"]
+__all__ = ["conserve"]
 
 
 def conserve(
@@ -159,60 +154,3 @@ def _solve(
         known = sum(rows[k][i] * found[k] for k in range(i + 1, count))
         found[i] = (found[i] - known) / rows[i][i]
     return jnp.stack([f * s for f, s in zip(found, scale, strict=True)])
-
-
-class Conserved(eqx.Module):
-    """A model whose every output holds the elements and the charge of its initial state.
-
-    Attributes:
-        model: `(y0 [S], conditions, ts [T]) -> y [T, S]`, concentrations in any unit.
-        composition: [E, S] count of each element (and the charge) in each species.
-    """
-
-    model: Callable[..., Float[Array, "T S"]]
-    composition: Float[np.ndarray, "E S"]
-
-    def __call__(
-        self, y0: Float[Array, " S"], conditions: Any, ts: Float[Array, " T"], **settings: Any
-    ) -> Float[Array, "T S"]:
-        """Concentrations at `ts` from `y0`; `settings` are passed on to the model.
-
-        Raises:
-            ValueError: the model's species are not those of `composition`.
-        """
-        return self._held(self.model(y0, conditions, ts, **settings), y0)
-
-    def predict(
-        self, y0: Float[Array, " S"], conditions: Any, ts: Float[Array, " T"]
-    ) -> tuple[Float[Array, "T S"], Float[Array, "T S"]]:
-        """Concentrations, and the spread of the wrapped `Committee` in dex."""
-        y, spread = cast(Any, self.model).predict(y0, conditions, ts)
-        return self._held(y, y0), spread
-
-    def _held(self, y: Float[Array, "T S"], y0: Float[Array, " S"]) -> Float[Array, "T S"]:
-        a, start = jnp.asarray(self.composition, y.dtype), jnp.asarray(y0, y.dtype)
-        totals = jnp.matmul(a, start, precision="highest")
-        # what rounding leaves of a neutral gas could exceed the few electrons of a later one
-        noise = 8 * jnp.finfo(y.dtype).eps * jnp.matmul(jnp.abs(a), start, precision="highest")
-        return conserve(a, y, jnp.where(jnp.abs(totals) <= noise, 0, totals))
-
-
-def conserved(model: Callable[..., Float[Array, "T S"]], network: Network) -> Conserved:
-    """Wraps a model so that it conserves what the network balances.
-
-    Args:
-        model: `(y0 [S], conditions, ts [T]) -> y [T, S]`, species in the order of the network.
-        network: gives the composition of the species.
-
-    Raises:
-        ValueError: the network balances no element, or has reactions that do not.
-    """
-    drift = np.abs(network.conserved @ network.stoichiometry).max(axis=1)
-    broken = [e for e, d in zip(network.balanced, drift, strict=True) if d > 1e-9]
-    if broken or not network.balanced:
-        what = ", ".join(broken) or "any element"
-        raise ValueError(
-            f"the reactions of network {network.name!r} do not conserve {what}; name in `balanced` "
-            "those elements that they do, and declare the composition of every species."
-        )
-    return Conserved(model, network.conserved)

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons with layers of any width, in 32 bits unless told otherwise."""
+"""Layers that several families of models are made of."""
 
 from collections.abc import Sequence
 from typing import Any

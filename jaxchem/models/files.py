@@ -1,0 +1,200 @@
+"""Models to files and back, whoever wrote them.
+
+The header of a file says how the model is put together: of every module its class, of every field
+what it holds, of every array its shape and type. The arrays themselves follow. A class is named by
+its module, and is looked up among the modules that are imported already: a file never imports one.
+"""
+
+import dataclasses
+import importlib.metadata
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import checkpoint
+from ..network import Network
+from ..parse import table
+from .base import AbstractEmulator
+
+__all__ = ["load_model", "save"]
+
+_TRUSTED = ("jax", "equinox", "numpy", "jaxchem")
+"""Packages whose functions any model may hold, such as activations."""
+
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def save(path: str | Path, model: AbstractEmulator, **header: Any) -> None:
+    """Saves a model as one file that `load_model` reads back without any other information.
+
+    Args:
+        path: the file, by custom with the suffix ``.eqx``.
+        model: any emulator.
+        **header: JSON-able fields to keep with it.
+
+    Raises:
+        ValueError: no emulator, one that holds something that cannot be told by name (such as a
+            lambda), or a folder that cannot be written to.
+    """
+    if not isinstance(model, AbstractEmulator):
+        raise ValueError(
+            f"cannot save a {type(model).__name__}: it is no AbstractEmulator of jaxchem.models."
+        )
+    about = model.about._asdict() | {"units": model.about.units._asdict()}
+    made = _describe(model, type(model).__name__)
+    checkpoint.save(path, model, **header, about=about, model=made, kind="model")
+
+
+def load_model(path: str | Path) -> Any:
+    """Loads a model that `save` wrote.
+
+    Raises:
+        ValueError: the file is missing, truncated, damaged or no model; or a class that it is of
+            has not been imported.
+    """
+    header = checkpoint.read_header(path)
+    if header.get("kind") != "model":
+        raise ValueError(f"{path} is a {header.get('kind')!r} checkpoint, not a saved model.")
+    try:
+        like = _rebuild(header["model"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: its header is not that of a model ({type(error).__name__}: {error}); it was "
+            "saved by another jaxchem."
+        ) from None
+    return checkpoint.load(path, like, kind="model")
+
+
+def _describe(value: Any, where: str) -> Any:
+    """What `_rebuild` makes the same structure of."""
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, Network):
+        return {"network": table.dumps(value)}
+    if isinstance(value, eqx.Module):
+        fields = {}
+        for name in type(value).__dataclass_fields__:
+            part = getattr(value, name)
+            if callable(part) and part is _default(type(value), name):
+                fields[name] = {"default": name}  # which may be a lambda
+            else:
+                fields[name] = _describe(part, f"{where}.{name}")
+        return {"class": _path(type(value), where), "fields": fields}
+    if isinstance(value, tuple) and (names := getattr(value, "_fields", None)):
+        parts = {n: _describe(v, f"{where}.{n}") for n, v in zip(names, value, strict=True)}
+        return {"named": _path(type(value), where), "fields": parts}
+    if isinstance(value, tuple | list):
+        parts = [_describe(v, f"{where}[{n}]") for n, v in enumerate(value)]
+        return {type(value).__name__: parts}
+    if isinstance(value, Mapping):
+        return {"dict": [[k, _describe(v, f"{where}[{k!r}]")] for k, v in value.items()]}
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        kind = "jax" if isinstance(value, jax.Array) else "numpy"
+        return {kind: [list(np.shape(value)), str(value.dtype)]}
+    if callable(value):
+        return {"function": _path(value, where)}
+    raise ValueError(f"{where} is a {type(value).__name__}, which no file can tell.")
+
+
+def _rebuild(told: Any, home: str = "jaxchem") -> Any:
+    """The structure that was told, its arrays zero; `home` is the package of the class around."""
+    if not isinstance(told, dict):
+        return told
+    kind: Any = None
+    if path := told.get("class") or told.get("named"):
+        kind = _class(path, eqx.Module if "class" in told else tuple)
+        home = path.partition(".")[0].partition(":")[0]
+    fields = {}
+    for name, value in told.get("fields", {}).items():
+        if isinstance(value, dict) and "default" in value:
+            fields[name] = _default(kind, name)
+        else:
+            fields[name] = _rebuild(value, home)
+    if "class" in told:
+        known = {field.name: field for field in dataclasses.fields(kind)}
+        for name, field in known.items():
+            if name not in fields and field.default is not dataclasses.MISSING:
+                fields[name] = field.default
+        if wrong := sorted(set(fields) ^ set(known)):
+            raise ValueError(
+                f"the field {wrong[0]!r} of {told['class']} is only in the file or only in the "
+                "class: the model was saved by another version of it."
+            )
+        model = object.__new__(kind)
+        for name, value in fields.items():
+            object.__setattr__(model, name, value)
+        return model
+    if "named" in told:
+        return kind(**fields)
+    if "dict" in told:
+        return {key: _rebuild(value, home) for key, value in told["dict"]}
+    if "network" in told:
+        return table.loads(told["network"])
+    if "function" in told:
+        root = told["function"].partition(":")[0].partition(".")[0]
+        if root not in (*_TRUSTED, home):
+            raise ValueError(f"{told['function']} is a function of another package than its model.")
+        return _find(told["function"])
+    for kind, make in (("jax", jnp.zeros), ("numpy", np.zeros)):
+        if kind in told:
+            return make(tuple(told[kind][0]), told[kind][1])
+    for kind in (tuple, list):
+        if kind.__name__ in told:
+            return kind(_rebuild(part, home) for part in told[kind.__name__])
+    raise ValueError(f"a part of the model is told by {', '.join(told) or 'nothing'}.")
+
+
+def _class(path: str, base: type) -> Any:
+    found = _find(path)
+    if not (inspect.isclass(found) and issubclass(found, base)):
+        raise ValueError(f"{path} is no class of a model.")
+    return found
+
+
+def _default(kind: Any, name: str) -> Any:
+    """What a class takes where it is given no `name`."""
+    known = inspect.signature(kind.__init__).parameters
+    return known[name].default if name in known else inspect.Parameter.empty
+
+
+def _path(thing: Any, where: str) -> str:
+    """``module:name`` of a class or a function."""
+    name, module = getattr(thing, "__qualname__", ""), getattr(thing, "__module__", "")
+    for home in ("jax.nn", "jax.numpy", module):  # where it is public, first
+        found: Any = sys.modules.get(home)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is thing and name:
+            return f"{home}:{name}"
+    raise ValueError(
+        f"{where} is {thing!r}, which cannot be found again by its name; define it at the top of "
+        "a module."
+    )
+
+
+def _find(path: str) -> Any:
+    """What `_path` names, if its module is imported or an installed package announces it."""
+    module, _, name = path.partition(":")
+    if module not in sys.modules:
+        for entry in importlib.metadata.entry_points(group="jaxchem.models"):
+            if entry.value == path:
+                return entry.load()
+        raise ValueError(
+            f"the model is a {name} of {module}, which is not imported: import it before you load "
+            "the model (a file alone imports nothing)."
+        )
+    found = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        raise ValueError(f"{module} has no {name}, of which the model is.")
+    return found
