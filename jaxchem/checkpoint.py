@@ -16,10 +16,15 @@ from typing import Any, TypeVar
 
 import equinox as eqx
 
-__all__ = ["atomic", "load", "read_header", "save"]
+__all__ = ["atomic", "digest", "load", "read_header", "save"]
 
 _FORMAT = "jaxchem-checkpoint-2"
 Tree = TypeVar("Tree")
+
+
+def digest(*parts: Any) -> str:
+    """Tells apart what JSON can tell apart, and what `str` can of the rest."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 @contextmanager

@@ -1,13 +1,11 @@
 """The command line: `python -m jaxchem.run +experiment=NAME`. The only module that knows Hydra."""
 
 import functools
-import hashlib
 import inspect
 import json
 import logging
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
@@ -133,6 +131,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     import jax
 
     from . import record
+    from .stages import prepare
 
     if cfg.precision not in ("float64", "float32"):
         raise ValueError(f"precision={cfg.precision!r} is unknown; write float64 or float32.")
@@ -152,11 +151,20 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
         raise ValueError("stages.order is empty; name at least one stage.")
     for name in cfg.stages.order:
         _check_settings(_build(cfg.stages[name]), f"stages.{name}")
-    problem, held, data = _prepare(cfg, plain, folder, progress)
-    metrics, model, deviation, prediction = _run_stages(
-        cfg, plain, folder, problem, data, held, progress
+    problem, conditions = _problem(cfg)
+    data = prepare(
+        plain["data"],
+        problem.network,
+        conditions,
+        seed=cfg.data_seed,
+        folder=folder,
+        notes=OmegaConf.to_yaml(cfg, resolve=True),
+        progress=progress,
     )
-    record.conclude(folder, problem, held, model, metrics, deviation, prediction)
+    metrics, model, deviation, prediction = _run_stages(
+        cfg, plain, folder, problem, conditions, data, progress
+    )
+    record.conclude(folder, problem, data.held, model, metrics, deviation, prediction)
     log.info("done in %.0f s: %s", time.monotonic() - started, folder)
     for name in ("err_k", "k_err", "err_y", "drift", "rmse", "mean_dex", "p99_dex"):
         if name in metrics:
@@ -167,12 +175,13 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
 def _simulate(cfg: DictConfig, folder: Path, progress: bool) -> float | None:
     """A box instead of stages."""
     from . import record
+    from .checkpoint import digest
     from .parse import table
     from .stages import Resume
 
     network = _build(cfg.network)
     parts = (OmegaConf.to_container(c, resolve=True) for c in (cfg.box, cfg.solver))
-    kept = Resume(folder / "last.eqx", _digest(*parts, table.dumps(network)))
+    kept = Resume(folder / "last.eqx", digest(*parts, table.dumps(network)))
     found = _build(cfg.box)(network, _build(cfg.solver), resume=kept, progress=progress)
     record.simulated(folder, found)
     steps, seconds = found.metrics["steps"], found.metrics["wall_s"]
@@ -227,18 +236,10 @@ def _check_settings(built: Any, where: str) -> None:
         _check_settings(value, f"{where}.{name}")
 
 
-def _digest(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
-    """The problem, the trajectories that results are measured on, and what is observed.
-
-    Without `data.split` and `data.test` the observed cases are those that results are measured on.
-    """
+def _problem(cfg: DictConfig) -> tuple[Any, dict[str, Any]]:
+    """The problem, and the conditions that are the same in all cases."""
     import numpy as np
 
-    from .dataset import observe
     from .stages import Problem
 
     network = _build(cfg.network)
@@ -246,8 +247,10 @@ def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
     try:
         rates = network.rates(**conditions)
     except ValueError as error:
-        raise ValueError(f"{error} On the command line: +conditions.NAME=VALUE.") from None
-    k_true = None if callable(rates) else np.asarray(rates)
+        if "draw" not in cfg.data:  # which varies what is missing
+            raise ValueError(f"{error} On the command line: +conditions.NAME=VALUE.") from None
+        rates = None
+    k_true = None if rates is None or callable(rates) else np.asarray(rates)
     known = np.zeros(len(network.equations), dtype=bool)
     for j in cfg.known:
         if not isinstance(j, int) or not 0 <= j < len(known):
@@ -263,110 +266,7 @@ def _prepare(cfg: DictConfig, plain: dict, folder: Path, progress: bool) -> Any:
             "known: the rate coefficients vary in time under these conditions, so none can be "
             "given as a number; set known=[], or conditions that are constant."
         )
-    problem = Problem(network, _build(cfg.solver), k_true, known)
-    settings = plain["data"]
-    dataset = _trajectories(
-        cfg, cfg.data, network, conditions, folder / "data.nc", progress, cfg.seed
-    )
-    held = seen = dataset
-    tests = _of_tests(settings)
-    if tests and settings["split"]:
-        raise ValueError("data.split and data.test exclude one another; set data.split=null.")
-    if tests:  # as the data, but for what `data.test` says otherwise
-        test = OmegaConf.merge(plain["data"], plain["data"]["test"])
-        path = folder / "test.nc"
-        held = _trajectories(cfg, test, network, conditions, path, progress, cfg.seed + 1)
-    if settings["split"]:
-        order = np.random.default_rng(0).permutation(dataset.sizes["case"])
-        tested = round(settings["split"] * len(order))
-        if not 0 < tested < len(order):
-            raise ValueError(
-                f"data.split={settings['split']} of {len(order)} cases leaves none to train on or "
-                "none to test on."
-            )
-        held, seen = dataset.isel(case=order[:tested]), dataset.isel(case=order[tested:])
-    data = observe(seen, network, seed=cfg.seed, **settings["observe"])
-    log.info(
-        "%s: %d species, %d reactions (%d given); %d cases, %d of %d times observed",
-        network.name,
-        len(network.species),
-        len(network.equations),
-        known.sum(),
-        len(data.y0),
-        len(data.ts),
-        dataset.sizes["time"],
-    )
-    return problem, held, data
-
-
-def _of_tests(data: dict[str, Any]) -> dict[str, Any]:
-    """What `data.test` says otherwise than `data`."""
-    return {name: value for name, value in data["test"].items() if value is not None}
-
-
-def _trajectories(
-    cfg: DictConfig,
-    wanted: Any,
-    network: Any,
-    conditions: Any,
-    path: Path,
-    progress: bool,
-    seed: int,
-) -> Any:
-    """The trajectories that a section `data` wants, read or made, and kept at `path`."""
-    from .dataset import generate, read, sample, times, write
-    from .ensemble import generate_ensemble
-    from .parse import table
-
-    settings: Any = OmegaConf.to_container(wanted, resolve=True)
-    parts = (table.dumps(network), OmegaConf.to_container(cfg.conditions, resolve=True))
-    made = {n: v for n, v in settings.items() if n not in ("test", "split", "observe", "floor")}
-    mark = _digest(*parts, made, seed)
-    store = path.with_name(f"{path.stem}-{mark}")  # of what is solved, so that a killed run goes on
-    if path.exists() and (kept := read(path, network)).attrs.get("fingerprint") == mark:
-        log.info("data: taken up from %s", path)
-        shutil.rmtree(store, ignore_errors=True)
-        return kept
-    if settings["path"]:
-        file = Path(hydra.utils.to_absolute_path(settings["path"]))
-        dataset = read(file, network, time_scale=settings["time_scale"])
-    elif "draw" in settings:
-        y0, given = _build(wanted.draw)(network, seed=seed)
-        dataset, failed = generate_ensemble(
-            network,
-            y0,
-            given,
-            times(**settings["times"]),
-            t0=settings["t0"],
-            store=store,
-            progress=progress,
-            **settings["solver"],
-        )
-        if len(failed):
-            log.warning("data: %d of %d cells failed and are left out", len(failed), len(y0))
-    else:
-        y0 = sample(
-            network,
-            settings["initial"],
-            cases=settings["cases"],
-            spread=settings["spread"],
-            seed=seed,
-        )
-        dataset = generate(
-            network,
-            network.rates(**conditions),
-            y0,
-            times(**settings["times"]),
-            t0=settings["t0"],
-            conditions=conditions,
-            progress=progress,
-            **settings["truth"],
-        )
-    dataset.attrs["fingerprint"] = mark
-    dataset.attrs["configuration"] = OmegaConf.to_yaml(cfg, resolve=True)
-    write(dataset, path)
-    shutil.rmtree(store, ignore_errors=True)
-    return dataset
+    return Problem(network, _build(cfg.solver), k_true, known), conditions
 
 
 def _run_stages(
@@ -374,8 +274,8 @@ def _run_stages(
     plain: dict,
     folder: Path,
     problem: Any,
+    conditions: dict[str, Any],
     data: Any,
-    dataset: Any,
     progress: bool,
 ) -> tuple[dict[str, float], Any, Any, Any]:
     """Runs the stages in order, each from the model of the one before.
@@ -386,33 +286,31 @@ def _run_stages(
     import jax
 
     from . import checkpoint, models
-    from .dataset import label_history, observe, write
+    from .dataset import label_history, write
     from .parse import table
     from .stages import Resume, evaluate, evaluate_emulator, gradient_scores
 
-    ts, truth = dataset["time"].values, dataset["concentration"].values
-    y0, t0 = dataset["initial"].values, float(dataset.attrs["t0"])
+    test = data.test
     settings = {n: v for n, v in plain.items() if n not in _AFTERWARDS}
-    base = _digest(settings, table.dumps(problem.network))  # a file may change under its name
-    test = observe(dataset, problem.network)
-    fixed = {**(_build(cfg.conditions) or {}), **json.loads(dataset.attrs.get("conditions", "{}"))}
+    # a file may change under its name
+    base = checkpoint.digest(settings, table.dumps(problem.network))
+    fixed = {**conditions, **json.loads(data.held.attrs.get("conditions", "{}"))}
 
     def rates(values: Any) -> Any:
         return problem.network.rates(**{**fixed, **dict(zip(test.names, values, strict=True))})
 
     key = jax.random.key(cfg.seed)
-    apart = bool(plain["data"]["split"] or _of_tests(plain["data"]))
 
     def judge(model: Any) -> tuple[dict[str, float], Any]:
         if hasattr(model, "field"):  # of rate equations, which are integrated
-            return evaluate(problem, model, ts, truth, y0, t0)
-        if not apart:
+            return evaluate(problem, model, test)
+        if not data.apart:
             log.warning(
                 "the emulator is measured on the trajectories that it was trained on, which says "
                 "little: hold some back by data.split=0.1, or give others by data.test.path=FILE"
             )
-        scores, prediction = evaluate_emulator(model, test, data, floor=cfg.data.floor)
-        if cfg.gradients and len(y0) > 1:
+        scores, prediction = evaluate_emulator(model, test, data.seen, floor=cfg.data.floor)
+        if cfg.gradients and len(test.y0) > 1:
             few = test.chosen(slice(cfg.gradients + 1))
             scores |= gradient_scores(problem, model, rates, few, floor=cfg.data.floor)
         return scores, prediction
@@ -420,7 +318,7 @@ def _run_stages(
     model, deviation, prediction, metrics = None, None, None, {}
     for position, name in enumerate(cfg.stages.order):
         # what a stage does depends on its settings and on the stages before it
-        base = _digest(base, name, plain["stages"][name])
+        base = checkpoint.digest(base, name, plain["stages"][name])
         done = folder / name / "model.eqx"
         if done.exists() and checkpoint.read_header(done).get("fingerprint") == base:
             header = checkpoint.read_header(done)
@@ -442,7 +340,7 @@ def _run_stages(
             result = _build(cfg.stages[name])(
                 problem,
                 model,
-                data,
+                data.seen,
                 jax.random.fold_in(key, position) if position else key,
                 resume=Resume(last, base),
                 label=name,

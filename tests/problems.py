@@ -406,3 +406,22 @@ def saprc99():
     network = mass_action(species, reactions, "molecule cm-3")
     states = data["conc"][:, : len(species)]
     return network, states[0], data["time_s"], states
+
+
+def clouds(
+    network,
+    *,
+    cases,
+    carbon=(1e-6, 1e-4),
+    carbon_ion=(1e-6, 1e-4),
+    oxygen_ratio=4.0,
+    line=None,
+    seed=0,
+    **conditions,
+):
+    """Dark clouds as conf/data/osu29.yaml draws them: initial states and conditions."""
+    given = {"temperature": 50.0, "cosmic_ray_rate": 1e-16, "density": 1e4} | conditions
+    initial = {"H2": 1.0, "C": carbon, "C+": carbon_ion}
+    initial["O"] = {"ratio": oxygen_ratio, "of": ["C", "C+"]}
+    how = {"over": "density", "background": 1e-20, "balance": "e", "line": line, "seed": seed}
+    return jaxchem.dataset.draw(network, cases=cases, initial=initial, conditions=given, **how)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array
+from problems import clouds
 
 import jaxchem
-from jaxchem.dataset import dark_cloud, observe
+from jaxchem.dataset import observe
 from jaxchem.ensemble import emulate_ensemble, generate_ensemble
 from jaxchem.metrics import uncertainty_scores
 from jaxchem.models import About, AbstractEmulator, Committee, FlowMap, conserved
@@ -61,7 +62,7 @@ def test_scores_of_a_spread_by_hand():
 def test_training_a_committee(tmp_path, getkey):
     """Members differ, a file keeps them all, and a resumed run is the same one."""
     network = jaxchem.load("osu29")
-    y0, conditions = dark_cloud(network, cases=24, temperature=(20.0, 100.0))
+    y0, conditions = clouds(network, cases=24, temperature=(20.0, 100.0))
     ts = np.geomspace(1e3, 1e13, 8)
     dataset, _ = generate_ensemble(network, y0, conditions, ts, t0=1.0, progress=False)
     data = observe(dataset, network)
@@ -106,7 +107,7 @@ class Halved(AbstractEmulator):
 
 def test_the_solver_takes_what_is_in_doubt():
     network = jaxchem.load("osu29")
-    y0, conditions = dark_cloud(network, cases=12, temperature=(20.0, 100.0))
+    y0, conditions = clouds(network, cases=12, temperature=(20.0, 100.0))
     ts = np.geomspace(1e3, 1e13, 4)
     hot = conditions["temperature"] > 60
     about = About(network.species, ("temperature",))

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array
+from problems import clouds
 
 import jaxchem
-from jaxchem.dataset import dark_cloud, observe
+from jaxchem.dataset import observe
 from jaxchem.ensemble import generate_ensemble
 from jaxchem.models import (
     About,
@@ -88,7 +89,7 @@ def doubled(model, network):
 def data():
     """Dark clouds of varied carbon, temperature and cosmic rays."""
     network = jaxchem.load("osu29")
-    y0, conditions = dark_cloud(
+    y0, conditions = clouds(
         network, cases=24, temperature=(20.0, 100.0), cosmic_ray_rate=(1e-17, 1e-15)
     )
     ts = np.geomspace(1e3, 1e13, 8)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from problems import Reference
+from problems import Reference, clouds
 from scipy.integrate import solve_ivp
 
 import jaxchem
-from jaxchem.dataset import dark_cloud, draw, given, observe, read, write
+from jaxchem.dataset import given, observe, read, write
 from jaxchem.ensemble import generate_ensemble
 from jaxchem.metrics import emulation_scores
 from jaxchem.models import About, FlowMap, Function, Latent, StepMap, conserved, rollout
@@ -32,10 +32,10 @@ SMALL = {"latent": 3, "coder": (8, 4)}
 
 
 @pytest.fixture(scope="module")
-def clouds():
+def dark():
     """Dark clouds of varied carbon and temperature, as a dataset."""
     network = jaxchem.load("osu29")
-    y0, conditions = dark_cloud(network, cases=48, temperature=(20.0, 100.0))
+    y0, conditions = clouds(network, cases=48, temperature=(20.0, 100.0))
     ts = np.geomspace(1e3, 1e13, 12)
     dataset, failed = generate_ensemble(network, y0, conditions, ts, t0=1.0, progress=False)
     assert not len(failed)
@@ -58,37 +58,12 @@ def about(states, conditions=""):
 # Data
 
 
-def test_draws_fill_their_ranges():
-    values = draw({"a": (1e-3, 1e3), "b": [2.0, 4.0], "c": 5.0}, cases=64)
-    logs = np.log10(values["a"])
-    assert np.all(np.abs(logs) <= 3) and np.all((values["b"] >= 2) & (values["b"] <= 4))
-    np.testing.assert_array_equal(np.sort(np.floor((logs + 3) / 6 * 64)), np.arange(64))
-    np.testing.assert_array_equal(values["c"], np.full(64, 5.0))
-    np.testing.assert_array_equal(
-        values["a"], draw({"a": (1e-3, 1e3), "b": [2.0, 4.0]}, cases=64)["a"]
-    )
+# what is drawn is in test_design.py
 
 
-@pytest.mark.parametrize("bad", [(0.0, 1.0), (2.0, 1.0), (1.0, 2.0, 3.0)])
-def test_bad_ranges(bad):
-    with pytest.raises(ValueError, match=r"density: .* is no range"):
-        draw({"density": bad}, cases=4)
-
-
-def test_clouds_are_neutral_and_hold_their_oxygen(clouds):
-    network, _ = clouds
-    y0, conditions = dark_cloud(network, cases=16, density=(1e2, 1e6), oxygen_ratio=(1.0, 10.0))
-    charge = np.asarray(network.composition)[network.elements.index("charge")]
-    np.testing.assert_allclose(y0 @ charge, 0, atol=1e-12 * y0.max())
-    np.testing.assert_allclose(y0[:, network.index("H2")], conditions["density"])
-    carbon = y0[:, network.index("C")] + y0[:, network.index("C+")]
-    ratio = y0[:, network.index("O")] / carbon
-    assert ratio.min() >= 1 - 1e-9 and ratio.max() <= 10 + 1e-9 and np.ptp(ratio) > 5
-
-
-def test_trajectories_have_their_own_conditions(clouds):
+def test_trajectories_have_their_own_conditions(dark):
     """One cell against SciPy with the rates of its temperature."""
-    network, dataset = clouds
+    network, dataset = dark
     case = 7
     assert list(dataset["condition"].values) == ["temperature"]  # the others are all alike
     temperature = dataset["given"].values[case, 0]
@@ -107,10 +82,10 @@ def test_trajectories_have_their_own_conditions(clouds):
     np.testing.assert_allclose(ours[above], found.y[above, -1], rtol=1e-4)
 
 
-def test_trajectories_through_a_store(clouds, tmp_path):
+def test_trajectories_through_a_store(dark, tmp_path):
     """Kept chunk by chunk, they are the same, and a second run takes them up."""
-    network, dataset = clouds
-    y0, conditions = dark_cloud(network, cases=48, temperature=(20.0, 100.0))
+    network, dataset = dark
+    y0, conditions = clouds(network, cases=48, temperature=(20.0, 100.0))
     how = {"t0": 1.0, "store": tmp_path / "store", "chunk": 20, "progress": False}
     before = None
     for _ in range(2):
@@ -122,8 +97,8 @@ def test_trajectories_through_a_store(clouds, tmp_path):
         before = written
 
 
-def test_conditions_go_through_files(clouds, tmp_path):
-    network, dataset = clouds
+def test_conditions_go_through_files(dark, tmp_path):
+    network, dataset = dark
     write(dataset, tmp_path / "data.nc")
     again = read(tmp_path / "data.nc", network)
     np.testing.assert_array_equal(given(again), given(dataset))
@@ -134,9 +109,9 @@ def test_conditions_go_through_files(clouds, tmp_path):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_latent_emulators(form, clouds, tmp_path, getkey):
+def test_latent_emulators(form, dark, tmp_path, getkey):
     """Shape, precision, jit and vmap, and the same after a round trip through a file."""
-    network, dataset = clouds
+    network, dataset = dark
     data = observe(dataset, network)
     y0, conditions, ts, _ = parts(data)
     model = Latent.fitted(data, key=getkey(), **SMALL, **FORMS[form])
@@ -194,9 +169,9 @@ def test_learned_time_rises_from_zero(getkey):
     assert np.all(np.diff(times, axis=0) > 0)
 
 
-def test_flow_map_reproduces_what_it_holds(clouds, getkey):
+def test_flow_map_reproduces_what_it_holds(dark, getkey):
     """With all modes and perfect coefficients, trajectories and their cubics in log time."""
-    network, dataset = clouds
+    network, dataset = dark
     data = observe(dataset, network)
     y0, conditions, _, states = parts(data)
     ts, t0 = data.ts, data.t0
@@ -283,9 +258,9 @@ def test_scales_go_back():
 
 
 @pytest.fixture(scope="module")
-def stepper(clouds):
+def stepper(dark):
     """A step map with random weights, and what it was made for."""
-    network, dataset = clouds
+    network, dataset = dark
     data = observe(dataset, network)
     settings = {"modes": 20, "width": 16, "depth": 2, "starts": 6}
     return StepMap.fitted(data, key=jax.random.key(3), **settings), data
@@ -356,9 +331,9 @@ def test_step_map_calls(stepper, tmp_path):
 
 
 @pytest.mark.parametrize("segments", [1, 5])
-def test_chains(stepper, clouds, segments):
+def test_chains(stepper, dark, segments):
     """Segments are calls from the last state of the one before, at times since then."""
-    network, _ = clouds
+    network, _ = dark
     model, data = conserved(stepper[0], network), stepper[1]
     y0, conditions, elapsed, _ = parts(data)
     chained = jax.jit(functools.partial(rollout, model, segments=segments))
@@ -376,9 +351,9 @@ def test_chains(stepper, clouds, segments):
     assert many.shape == (48, 12, 29)
 
 
-def test_scores_of_a_chain(stepper, clouds):
+def test_scores_of_a_chain(stepper, dark):
     """Of elapsed times; a chain of ten segments beside one shot."""
-    network, _ = clouds
+    network, _ = dark
     model, data = conserved(stepper[0], network), stepper[1]
     # a start late enough for its share in the first times to be told
     data = eqx.tree_at(lambda d: d.t0, data, jnp.asarray(900.0))
@@ -419,9 +394,9 @@ def test_scores_of_a_chain(stepper, clouds):
         ),
     ],
 )
-def test_training_beats_the_mean(start, clouds, getkey):
+def test_training_beats_the_mean(start, dark, getkey):
     """On cells that were not trained on; a file keeps the trained model."""
-    network, dataset = clouds
+    network, dataset = dark
     data = observe(dataset.isel(case=slice(8, None)), network)
     test = dataset.isel(case=slice(8))
     points = 6 if start.func == Latent.fitted else None
@@ -442,8 +417,8 @@ def test_training_beats_the_mean(start, clouds, getkey):
 
 
 @pytest.mark.slow
-def test_latent_equation_trains_on_some_of_the_times(clouds, getkey):
-    network, dataset = clouds
+def test_latent_equation_trains_on_some_of_the_times(dark, getkey):
+    network, dataset = dark
     data = observe(dataset, network)
     start = functools.partial(Latent.fitted, **SMALL, **FORMS["neural_ode"])
     settings = {"start": start, "steps": 60, "points": 6, "optimizer": "adam", "progress": False}
@@ -451,9 +426,9 @@ def test_latent_equation_trains_on_some_of_the_times(clouds, getkey):
     assert np.all(np.isfinite(loss)) and loss[-10:].mean() < loss[:10].mean()
 
 
-def test_polishing_what_was_trained(clouds, getkey):
+def test_polishing_what_was_trained(dark, getkey):
     """A second stage by L-BFGS over all examples goes on from the first, inside of its wrap."""
-    network, dataset = clouds
+    network, dataset = dark
     data = observe(dataset, network)
     start = functools.partial(FlowMap.fitted, modes=20, width=16)
     settings = {"conserve": True, "optimizer": "adam", "progress": False}
@@ -465,8 +440,8 @@ def test_polishing_what_was_trained(clouds, getkey):
     assert isinstance(second.model.inner, FlowMap)
 
 
-def test_validation_holds_trajectories_back(clouds, getkey):
-    network, dataset = clouds
+def test_validation_holds_trajectories_back(dark, getkey):
+    network, dataset = dark
     data = observe(dataset, network)
     start = functools.partial(FlowMap.fitted, modes=20, width=8)
     settings = {"start": start, "optimizer": "adam", "progress": False}
@@ -482,9 +457,9 @@ def test_validation_holds_trajectories_back(clouds, getkey):
 
 
 @pytest.mark.parametrize("make", [FlowMap.fitted, StepMap.fitted])
-def test_whole_trajectories_are_held_back(make, clouds, monkeypatch, getkey):
+def test_whole_trajectories_are_held_back(make, dark, monkeypatch, getkey):
     """Also where a model has many examples of each, and from the scales and modes too."""
-    network, dataset = clouds
+    network, dataset = dark
     data = observe(dataset, network)
     scaled = []
 
@@ -507,9 +482,9 @@ def test_whole_trajectories_are_held_back(make, clouds, monkeypatch, getkey):
     np.testing.assert_array_equal(held.inputs, expected.inputs)
 
 
-def test_loss_terms(clouds, getkey):
+def test_loss_terms(dark, getkey):
     """The published terms, written out in NumPy."""
-    network, dataset = clouds
+    network, dataset = dark
     data = observe(dataset, network).first(5)
     model = Latent.fitted(data, key=getkey(), **SMALL)
     examples = model.examples(data)
@@ -534,9 +509,9 @@ def test_loss_terms(clouds, getkey):
     assert terms["identity"] > 0 and again.shape == (29,)
 
 
-def test_derivatives_beside_the_solver(clouds):
+def test_derivatives_beside_the_solver(dark):
     """The solver at tighter tolerance has the solver's; a model that is a constant has none."""
-    network, dataset = clouds
+    network, dataset = dark
     test = observe(dataset, network).first(3)
 
     def rates(values):
@@ -558,9 +533,9 @@ def test_derivatives_beside_the_solver(clouds):
     assert np.isclose(none["gradient/size"], scores["gradient/size"])
 
 
-def test_derivatives_without_a_forward_mode(clouds, getkey):
+def test_derivatives_without_a_forward_mode(dark, getkey):
     """As of a diffrax solve that is made for reverse mode; differences stand in."""
-    network, dataset = clouds
+    network, dataset = dark
     data = observe(dataset, network).first(3)
     model = Latent.fitted(data, key=getkey(), **SMALL)
     backward = jax.custom_vjp(lambda *arguments: model(*arguments))
@@ -584,9 +559,9 @@ def test_scores_by_hand():
     assert np.isclose(scores["mean_log10_relative"], -1.0)
 
 
-def test_a_conserving_emulator(clouds, tmp_path, getkey):
+def test_a_conserving_emulator(dark, tmp_path, getkey):
     """One setting wraps it; elements and charge hold to rounding, also after a file."""
-    network, dataset = clouds
+    network, dataset = dark
     data = observe(dataset, network)
     start = functools.partial(FlowMap.fitted, modes=20, width=16)
     settings = {"start": start, "steps": 200, "conserve": True, "progress": False}
@@ -606,8 +581,8 @@ def test_a_conserving_emulator(clouds, tmp_path, getkey):
 # Bad input
 
 
-def test_bad_emulators(clouds, getkey):
-    network, dataset = clouds
+def test_bad_emulators(dark, getkey):
+    network, dataset = dark
     data = observe(dataset, network)
     with pytest.raises(ValueError, match="unknown dynamics 'cubic'; known: linear"):
         Latent(about("abc"), dynamics="cubic", key=getkey())

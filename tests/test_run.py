@@ -111,16 +111,18 @@ def test_an_experiment_is_consistent(name):
     network = hydra.utils.instantiate(cfg.network)
     if "box" in cfg:  # its conditions are those of the box
         return
-    k = network.rates(**hydra.utils.instantiate(cfg.conditions))
-    assert np.all(np.asarray(k) > 0)
+    conditions = hydra.utils.instantiate(cfg.conditions)
     assert isinstance(hydra.utils.instantiate(cfg.solver), jaxchem.Integrator)
     if "draw" in cfg.data:
         cases = cfg.data.draw.cases
-        y0, _ = hydra.utils.instantiate(cfg.data.draw)(network, seed=0)
+        settings = OmegaConf.to_container(cfg.data.draw)
+        y0, given = jaxchem.dataset.draw(network, **settings, fixed=conditions)
+        conditions = {name: values[0] for name, values in given.items()}
     else:
         cases, initial = cfg.data.cases, OmegaConf.to_container(cfg.data.initial)
         y0 = jaxchem.sample(network, initial, cases=cases, spread=cfg.data.spread)
     assert y0.shape == (cases, len(network.species))
+    assert np.all(np.asarray(network.rates(**conditions)) > 0)
     assert all(0 <= j < len(network.equations) for j in cfg.known)
     points = cfg.data.times.points
     for stage in cfg.stages.order:
@@ -233,12 +235,15 @@ def test_a_change_runs_the_stages_that_depend_on_it(copy, caplog):
     assert sum("data: taken up" in record.message for record in caplog.records) == 1
 
 
-def test_another_seed_starts_anew(copy, caplog):
+@pytest.mark.parametrize(("seed", "kept"), [("seed=1", ["data"]), ("data_seed=1", [])])
+def test_another_seed_starts_anew(copy, caplog, seed, kept):
+    """Of the model, which leaves the data as they are; or of the data."""
     shutil.rmtree(copy / "infer")
     with caplog.at_level(logging.INFO, "jaxchem"):
-        go(copy, *SMALL, "stages.order=[regress]", "seed=1")
+        go(copy, *SMALL, "stages.order=[regress]", seed)
     assert stages_run(caplog) == ["regress"]
-    assert not any("taken up" in record.message for record in caplog.records)
+    found = [r.message.partition(":")[0] for r in caplog.records if "taken up" in r.message]
+    assert found == kept
 
 
 def test_progress_of_another_configuration_is_refused(copy):

@@ -6,11 +6,11 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import Reference
+from problems import Reference, clouds
 from scipy.integrate import solve_ivp
 
 import jaxchem
-from jaxchem.dataset import dark_cloud, observe
+from jaxchem.dataset import observe
 from jaxchem.ensemble import generate_ensemble
 from jaxchem.models import About, FlowMap, Function, similar
 from jaxchem.stages import emulate
@@ -31,7 +31,7 @@ def on_one_line(network, y0, conditions, ts):
 
 def test_another_density_against_scipy():
     network = jaxchem.load("osu29")
-    y0, _ = dark_cloud(network, cases=1, density=3e5, carbon=2e-5, carbon_ion=7e-6)
+    y0, _ = clouds(network, cases=1, density=3e5, carbon=2e-5, carbon_ion=7e-6)
     temperature, rate, ts = 80.0, 4e-17, np.array([1e4, 1e8, 1e12])
     about = About(network.species, NAMES)
     model = similar(Function(functools.partial(on_one_line, network), about), network, **HOW)
@@ -56,8 +56,8 @@ def test_the_clouds_on_a_line_are_similar():
     """What is drawn for a line is what would be drawn for any, scaled."""
     network = jaxchem.load("osu29")
     settings = {"cases": 8, "seed": 3, "density": (1e2, 1e6), "cosmic_ray_rate": (1e-17, 1e-15)}
-    y0, given = dark_cloud(network, **settings)
-    scaled, other = dark_cloud(network, **settings, reference=HOW)
+    y0, given = clouds(network, **settings)
+    scaled, other = clouds(network, **settings, line=HOW)
     ratio = other["density"] / given["density"]
     assert np.ptp(np.log10(ratio)) > 1
     np.testing.assert_allclose(scaled, y0 * ratio[:, None], rtol=1e-12)
@@ -68,10 +68,10 @@ def test_the_clouds_on_a_line_are_similar():
 def test_training_for_any_density(tmp_path, getkey):
     """The wrapped model says on the line of the data what it says there without a wrap."""
     network = jaxchem.load("osu29")
-    y0, conditions = dark_cloud(
+    y0, conditions = clouds(
         network,
         cases=16,
-        reference=HOW,
+        line=HOW,
         temperature=(20.0, 100.0),
         density=(1e3, 1e5),
         cosmic_ray_rate=(1e-17, 1e-15),

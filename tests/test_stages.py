@@ -270,21 +270,16 @@ def test_evaluate_of_the_truth_and_of_an_error():
     """True coefficients have no error; k doubled gives the tendencies' own scale as err_dy."""
     problem, truth = robertson(20)
     true = jaxchem.CRNN(problem.network, jnp.log(problem.k_true), integrator=problem.integrator)
-    arguments = (
-        truth["time"].values,
-        truth["concentration"].values,
-        truth["initial"].values,
-        truth.attrs["t0"],
-    )
-    metrics, prediction = evaluate(problem, true, *arguments)
+    test = observed(problem, truth)
+    metrics, prediction = evaluate(problem, true, test)
     assert metrics["err_k"] == 0
     assert metrics["err_y"] < 1e-10
     assert metrics["drift"] < 1e-12
-    np.testing.assert_allclose(prediction, arguments[1], rtol=1e-4, atol=1e-12)
+    np.testing.assert_allclose(prediction, test.states, rtol=1e-4, atol=1e-12)
     doubled = eqx.tree_at(lambda m: m.log_k, true, true.log_k + jnp.log(2.0))
-    metrics, _ = evaluate(problem, doubled, *arguments)
+    metrics, _ = evaluate(problem, doubled, test)
     np.testing.assert_allclose(metrics["err_k"], np.log(2), rtol=1e-12)
-    y = arguments[1][-1]
+    y = np.asarray(test.states[-1])
     flux = np.stack([0.04 * y[:, 0], 3e7 * y[:, 1] ** 2, 1e4 * y[:, 1] * y[:, 2]])
     dy = (problem.network.stoichiometry @ flux).T
     expected = np.mean((dy / np.ptp(dy, axis=0)) ** 2)

@@ -1,7 +1,7 @@
 """Trajectories as labelled data: labels, files, generation, and what of them is observed."""
 
-from .design import dark_cloud as dark_cloud
 from .design import draw as draw
+from .design import stream as stream
 from .files import read as read
 from .files import read_history as read_history
 from .files import write as write

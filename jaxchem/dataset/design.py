@@ -7,104 +7,174 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 
+from ..formula import CHARGE
 from ..network import Network
+from ..rates import CONDITIONS
+from ..suggest import closest
 
-__all__ = ["dark_cloud", "draw"]
+__all__ = ["SAMPLERS", "STREAMS", "draw", "stream"]
 
-Range = float | Sequence[float]
+SAMPLERS = ("sobol", "halton", "latin_hypercube")
+"""How ranges are filled."""
+
+STREAMS = ("train", "test", "noise")
+"""What a data seed seeds, each apart from the others."""
+
+Range = float | Sequence[float] | Mapping[str, Any]
+
+
+def stream(seed: int, name: str) -> np.random.SeedSequence:
+    """The seed of one of `STREAMS`: of no other name or data seed the same numbers come."""
+    return np.random.SeedSequence(seed, spawn_key=(STREAMS.index(name),))
 
 
 def draw(
-    ranges: Mapping[str, Range], *, cases: int, seed: int = 0
-) -> dict[str, Float[np.ndarray, " case"]]:
-    """Quantities that are spread evenly in their logarithm, together, by a Sobol sequence.
-
-    Args:
-        ranges: name -> a number, or the pair of smallest and largest value, both positive.
-        cases: how many draws of each.
-        seed: of the scrambling.
-
-    Raises:
-        ValueError: a range that is none, or no case.
-    """
-    if cases < 1:
-        raise ValueError(f"cases={cases}: draw one case at least.")
-    varied = {name: np.ravel(r).astype(float) for name, r in ranges.items() if np.size(r) > 1}
-    for name, limits in varied.items():
-        if len(limits) != 2 or not 0 < limits[0] < limits[1]:
-            raise ValueError(f"{name}: {limits.tolist()} is no range; give 0 < smallest < largest.")
-    fixed = {name: float(np.squeeze(r)) for name, r in ranges.items() if name not in varied}
-    values = {name: np.full(cases, value) for name, value in fixed.items()}
-    if varied:
-        engine = scipy.stats.qmc.Sobol(len(varied), rng=np.random.default_rng(seed))
-        # a Sobol sequence is balanced in powers of two
-        unit = engine.random_base2(int(np.ceil(np.log2(cases))))[:cases]
-        for (name, (low, high)), column in zip(varied.items(), unit.T, strict=True):
-            values[name] = 10.0 ** (np.log10(low) + column * np.log10(high / low))
-    return values
-
-
-def dark_cloud(
     network: Network,
     *,
     cases: int,
-    seed: int = 0,
-    temperature: Range = 50.0,
-    density: Range = 1e4,
-    cosmic_ray_rate: Range = 1e-16,
-    carbon: Range = (1e-6, 1e-4),
-    carbon_ion: Range = (1e-6, 1e-4),
-    oxygen_ratio: Range = 4.0,
-    background: float = 1e-20,
-    reference: Mapping[str, Any] | None = None,
+    initial: Mapping[str, Range],
+    conditions: Mapping[str, Range] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    over: str | None = None,
+    background: float = 0.0,
+    balance: str | None = None,
+    sampler: str = "sobol",
+    line: Mapping[str, Any] | None = None,
+    seed: Any = 0,
 ) -> tuple[Float[np.ndarray, "case S"], dict[str, Float[np.ndarray, " case"]]]:
-    """Initial states of dark clouds as of Sulzer & Buck (2023, arXiv:2312.06015), varied.
+    """Initial states and conditions that fill their ranges together.
 
-    H2 has the whole density, O is `oxygen_ratio` times C and C+ together, every other species has
-    the background, and electrons balance the cations.
+    A range is a number, which all cases have; a pair ``[low, high]``, filled evenly in the
+    logarithm; or a mapping ``{low, high, scale}`` with scale ``log`` or ``linear``.
 
     Args:
-        network: has C, C+, O, H2 and e.
-        cases: how many clouds.
-        seed: of the draws.
-        temperature: [K]; like all others a number, or a range that is drawn from.
-        density: total number density [cm-3].
-        cosmic_ray_rate: ionisation rate [s-1].
-        carbon: n_C over the density.
-        carbon_ion: n_C+ over the density.
-        oxygen_ratio: oxygen nuclei per carbon nucleus.
-        background: of all other species, over the density.
-        reference: turn each cloud into the similar one in which a product of conditions has this
-            `value`: name -> `exponents` (see `jaxchem.models.Similar`). Times then are of that one
-            too.
+        network: whose species and conditions they are.
+        cases: how many.
+        initial: species -> range of its concentration; or ``{ratio: range, of: [species, ...]}``,
+            that many times what these species have together.
+        conditions: name -> range, for what varies or is not in `fixed`.
+        fixed: conditions that all cases have.
+        over: concentrations are over this condition, as abundances are over `density`.
+        background: of every species that is not named.
+        balance: the species, such as the electron, that makes each state neutral.
+        sampler: one of `SAMPLERS`.
+        line: turn each gas into the similar one in which a product of conditions has this `value`:
+            name -> `exponents` (see `jaxchem.models.Similar`). Times then are of that one too.
+        seed: an integer, or a `stream`.
 
     Returns:
-        Number densities [case, S], and the conditions `temperature`, `cosmic_ray_rate` and
-        `density` by name.
+        Concentrations [case, S], and all conditions by name.
+
+    Raises:
+        ValueError: a range that is none, an unknown species or condition, one that is given twice,
+            or states that cannot be neutral.
     """
-    values = draw(
-        {
-            **{"temperature": temperature, "density": density},
-            **{"cosmic_ray_rate": cosmic_ray_rate, "carbon": carbon},
-            **{"carbon_ion": carbon_ion, "oxygen_ratio": oxygen_ratio},
-        },
-        cases=cases,
-        seed=seed,
-    )
-    if reference is not None:
-        powers = reference["exponents"]
-        ratio = reference["value"] / np.prod([values[n] ** e for n, e in powers.items()], axis=0)
-        values |= {name: values[name] * ratio for name in powers}
-    total = values["density"]
-    y0 = np.tile(background * total[:, None], (1, len(network.species)))
-    for name, amount in {
-        "H2": np.ones(cases),
-        "C": values["carbon"],
-        "C+": values["carbon_ion"],
-        "O": (values["carbon"] + values["carbon_ion"]) * values["oxygen_ratio"],
-    }.items():
-        y0[:, network.index(name)] = amount * total
-    charge = np.asarray(network.composition)[network.elements.index("charge")]
-    y0[:, network.index("e")] = y0[:, charge > 0] @ charge[charge > 0]
-    names = ("temperature", "cosmic_ray_rate", "density")
-    return y0, {name: values[name] for name in names}
+    conditions, fixed = conditions or {}, fixed or {}
+    if cases < 1:
+        raise ValueError(f"data.draw.cases={cases}: draw one case at least.")
+    if sampler not in SAMPLERS:
+        raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}.")
+    for name in conditions:
+        if name not in CONDITIONS:
+            raise ValueError(
+                f"data.draw names the condition {name!r}, which there is not"
+                f"{closest(name, CONDITIONS) or '.'} Known: {', '.join(CONDITIONS)}."
+            )
+        if name in fixed:
+            raise ValueError(
+                f"{name} is given by `conditions` and by `data.draw.conditions`; leave one of the "
+                f"two out (~conditions.{name})."
+            )
+    ranges = {("conditions", name): _range(name, value) for name, value in conditions.items()}
+    for name, value in initial.items():
+        network.index(name)
+        ratio = value.get("ratio") if isinstance(value, Mapping) and "of" in value else value
+        ranges["initial", name] = _range(name, ratio)
+    drawn = _filled(ranges, cases, sampler, seed)
+    given = {name: np.full(cases, float(value)) for name, value in fixed.items()}
+    given |= {name: drawn["conditions", name] for name in conditions}
+    if over is not None and over not in given:
+        raise ValueError(f"data.draw.over={over!r} is no condition that is given; add it to them.")
+    if line is not None:
+        powers = line["exponents"]
+        if unknown := [name for name in powers if name not in given]:
+            raise ValueError(f"data.draw.line: {unknown[0]!r} is no condition that is given.")
+        whole = np.prod([given[name] ** power for name, power in powers.items()], axis=0)
+        given |= {name: given[name] * line["value"] / whole for name in powers}
+    unit = np.ones(cases) if over is None else given[over]
+    y0 = np.tile(background * unit[:, None], (1, len(network.species)))
+    parts = {name: value for name, value in initial.items() if _of(value)}
+    for name in [*(n for n in initial if n not in parts), *parts]:
+        base = unit
+        if name in parts:
+            base = y0[:, [network.index(other) for other in _of(parts[name])]].sum(axis=1)
+        y0[:, network.index(name)] = drawn["initial", name] * base
+    if balance is not None:
+        _neutralise(network, y0, balance)
+    return y0, given
+
+
+def _of(value: Any) -> Sequence[str]:
+    return value.get("of", ()) if isinstance(value, Mapping) else ()
+
+
+def _range(name: str, value: Any) -> tuple[float, float, str]:
+    """Low, high and scale; a number is a range of no width."""
+    scale = "log"
+    if isinstance(value, Mapping):
+        if set(value) - {"low", "high", "scale"} or not {"low", "high"} <= set(value):
+            raise ValueError(
+                f"{name}: {dict(value)} is no range; give low, high and perhaps scale."
+            )
+        scale, value = value.get("scale", "log"), (value["low"], value["high"])
+    limits = np.ravel(np.asarray(value, dtype=float))
+    if len(limits) == 1 and np.isfinite(limits[0]) and limits[0] >= 0:
+        return float(limits[0]), float(limits[0]), "linear"
+    least = 0.0 if scale == "log" else -np.inf
+    if scale not in ("log", "linear") or len(limits) != 2 or not least < limits[0] < limits[1]:
+        wanted = "0 < smallest < largest" if scale == "log" else "smallest < largest, scale linear"
+        raise ValueError(f"{name}: {limits.tolist()} ({scale}) is no range; give {wanted}.")
+    return float(limits[0]), float(limits[1]), scale
+
+
+def _filled(
+    ranges: Mapping[Any, tuple[float, float, str]], cases: int, sampler: str, seed: Any
+) -> dict[Any, Float[np.ndarray, " case"]]:
+    """Values of every range; those of no width take no dimension of the sequence."""
+    values = {key: np.full(cases, low) for key, (low, _, _) in ranges.items()}
+    varied = [key for key, (low, high, _) in ranges.items() if high > low]
+    if not varied:
+        return values
+    rng = np.random.default_rng(seed)
+    if sampler == "sobol":  # balanced in powers of two
+        engine = scipy.stats.qmc.Sobol(len(varied), rng=rng)
+        unit = engine.random_base2(int(np.ceil(np.log2(cases))))[:cases]
+    else:
+        kinds = {
+            "halton": scipy.stats.qmc.Halton,
+            "latin_hypercube": scipy.stats.qmc.LatinHypercube,
+        }
+        unit = kinds[sampler](len(varied), rng=rng).random(cases)
+    for key, column in zip(varied, unit.T, strict=True):
+        low, high, scale = ranges[key]
+        if scale == "log":
+            values[key] = 10.0 ** (np.log10(low) + column * np.log10(high / low))
+        else:
+            values[key] = low + column * (high - low)
+    return values
+
+
+def _neutralise(network: Network, y0: Float[np.ndarray, "case S"], name: str) -> None:
+    """Gives a species what makes the charges of a state add up to nothing."""
+    charges = dict(zip(network.elements, np.asarray(network.composition), strict=True)).get(CHARGE)
+    place = network.index(name)
+    if charges is None or charges[place] == 0:
+        raise ValueError(f"data.draw.balance={name!r} has no charge; name an ion or the electron.")
+    y0[:, place] = 0.0
+    y0[:, place] = -(y0 @ charges) / charges[place]
+    if np.any(y0[:, place] < 0):
+        case = int(np.argmin(y0[:, place]))
+        raise ValueError(
+            f"case {case}: {name} would have to be {y0[case, place]:.3g} to make the state "
+            "neutral; draw less of the ions with its charge."
+        )

@@ -26,7 +26,7 @@ def sample(
     *,
     cases: int = 1,
     spread: float = 0.0,
-    seed: int = 0,
+    seed: int | np.random.SeedSequence = 0,
 ) -> Float[np.ndarray, "case S"]:
     """Initial states: given ones, or one varied at random.
 

@@ -98,7 +98,7 @@ def observe(
     every: int = 1,
     noise: float = 0.0,
     repeats: int = 1,
-    seed: int = 0,
+    seed: int | np.random.SeedSequence = 0,
 ) -> Observations:
     """What of a dataset is observed.
 

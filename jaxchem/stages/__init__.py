@@ -13,6 +13,8 @@ from .evaluate import evaluate as evaluate
 from .evaluate import evaluate_emulator as evaluate_emulator
 from .evaluate import gradient_scores as gradient_scores
 from .infer import infer as infer
+from .prepare import Data as Data
+from .prepare import prepare as prepare
 from .regress import regress as regress
 from .simulate import Simulation as Simulation
 from .simulate import simulate as simulate

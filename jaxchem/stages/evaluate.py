@@ -26,12 +26,7 @@ log = logging.getLogger("jaxchem")
 
 
 def evaluate(
-    problem: Problem,
-    model: Any,
-    ts: Float[Array, " T"],
-    truth: Float[Array, "case T S"],
-    y0: Float[Array, "case S"],
-    t0: float,
+    problem: Problem, model: Any, test: Observations
 ) -> tuple[dict[str, float], Float[np.ndarray, "case T S"]]:
     """Measures a model on whole trajectories.
 
@@ -42,18 +37,17 @@ def evaluate(
     Returns:
         The metrics, and the predicted trajectories.
     """
-    cases = len(y0)
-    first = int(ts[0] <= t0)  # a state at t0 needs no integration
+    ts, truth, y0 = test.ts, test.states, test.y0
+    cases, first = len(y0), int(ts[0] <= test.t0)  # a state at t0 needs no integration
     run = eqx.filter_jit(integrate)
     states, good = run(
         model,
         model.integrator,
-        jnp.asarray(y0),
-        jnp.tile(jnp.asarray(ts[first:]), (cases, 1)),
-        jnp.full(cases, t0),
+        y0,
+        jnp.tile(ts[first:], (cases, 1)),
+        jnp.full(cases, test.t0),
     )
-    prediction = jnp.concatenate([jnp.asarray(y0)[:, None]] * first + [states], axis=1)
-    truth = jnp.asarray(truth)
+    prediction = jnp.concatenate([y0[:, None]] * first + [states], axis=1)
     _, scale = span(truth)
     metrics = {
         **rate_metrics(problem, model),
@@ -62,9 +56,7 @@ def evaluate(
         "smallest_y": float(jnp.min(prediction)),
     }
     if problem.network.balanced:
-        drift = conservation_drift(
-            jnp.asarray(problem.network.conserved), prediction, jnp.asarray(y0)
-        )
+        drift = conservation_drift(jnp.asarray(problem.network.conserved), prediction, y0)
         metrics["drift"] = float(jnp.max(jnp.abs(drift)))
     if problem.k_true is not None:
         slopes = jax.jit(jax.vmap(lambda k, y: tendency(problem.network, k, y), (None, 0)))

@@ -1,0 +1,97 @@
+"""What is drawn: ranges that are filled, constraints that hold, seeds that stay apart."""
+
+import itertools
+
+import numpy as np
+import pytest
+from problems import clouds
+
+import jaxchem
+from jaxchem.dataset import draw, stream
+
+
+@pytest.fixture(scope="module")
+def osu29():
+    return jaxchem.load("osu29")
+
+
+@pytest.mark.parametrize("sampler", ["sobol", "halton", "latin_hypercube"])
+def test_ranges_are_filled(osu29, sampler):
+    """Evenly in the logarithm, or linearly; every range apart, and again from the same seed."""
+    how = {
+        "initial": {"C": (1e-3, 1e3), "O": 2.0, "H": {"low": 0.0, "high": 4.0, "scale": "linear"}},
+        "conditions": {"temperature": [10.0, 1000.0]},
+        "fixed": {"cosmic_ray_rate": 1e-17},
+        "sampler": sampler,
+    }
+    y0, given = draw(osu29, cases=64, **how)
+    units = {
+        "C": (np.log10(y0[:, osu29.index("C")]) + 3) / 6,
+        "H": y0[:, osu29.index("H")] / 4,
+        "temperature": np.log10(given["temperature"] / 10) / 2,
+    }
+    for unit in units.values():
+        assert unit.min() >= 0 and unit.max() <= 1
+        counts = np.histogram(unit, 8, (0, 1))[0]
+        assert np.all(np.abs(counts - 8) <= (2 if sampler == "halton" else 0))
+    for a, b in itertools.combinations(units.values(), 2):
+        assert abs(np.corrcoef(a, b)[0, 1]) < 0.35
+    np.testing.assert_array_equal(y0[:, osu29.index("O")], 2.0)
+    np.testing.assert_array_equal(given["cosmic_ray_rate"], 1e-17)
+    np.testing.assert_array_equal(draw(osu29, cases=64, **how)[0], y0)
+    assert np.all(draw(osu29, cases=64, **how, seed=1)[0][:, 0] != y0[:, 0])
+
+
+def test_clouds_are_neutral_and_hold_their_oxygen(osu29):
+    y0, given = clouds(osu29, cases=16, density=(1e2, 1e6), oxygen_ratio=(1.0, 10.0))
+    charge = np.asarray(osu29.composition)[osu29.elements.index("charge")]
+    np.testing.assert_allclose(y0 @ charge, 0, atol=1e-12 * y0.max())
+    np.testing.assert_allclose(y0[:, osu29.index("H2")], given["density"])
+    carbon = y0[:, osu29.index("C")] + y0[:, osu29.index("C+")]
+    ratio = y0[:, osu29.index("O")] / carbon
+    assert ratio.min() >= 1 - 1e-9 and ratio.max() <= 10 + 1e-9 and np.ptp(ratio) > 5
+    np.testing.assert_allclose(y0[:, osu29.index("CO")], 1e-20 * given["density"])
+
+
+def test_no_data_of_two_seeds_or_uses_are_alike(osu29):
+    """No state of training, test or noise of one seed is any other's."""
+    drawn = [
+        clouds(osu29, cases=256, temperature=(10.0, 300.0), seed=stream(seed, use))[0]
+        for seed in range(5)
+        for use in ("train", "test", "noise")
+    ]
+    rows = np.concatenate(drawn)
+    assert len(np.unique(rows, axis=0)) == len(rows) == 15 * 256
+    carbon = rows[:, osu29.index("C")]
+    assert len(np.unique(carbon)) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cases": 0}, r"cases=0: draw one case at least"),
+        ({"sampler": "sobel"}, r"unknown sampler 'sobel'; known: sobol, halton, latin_hypercube"),
+        ({"initial": {"C": (0.0, 1.0)}}, r"C: \[0.0, 1.0\] \(log\) is no range; give 0 < smallest"),
+        ({"initial": {"C": (2.0, 1.0)}}, r"C: \[2.0, 1.0\] \(log\) is no range"),
+        ({"initial": {"C": -1.0}}, r"C: \[-1.0\] \(log\) is no range"),
+        ({"initial": {"C": (1.0, 2.0, 3.0)}}, r"is no range"),
+        ({"initial": {"C": {"low": 1.0}}}, r"C: {'low': 1.0} is no range; give low, high"),
+        ({"initial": {"Cx": 1.0}}, r"unknown species 'Cx'"),
+        ({"initial": {"C": {"ratio": 1.0, "of": ["Ox"]}}}, r"unknown species 'Ox'"),
+        (
+            {"conditions": {"temprature": 1.0}},
+            r"condition 'temprature', which there is not; did you mean 'temperature'\? Known: temp",
+        ),
+        (
+            {"conditions": {"temperature": 1.0}, "fixed": {"temperature": 10.0}},
+            r"temperature is given by `conditions` and by `data.draw.conditions`",
+        ),
+        ({"over": "density"}, r"over='density' is no condition that is given"),
+        ({"line": {"value": 1.0, "exponents": {"density": 1.0}}}, r"'density' is no condition"),
+        ({"balance": "H2"}, r"balance='H2' has no charge"),
+        ({"initial": {"C+": 1.0}, "balance": "HCO+"}, r"HCO\+ would have to be -1 to make"),
+    ],
+)
+def test_bad_draws(osu29, settings, message):
+    with pytest.raises(ValueError, match=message):
+        draw(osu29, **{"cases": 4, "initial": {"C": 1.0}, **settings})
