@@ -1,6 +1,7 @@
 """What a model of somebody's own needs: one class in one file, which is this one."""
 
 import functools
+import json
 import logging
 import os
 import re
@@ -146,6 +147,27 @@ def test_one_class_is_enough(data, tmp_path, getkey):
     np.testing.assert_allclose(again, model(**query), rtol=1e-9)
     refused = subprocess.run([*run, "no"], capture_output=True, text=True, env=os.environ)
     assert "a Doubled of test_contract, which is not imported: import it" in refused.stderr
+
+
+def test_one_conf_file_is_enough(tmp_path):
+    """The command line trains it, measures it beside the baselines, and takes its file up again."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "powers.yaml").write_text(
+        "_target_: test_contract.Powers.fitted\n_partial_: true\nwidth: 4\n"
+    )
+    small = ["data.draw.cases=24", "data.times.points=6", "stages.emulate.steps=2", "gradients=0"]
+    command = [*(sys.executable, "-m", "jaxchem.run", "--config-dir", str(tmp_path))]
+    command += ["+experiment=emulate_osu29", "model=powers", *small, "hydra.run.dir=out"]
+    roots = Path(__file__).parent, Path(jaxchem.__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, roots))}
+    how = {"cwd": tmp_path, "capture_output": True, "text": True, "env": environment}
+    first, second = (subprocess.run(command, **how) for _ in range(2))
+    assert first.returncode == second.returncode == 0, first.stdout + first.stderr
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert {"mean_dex", "train_mean/mean_dex"} <= set(metrics)
+    assert "stage emulate: taken up" in second.stdout + second.stderr
+    wrong = subprocess.run([*command, "+model.widht=3"], **how)
+    assert "start.widht is no setting; did you mean 'width'?" in wrong.stdout + wrong.stderr
 
 
 def test_a_model_says_what_it_is(data, getkey):
