@@ -236,7 +236,7 @@ def test_sweep_by_a_cluster_launcher(site, tmp_path):
     """Jobs that submitit starts, here on this machine instead of a cluster's."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     short = ["stages.order=[regress]", "stages.regress.rounds=2", "data.observe.noise=0.01"]
-    sweep = ["seed=0,1", "hydra/launcher=submitit_local", "hydra.sweep.dir=sweep"]
+    sweep = ["data_seed=0,1", "hydra/launcher=submitit_local", "hydra.sweep.dir=sweep"]
     command(site, tmp_path, "-m", *ROBERTSON, *short, *sweep, "hydra.launcher.timeout_min=5")
     files = [tmp_path / "sweep" / job / "metrics.json" for job in ("0", "1")]
     first, second = (json.loads(file.read_text()) for file in files)
