@@ -299,7 +299,8 @@ def emulate_ensemble(
     for n, value in enumerate(told.values()):
         given[:, n] = value
     model.check_range(y0, given, strict=strict)
-    if model.spread(jnp.asarray(y0[0]), jnp.asarray(given[0]), jnp.asarray(ts)) is None:
+    one = jnp.zeros(y0.shape[1]), jnp.zeros(len(told)), jnp.asarray(ts, float)
+    if jax.eval_shape(model.spread, *one) is None:
         raise ValueError(
             f"a {type(model).__name__} does not know how sure it is; train a committee "
             "(stages=committee)."

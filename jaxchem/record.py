@@ -51,14 +51,14 @@ def conclude(
     prediction: Any,
 ) -> None:
     """Writes predictions, metrics, the report of an emulator, and figures."""
-    estimated = hasattr(model, "k")
+    k = model.rate_coefficients
     labelled = label_estimate(
         dataset,
         problem.network,
         prediction,
-        k=model.k if estimated else None,
-        k_true=problem.k_true if estimated else None,
-        deviation=deviation if estimated else None,
+        k=k,
+        k_true=None if k is None else problem.k_true,
+        deviation=None if k is None else deviation,
     )
     write(labelled, folder / "predictions.nc")
     write_metrics(folder, metrics)

@@ -302,7 +302,7 @@ def _run_stages(
     key = jax.random.key(cfg.seed)
 
     def judge(model: Any) -> tuple[dict[str, float], Any]:
-        if hasattr(model, "field"):  # of rate equations, which are integrated
+        if model.integrated:
             return evaluate(problem, model, test)
         if not data.apart:
             log.warning(

@@ -186,6 +186,51 @@ def test_what_has_no_name_is_not_saved(data, tmp_path):
         jaxchem.save(tmp_path / "model.eqx", model)
 
 
+class Held(AbstractEmulator):
+    """Holds what a file cannot: an array that is no leaf."""
+
+    about: About = eqx.field(static=True)
+    index: np.ndarray = eqx.field(static=True)
+
+    def predict(self, y0, conditions, ts):
+        return y0[None]
+
+
+@pytest.mark.filterwarnings("ignore:A JAX array is being set as static")
+def test_an_array_that_is_static_is_not_saved(data, tmp_path):
+    with pytest.raises(ValueError, match=r"Held.index is an array in a static field"):
+        jaxchem.save(tmp_path / "model.eqx", Held(About.of(data), np.arange(3)))
+    low = About.of(data)._replace(start=np.float32(1.0))
+    with pytest.raises(ValueError, match=r"Held.about.start is an array in a static field"):
+        jaxchem.save(tmp_path / "model.eqx", Held(low, ()))
+
+
+def test_wrappers_have_the_spread_and_range_of_what_is_inside(data, getkey):
+    plain = FlowMap.fitted(data, key=getkey(), modes=8, width=8)
+    line = {"value": 1e-16, "exponents": {"cosmic_ray_rate": 1.0}}
+    model = conserved(
+        Doubled(similar(Committee((plain, plain)), data.network, **line)), data.network
+    )
+    query = data.y0[0], data.conditions[0], data.ts
+    assert model.spread(*query).shape == data.states.shape[1:]
+    hot = np.array(data.conditions)
+    hot[:, 0] *= 100
+    for one in (model, Committee((model, model))):
+        assert set(one.outside(np.asarray(data.y0), hot)) >= {"temperature"}
+
+
+def test_a_stage_goes_on_with_a_model_by_name(data, getkey):
+    """Conditions of the data in another order are those that the model means."""
+    problem = Problem(data.network, jaxchem.Integrator(), None, np.zeros(224, bool))
+    model, key = Powers.fitted(data, key=getkey()), getkey()
+    how = {"steps": 3, "batch_size": None, "optimizer": "adam", "progress": False}
+    losses = [
+        emulate(problem, model, one, key, **how).history["loss"]
+        for one in (data, data.in_order(data.names[::-1]))
+    ]
+    np.testing.assert_array_equal(*losses)
+
+
 def test_what_cannot_be_trained_says_so(data, getkey):
     problem = Problem(data.network, jaxchem.Integrator(), None, np.zeros(224, bool))
     model = Function(lambda *a: a[0], About.of(data))

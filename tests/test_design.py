@@ -8,6 +8,7 @@ from problems import clouds
 
 import jaxchem
 from jaxchem.dataset import draw, stream
+from jaxchem.stages import prepare
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,21 @@ def test_no_data_of_two_seeds_or_uses_are_alike(osu29):
             {"conditions": {"temperature": 1.0}, "fixed": {"temperature": 10.0}},
             r"temperature is given by `conditions` and by `data.draw.conditions`",
         ),
+        ({"initial": {"C": {"ratio": 1.0, "of": "CO"}}}, r"C: .* is no ratio; give"),
+        (
+            {"initial": {"C": {"ratio": 1.0, "of": ["O"], "low": 1.0}}},
+            r"C: .* is no ratio; give .* no other key",
+        ),
+        (
+            {"initial": {f: {"ratio": 1.0, "of": [o]} for f, o in (("C", "O"), ("O", "H"))}},
+            r"C is a ratio of O, which itself follows",
+        ),
+        ({"initial": {"e": 1.0}, "balance": "e"}, r"e by `initial` and by `balance`"),
+        (
+            {"fixed": {"temperature": [1.0, 2.0]}},
+            r"temperature is \[1.0, 2.0\], which is no number",
+        ),
+        ({"line": {"value": 1.0}}, r"line={'value': 1.0}: give value and exponents"),
         ({"over": "density"}, r"over='density' is no condition that is given"),
         ({"line": {"value": 1.0, "exponents": {"density": 1.0}}}, r"'density' is no condition"),
         ({"balance": "H2"}, r"balance='H2' has no charge"),
@@ -95,3 +111,10 @@ def test_no_data_of_two_seeds_or_uses_are_alike(osu29):
 def test_bad_draws(osu29, settings, message):
     with pytest.raises(ValueError, match=message):
         draw(osu29, **{"cases": 4, "initial": {"C": 1.0}, **settings})
+
+
+def test_unknown_settings_of_a_draw(osu29, tmp_path):
+    settings = {"test": {"path": None}, "split": None, "path": None, "t0": 0.0}
+    settings |= {"draw": {"cases": 4, "inital": {"C": 1.0}}}
+    with pytest.raises(ValueError, match=r"data.draw.inital is no setting; did you mean 'initial'"):
+        prepare(settings, osu29, {}, seed=0, folder=tmp_path)

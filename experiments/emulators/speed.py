@@ -96,7 +96,9 @@ def main() -> None:
 
     for path in map(Path, sys.argv[2:]):
         model = jaxchem.load_model(path)
-        run, times = compiled(lambda y, m=model: m(y, None, jnp.asarray(ts) - t0), clouds)
+        run, times = compiled(
+            lambda y, m=model: m(y, None, jnp.asarray(ts) - m.about.start), clouds
+        )
         last = "-"
         if times[1] * MANY < PATIENCE:
             start = time.process_time()

@@ -70,6 +70,16 @@ def draw(
             or states that cannot be neutral.
     """
     conditions, fixed = conditions or {}, fixed or {}
+    for name, value in fixed.items():
+        if np.ndim(value) or not isinstance(value, int | float | np.number):
+            raise ValueError(
+                f"the condition {name} is {value!r}, which is no number; what varies from case to "
+                "case belongs in data.draw.conditions."
+            )
+    if balance in initial:
+        raise ValueError(f"data.draw gives {balance} by `initial` and by `balance`; leave one out.")
+    if line is not None and set(line) != {"value", "exponents"}:
+        raise ValueError(f"data.draw.line={dict(line)}: give value and exponents.")
     if cases < 1:
         raise ValueError(f"data.draw.cases={cases}: draw one case at least.")
     if sampler not in SAMPLERS:
@@ -88,8 +98,16 @@ def draw(
     ranges = {("conditions", name): _range(name, value) for name, value in conditions.items()}
     for name, value in initial.items():
         network.index(name)
-        ratio = value.get("ratio") if isinstance(value, Mapping) and "of" in value else value
-        ranges["initial", name] = _range(name, ratio)
+        others = _of(name, value)
+        for other in others:
+            network.index(other)
+            if other == balance or _of(other, initial.get(other)):
+                raise ValueError(
+                    f"{name} is a ratio of {other}, which itself follows from others; give it as "
+                    "so many times those."
+                )
+        amount: Any = value
+        ranges["initial", name] = _range(name, amount["ratio"] if others else amount)
     drawn = _filled(ranges, cases, sampler, seed)
     given = {name: np.full(cases, float(value)) for name, value in fixed.items()}
     given |= {name: drawn["conditions", name] for name in conditions}
@@ -103,19 +121,25 @@ def draw(
         given |= {name: given[name] * line["value"] / whole for name in powers}
     unit = np.ones(cases) if over is None else given[over]
     y0 = np.tile(background * unit[:, None], (1, len(network.species)))
-    parts = {name: value for name, value in initial.items() if _of(value)}
-    for name in [*(n for n in initial if n not in parts), *parts]:
-        base = unit
-        if name in parts:
-            base = y0[:, [network.index(other) for other in _of(parts[name])]].sum(axis=1)
+    for name in sorted(initial, key=lambda name: bool(_of(name, initial[name]))):  # ratios last
+        others = [network.index(other) for other in _of(name, initial[name])]
+        base = y0[:, others].sum(axis=1) if others else unit
         y0[:, network.index(name)] = drawn["initial", name] * base
     if balance is not None:
         _neutralise(network, y0, balance)
     return y0, given
 
 
-def _of(value: Any) -> Sequence[str]:
-    return value.get("of", ()) if isinstance(value, Mapping) else ()
+def _of(name: str, value: Any) -> Sequence[str]:
+    """The species that an amount is a ratio of; none of one that is no ratio."""
+    if not isinstance(value, Mapping) or not {"ratio", "of"} & set(value):
+        return ()
+    if set(value) != {"ratio", "of"} or isinstance(value["of"], str) or not value["of"]:
+        raise ValueError(
+            f"{name}: {dict(value)} is no ratio; give {{ratio: range, of: [species, ...]}} and no "
+            "other key."
+        )
+    return value["of"]
 
 
 def _range(name: str, value: Any) -> tuple[float, float, str]:

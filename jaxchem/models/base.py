@@ -94,7 +94,7 @@ class AbstractEmulator(eqx.Module):
         conditions: Float[Array, " C"] | Mapping[str, Any] | None,
         ts: Float[Array, " T"],
     ) -> Float[Array, "T S"]:
-        """States at times `ts` after `y0`; where an input is not finite, neither are they.
+        """States at times `ts` after `y0`; where `y0` or a condition is not finite, nor are they.
 
         Args:
             y0: the state to start from, in the order of `about.states`.
@@ -213,6 +213,16 @@ class AbstractEmulator(eqx.Module):
         return Ordered(self, *places)  # pyright: ignore[reportCallIssue]
 
     @property
+    def integrated(self) -> bool:
+        """Whether it has a right-hand side `field` that its `integrator` integrates."""
+        return False
+
+    @property
+    def rate_coefficients(self) -> Float[Array, " R"] | None:
+        """Those of the network's reactions, of a model that estimates them."""
+        return None
+
+    @property
     def restarts(self) -> bool:
         """Whether it takes any state of a trajectory as `y0`, so that it can be chained."""
         return False
@@ -249,9 +259,19 @@ class Function(AbstractEmulator):
 
 
 class AbstractWrapper(AbstractEmulator):
-    """An emulator round another, of which it has all that it does not say otherwise."""
+    """An emulator round another, whose spread and training range it has if it says no other."""
 
     inner: eqx.AbstractVar[AbstractEmulator]
+
+    def spread(
+        self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
+    ) -> Float[Array, "T S"] | None:
+        """That of the model inside."""
+        return self.inner.spread(y0, conditions, ts)
+
+    def outside(self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]) -> dict[str, float]:
+        """As the model inside."""
+        return self.inner.outside(y0, conditions)
 
     @property
     def restarts(self) -> bool:
@@ -349,14 +369,15 @@ class Ordered(AbstractWrapper):
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
         """States at `ts`, in this order."""
-        ys = self.inner.predict(*self._inside(y0, conditions), ts=ts)
-        return ys[:, np.argsort(self.states)]
+        y0, conditions = self._inside(y0, conditions)
+        return self.inner.predict(y0, conditions, ts)[:, np.argsort(self.states)]
 
     def spread(
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"] | None:
         """That of the model inside, in this order."""
-        spread = self.inner.spread(*self._inside(y0, conditions), ts=ts)
+        y0, conditions = self._inside(y0, conditions)
+        spread = self.inner.spread(y0, conditions, ts)
         return None if spread is None else spread[:, np.argsort(self.states)]
 
     def outside(self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """Several emulators that were trained alike: their mean, and how far they disagree."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -63,6 +65,10 @@ class Committee(AbstractEmulator):
     ) -> Float[Array, "T S"]:
         """The standard deviation of the members in dex."""
         return jnp.std(self._logs(y0, conditions, ts), axis=0, ddof=1)
+
+    def outside(self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]) -> dict[str, float]:
+        """As the first member: all saw the same data."""
+        return self.members[0].outside(y0, conditions)
 
     def _logs(
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]

@@ -47,12 +47,6 @@ class Conserved(AbstractWrapper):
         held = jnp.any(a != 0, axis=0)
         return jnp.where(held, conserve(a, jnp.where(held, y, 0), totals), y)
 
-    def spread(
-        self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
-    ) -> Float[Array, "T S"] | None:
-        """That of the model inside."""
-        return self.inner.spread(y0, conditions, ts)
-
 
 def conserved(model: AbstractEmulator, network: Network) -> Conserved:
     """Wraps a model so that it conserves what the network balances.

@@ -91,6 +91,16 @@ class CRNN(AbstractEmulator):
         """Rate coefficients of every reaction, in the network's units."""
         return jnp.exp(self.effective_log_k)
 
+    @property
+    def integrated(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def rate_coefficients(self) -> Float[Array, " R"]:
+        """`k`."""
+        return self.k
+
     def field(self, t: Any, y: Float[Array, " S"], args: Any = None) -> Float[Array, " S"]:
         """The modelled tendency dy/dt."""
         del t, args

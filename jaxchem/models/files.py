@@ -25,8 +25,8 @@ from .base import AbstractEmulator
 
 __all__ = ["load_model", "save"]
 
-_TRUSTED = ("jax", "equinox", "numpy", "jaxchem")
-"""Packages whose functions any model may hold, such as activations."""
+_ACTIVATIONS = ("jax.nn", "jax.numpy")
+"""Modules whose functions any model may hold."""
 
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -47,8 +47,8 @@ def save(path: str | Path, model: AbstractEmulator, **header: Any) -> None:
         raise ValueError(
             f"cannot save a {type(model).__name__}: it is no AbstractEmulator of jaxchem.models."
         )
-    about = model.about._asdict() | {"units": model.about.units._asdict()}
     made = _describe(model, type(model).__name__)
+    about = model.about._asdict() | {"units": model.about.units._asdict()}
     checkpoint.save(path, model, **header, about=about, model=made, kind="model")
 
 
@@ -66,7 +66,7 @@ def load_model(path: str | Path) -> Any:
         like = _rebuild(header["model"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         raise ValueError(
             f"{path}: its header is not that of a model ({type(error).__name__}: {error}); it was "
             "saved by another jaxchem."
@@ -74,34 +74,45 @@ def load_model(path: str | Path) -> Any:
     return checkpoint.load(path, like, kind="model")
 
 
-def _describe(value: Any, where: str) -> Any:
-    """What `_rebuild` makes the same structure of."""
+def _describe(value: Any, where: str, home: str = "", static: bool = False) -> Any:
+    """What `_rebuild` makes the same structure of; `home` is the package of the class around."""
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, Network):
         return {"network": table.dumps(value)}
     if isinstance(value, eqx.Module):
-        fields = {}
-        for name in type(value).__dataclass_fields__:
-            part = getattr(value, name)
-            if callable(part) and part is _default(type(value), name):
+        kind, fields = type(value), {}
+        home = _root(kind.__module__)
+        for field in dataclasses.fields(value):  # pyright: ignore[reportArgumentType]
+            part, name = getattr(value, field.name), field.name
+            if callable(part) and part is _default(kind, name):
                 fields[name] = {"default": name}  # which may be a lambda
             else:
-                fields[name] = _describe(part, f"{where}.{name}")
-        return {"class": _path(type(value), where), "fields": fields}
+                fixed = static or field.metadata.get("static", False)
+                fields[name] = _describe(part, f"{where}.{name}", home, fixed)
+        return {"class": _path(kind, where), "fields": fields}
     if isinstance(value, tuple) and (names := getattr(value, "_fields", None)):
-        parts = {n: _describe(v, f"{where}.{n}") for n, v in zip(names, value, strict=True)}
-        return {"named": _path(type(value), where), "fields": parts}
+        parts = zip(names, value, strict=True)
+        told = {n: _describe(v, f"{where}.{n}", home, static) for n, v in parts}
+        return {"named": _path(type(value), where), "fields": told}
     if isinstance(value, tuple | list):
-        parts = [_describe(v, f"{where}[{n}]") for n, v in enumerate(value)]
-        return {type(value).__name__: parts}
-    if isinstance(value, Mapping):
-        return {"dict": [[k, _describe(v, f"{where}[{k!r}]")] for k, v in value.items()]}
+        told = [_describe(v, f"{where}[{n}]", home, static) for n, v in enumerate(value)]
+        return {type(value).__name__: told}
+    if isinstance(value, Mapping) and all(isinstance(key, str | int) for key in value):
+        told = [[k, _describe(v, f"{where}[{k!r}]", home, static)] for k, v in value.items()]
+        return {"dict": told}
     if isinstance(value, jax.Array | np.ndarray | np.generic):
+        if static:
+            raise ValueError(
+                f"{where} is an array in a static field, which no file keeps; make the field an "
+                "ordinary one, or a tuple of numbers."
+            )
         kind = "jax" if isinstance(value, jax.Array) else "numpy"
         return {kind: [list(np.shape(value)), str(value.dtype)]}
     if callable(value):
-        return {"function": _path(value, where)}
+        path = _path(value, where)
+        _check_function(path, value, home)
+        return {"function": path}
     raise ValueError(f"{where} is a {type(value).__name__}, which no file can tell.")
 
 
@@ -112,7 +123,7 @@ def _rebuild(told: Any, home: str = "jaxchem") -> Any:
     kind: Any = None
     if path := told.get("class") or told.get("named"):
         kind = _class(path, eqx.Module if "class" in told else tuple)
-        home = path.partition(".")[0].partition(":")[0]
+        home = _root(kind.__module__) if "class" in told else home
     fields = {}
     for name, value in told.get("fields", {}).items():
         if isinstance(value, dict) and "default" in value:
@@ -140,10 +151,9 @@ def _rebuild(told: Any, home: str = "jaxchem") -> Any:
     if "network" in told:
         return table.loads(told["network"])
     if "function" in told:
-        root = told["function"].partition(":")[0].partition(".")[0]
-        if root not in (*_TRUSTED, home):
-            raise ValueError(f"{told['function']} is a function of another package than its model.")
-        return _find(told["function"])
+        function = _find(told["function"])
+        _check_function(told["function"], function, home)
+        return function
     for kind, make in (("jax", jnp.zeros), ("numpy", np.zeros)):
         if kind in told:
             return make(tuple(told[kind][0]), told[kind][1])
@@ -155,9 +165,29 @@ def _rebuild(told: Any, home: str = "jaxchem") -> Any:
 
 def _class(path: str, base: type) -> Any:
     found = _find(path)
-    if not (inspect.isclass(found) and issubclass(found, base)):
+    good = inspect.isclass(found) and issubclass(found, base)
+    # a partial function would be called with arguments of the file's choice
+    if (
+        not good
+        or issubclass(found, eqx.Partial)
+        or (base is tuple and not hasattr(found, "_fields"))
+    ):
         raise ValueError(f"{path} is no class of a model.")
     return found
+
+
+def _root(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _check_function(path: str, function: Any, home: str) -> None:
+    """Refuses what could be a program: all but activations and functions of the class's package."""
+    module, own = path.partition(":")[0], _root(getattr(function, "__module__", None) or "")
+    if module not in _ACTIVATIONS and not own == _root(module) == home:
+        raise ValueError(
+            f"{path} is a function of another package than the model that holds it; it may be of "
+            "jax.nn, of jax.numpy, or of the package that defines the class."
+        )
 
 
 def _default(kind: Any, name: str) -> Any:
@@ -192,9 +222,13 @@ def _find(path: str) -> Any:
             f"the model is a {name} of {module}, which is not imported: import it before you load "
             "the model (a file alone imports nothing)."
         )
-    found = sys.modules[module]
-    for part in name.split("."):
-        found = getattr(found, part, None)
+    found: Any = sys.modules[module]
+    for part in name.split("."):  # no attribute that would import, nor one of another module
+        found = (
+            vars(found).get(part)
+            if found is sys.modules[module] or inspect.isclass(found)
+            else None
+        )
     if found is None:
         raise ValueError(f"{module} has no {name}, of which the model is.")
     return found

@@ -85,6 +85,11 @@ class NeuralODE(AbstractEmulator):
         slope = scale / float(ts[-1] - ts[0])
         return eqx.tree_at(lambda m: (m.low, m.scale, m.slope), self, (low, scale, slope))
 
+    @property
+    def integrated(self) -> bool:
+        """Yes."""
+        return True
+
     def field(self, t: Any, y: Float[Array, " S"], args: Any = None) -> Float[Array, " S"]:
         """The modelled tendency dy/dt."""
         del t, args

@@ -12,6 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..dataset import Observations
 from ..models import AbstractEmulator, AbstractWrapper, conserved, similar
+from ..models.base import columns
 from ..network import Network
 from ..train import fit, scheduled
 from .base import Problem, Result, Resume
@@ -107,6 +108,14 @@ def emulate(
     if not isinstance(model, AbstractEmulator):
         got = "no model" if model is None else f"a {type(model).__name__}"
         raise ValueError(f"stage {label} trains an emulator but got {got}; give it a start.")
+    columns(model.about.states, data.network.species, "states")
+    if model.about.states != data.network.species:
+        raise ValueError(
+            f"the states of the {type(model).__name__} are those of network {data.network.name!r} "
+            "in another order; train it on data of a network in its order."
+        )
+    data = data.in_order(model.about.conditions)
+    held = held and held.in_order(model.about.conditions)
     examples, held = (None if part is None else model.examples(part) for part in (data, held))
     weights = {"trajectory": 1.0} if weights is None else dict(weights)
     known = jax.eval_shape(model.terms, examples, key)

@@ -1,5 +1,6 @@
 """The data of a run: drawn or read, solved, kept, split and observed."""
 
+import inspect
 import logging
 import shutil
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from ..dataset import Observations, draw, generate, observe, read, sample, strea
 from ..ensemble import generate_ensemble
 from ..network import Network
 from ..parse import table
+from ..suggest import closest
 
 __all__ = ["Data", "prepare"]
 
@@ -20,6 +22,10 @@ log = logging.getLogger("jaxchem")
 
 _NOT_MADE = ("test", "split", "observe", "floor")
 """Settings that change nothing of what is solved."""
+
+
+_OURS = ("network", "fixed", "seed")
+"""What a draw is given from elsewhere than its section."""
 
 
 class Data(NamedTuple):
@@ -75,7 +81,8 @@ def prepare(
 
     held = seen = whole = made(settings, "train")
     if tests:  # as the data, but for what `data.test` says otherwise
-        held = made(_merged(settings, tests), "test")
+        own = {} if "path" in tests or not {"draw", "initial"} & set(tests) else {"path": None}
+        held = made(_merged(settings, tests | own), "test")
     if share:
         order = np.random.default_rng(0).permutation(whole.sizes["case"])
         tested = round(share * len(order))
@@ -130,6 +137,14 @@ def _trajectories(
     if settings["path"]:
         dataset = read(settings["path"], network, time_scale=settings["time_scale"])
     elif "draw" in settings:
+        known = [p for p in inspect.signature(draw).parameters if p not in _OURS]
+        for name in settings["draw"]:
+            if name not in known:
+                hint = closest(name, known) or "."
+                raise ValueError(
+                    f"data.draw.{name} is no setting{hint} Known: {', '.join(known)}; ranges stand "
+                    "in data.draw.conditions and data.draw.initial."
+                )
         y0, given = draw(network, **settings["draw"], fixed=conditions, seed=stream(*seed))
         how |= {"store": store, **settings["solver"]}
         dataset, failed = generate_ensemble(network, y0, given, times(**settings["times"]), **how)
