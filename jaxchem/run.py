@@ -19,7 +19,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from .suggest import closest
+from .suggest import no_setting
 
 log = logging.getLogger("jaxchem")
 
@@ -231,8 +231,7 @@ def _check_settings(built: Any, where: str) -> None:
     for name, value in built.keywords.items():
         if name not in known and not passes_on:
             free = [n for n, p in known.items() if p.kind is p.KEYWORD_ONLY]
-            hint = closest(name, free) or "."
-            raise ValueError(f"{where}.{name} is no setting{hint} Known: {', '.join(free)}.")
+            raise ValueError(f"{no_setting(where, name, free)}.")
         _check_settings(value, f"{where}.{name}")
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["LinearScale", "LinearTime", "LogScale", "LogTime", "span"]
+__all__ = ["LinearScale", "LinearTime", "LogScale", "LogTime", "of_kind", "span"]
 
 
 def span(
@@ -43,13 +43,11 @@ class LinearScale(eqx.Module):
 
     def forward(self, y: Float[Array, "*n S"]) -> Float[Array, "*n S"]:
         """Scaled values."""
-        low, high = _beside(y, self.low, self.high)
-        return 2.0 * (y - low) / (high - low) - 1.0
+        return _scaled(y, self.low, self.high)
 
     def backward(self, x: Float[Array, "*n S"]) -> Float[Array, "*n S"]:
         """Values of scaled ones."""
-        low, high = map(jnp.asarray, _beside(x, self.low, self.high))
-        return low + (x.astype(float) + 1.0) * (0.5 * (high - low))
+        return _unscaled(x, self.low, self.high)
 
 
 class LogScale(eqx.Module):
@@ -73,13 +71,11 @@ class LogScale(eqx.Module):
 
     def forward(self, y: Float[Array, "*n S"]) -> Float[Array, "*n S"]:
         """Scaled logarithms."""
-        low, high = _beside(y, self.low, self.high)
-        return 2.0 * (jnp.log10(jnp.maximum(y, self.floor)) - low) / (high - low) - 1.0
+        return _scaled(jnp.log10(jnp.maximum(y, self.floor)), self.low, self.high)
 
     def backward(self, x: Float[Array, "*n S"]) -> Float[Array, "*n S"]:
         """Values of scaled logarithms."""
-        low, high = _beside(x, self.low, self.high)
-        return jnp.asarray(10.0) ** (low + (x.astype(float) + 1.0) * (0.5 * (high - low)))
+        return jnp.asarray(10.0) ** _unscaled(x, self.low, self.high)
 
 
 class LinearTime(eqx.Module):
@@ -131,6 +127,19 @@ class LogTime(eqx.Module):
         return (jnp.log10(ts) - self.low) / (self.high - self.low)
 
 
+def of_kind(scale: str, time: str) -> tuple[type[Any], type[Any]]:
+    """The classes of the scales of states and of times that a configuration calls so.
+
+    Raises:
+        ValueError: neither ``"log"`` nor ``"linear"``.
+    """
+    for name, value in (("scale", scale), ("time", time)):
+        if value not in ("log", "linear"):
+            raise ValueError(f"{name}={value!r} is unknown; write log or linear.")
+    states = LogScale if scale == "log" else LinearScale
+    return states, LogTime if time == "log" else LinearTime
+
+
 def _range(values: np.ndarray, per_species: bool) -> tuple[np.ndarray, np.ndarray]:
     size = values.shape[-1]
     axes = tuple(range(values.ndim - 1)) if per_species else None
@@ -144,7 +153,15 @@ def _ends(ts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(ts[0]), np.asarray(ts[-1])
 
 
-def _beside(values: Float[Array, "*n S"], *ends: np.ndarray) -> list[np.ndarray]:
-    """Ends of a scale with as many axes as the values have."""
-    shape = (*(1,) * (values.ndim - 1), -1)
-    return [np.reshape(end, shape) for end in ends]
+def _scaled(
+    values: Float[Array, "*n S"], low: Float[np.ndarray, " S"], high: Float[np.ndarray, " S"]
+) -> Float[Array, "*n S"]:
+    low, high = (np.reshape(end, (*(1,) * (values.ndim - 1), -1)) for end in (low, high))
+    return 2.0 * (values - low) / (high - low) - 1.0
+
+
+def _unscaled(
+    x: Float[Array, "*n S"], low: Float[np.ndarray, " S"], high: Float[np.ndarray, " S"]
+) -> Float[Array, "*n S"]:
+    low, high = (np.reshape(end, (*(1,) * (x.ndim - 1), -1)) for end in (low, high))
+    return jnp.asarray(low) + (x.astype(float) + 1.0) * (0.5 * (high - low))

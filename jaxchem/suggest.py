@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["closest"]
+__all__ = ["closest", "no_setting"]
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -11,3 +11,10 @@ def closest(name: str, known: Iterable[str]) -> str:
     names = {other.lower(): other for other in known}
     near = difflib.get_close_matches(name.lower(), list(names), n=1)
     return f"; did you mean {names[near[0]]!r}?" if near else ""
+
+
+def no_setting(where: str, name: str, known: Iterable[str]) -> str:
+    """What to say of a setting that there is not."""
+    known = list(known)
+    hint = closest(name, known) or "."
+    return f"{where}.{name} is no setting{hint} Known: {', '.join(known)}"

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..dataset import Observations
 from ..formula import CHARGE
 from ..network import Network
-from ..scale import LinearTime, LogTime
+from ..scale import LinearTime, LogTime, of_kind
 from .base import About, AbstractEmulator, hands_on
 from .layers import Perceptron
 
@@ -103,11 +103,9 @@ class FlowMap(AbstractEmulator):
         Raises:
             ValueError: an unknown scale, times that are not evenly spaced, or nothing varies.
         """
-        for name, value in (("scale", scale), ("time", time)):
-            if value not in ("log", "linear"):
-                raise ValueError(f"{name}={value!r} is unknown; write log or linear.")
+        _, times = of_kind(scale, time)
         ts = np.asarray(ts, dtype=float)
-        time_scale = (LogTime if time == "log" else LinearTime).of(ts)
+        time_scale = times.of(ts)
         steps = np.diff(np.asarray(time_scale(jnp.asarray(ts))))
         if len(ts) < 4 or not np.allclose(steps, steps[0], rtol=1e-6):
             how = "in their logarithm" if time == "log" else "in time"

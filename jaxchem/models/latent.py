@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..dataset import Observations
 from ..formula import STANDARD_WEIGHTS
-from ..scale import LinearScale, LinearTime, LogScale, LogTime
+from ..scale import LinearScale, LinearTime, LogScale, LogTime, of_kind
 from .base import About, AbstractEmulator, hands_on
 from .layers import Perceptron
 
@@ -195,15 +195,13 @@ class Latent(AbstractEmulator):
         Raises:
             ValueError: an unknown scale, or times that have no logarithm.
         """
-        for name, value in (("scale", scale), ("time", time)):
-            if value not in ("log", "linear"):
-                raise ValueError(f"{name}={value!r} is unknown; write log or linear.")
-        network, of = data.network, LogScale.of if scale == "log" else LinearScale.of
+        states, times = of_kind(scale, time)
+        network = data.network
         weights = np.array([STANDARD_WEIGHTS.get(element, 0.0) for element in network.elements])
         scales = (
-            of(data.states, per_species=per_species),
+            states.of(data.states, per_species=per_species),
             LogScale.of(data.conditions),
-            (LogTime if time == "log" else LinearTime).of(data.ts),
+            times.of(data.ts),
         )
         masses = weights @ network.composition
         return cls(About.of(data), scales=scales, masses=masses, key=key, **settings)

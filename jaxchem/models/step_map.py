@@ -97,8 +97,9 @@ class StepMap(AbstractEmulator):
             few = np.linspace(0, len(ys) - 1, min(len(ys), MOST_FIELDS), dtype=int)
         each = max(1, min(starts, MOST_FIELDS // len(few)))
         states, fields, whose = _shifted(y0[few], ys[few], elapsed, grid, each, floor)
+        about = About.of(data)
         flow_map = FlowMap.of_arrays(
-            About.of(data)._replace(start=0.0, low=(), high=()),
+            about._replace(start=0.0, low=(), high=()),
             np.maximum(states, lowest),
             conditions[few][whose],
             grid,
@@ -111,7 +112,6 @@ class StepMap(AbstractEmulator):
         width = np.maximum(flow_map.width, LEAST_SPREAD)
         flow_map = eqx.tree_at(lambda m: m.width, flow_map, width)
         low, high = (f(ys, axis=(0, 1)) for f in (np.min, np.max))
-        about = About.of(data)
         size = len(low)
         about = about._replace(
             low=(*np.minimum(low, about.low[:size]).tolist(), *about.low[size:]),

@@ -14,7 +14,7 @@ from ..dataset import Observations, draw, generate, observe, read, sample, strea
 from ..ensemble import generate_ensemble
 from ..network import Network
 from ..parse import table
-from ..suggest import closest
+from ..suggest import no_setting
 
 __all__ = ["Data", "prepare"]
 
@@ -22,7 +22,6 @@ log = logging.getLogger("jaxchem")
 
 _NOT_MADE = ("test", "split", "observe", "floor")
 """Settings that change nothing of what is solved."""
-
 
 _OURS = ("network", "fixed", "seed")
 """What a draw is given from elsewhere than its section."""
@@ -140,10 +139,9 @@ def _trajectories(
         known = [p for p in inspect.signature(draw).parameters if p not in _OURS]
         for name in settings["draw"]:
             if name not in known:
-                hint = closest(name, known) or "."
                 raise ValueError(
-                    f"data.draw.{name} is no setting{hint} Known: {', '.join(known)}; ranges stand "
-                    "in data.draw.conditions and data.draw.initial."
+                    f"{no_setting('data.draw', name, known)}; ranges stand in data.draw.conditions "
+                    "and data.draw.initial."
                 )
         y0, given = draw(network, **settings["draw"], fixed=conditions, seed=stream(*seed))
         how |= {"store": store, **settings["solver"]}
