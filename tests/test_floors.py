@@ -1,7 +1,8 @@
-"""The floors of the house: imports only go down, and a few libraries live in a few rooms."""
+"""The floors of the house: imports only go down and in no circle; few rooms have some libraries."""
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,8 @@ def compiles(node: ast.AST) -> bool:
 
 def violations(root: Path) -> list[str]:
     """Every breach of the rules in the package at `root`, as one sentence each."""
-    found = []
+    found: list[str] = []
+    modules: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for path in sorted(root.rglob("*.py")):
         relative = path.relative_to(root)
         if relative == Path("__init__.py"):
@@ -82,7 +84,9 @@ def violations(root: Path) -> list[str]:
         if room not in FLOORS:
             found.append(f"{relative}: on no floor; give it one.")
             continue
-        for target in imports(tree, (root.name, *parts), package):
+        module = (root.name, *parts)
+        modules[module] = list(imports(tree, module, package))
+        for target in modules[module]:
             if target[0] == root.name:
                 below = target[1] if len(target) > 1 else ""
                 if below not in FLOORS:
@@ -102,6 +106,13 @@ def violations(root: Path) -> list[str]:
                 found.append(f"{relative}:{line}: changes the global configuration.")
             if compiles(node) and room not in JITS:
                 found.append(f"{relative}:{line}: compiles; leave that to the caller.")
+    try:  # what is imported is a module, or a name in one
+        TopologicalSorter(
+            {m: {t if t in modules else t[:-1] for t in ts} - {m} for m, ts in modules.items()}
+        ).prepare()
+    except CycleError as error:
+        circle = " <- ".join(".".join(module) for module in error.args[1])
+        found.append(f"{circle}: imported in a circle.")
     return found
 
 
@@ -141,6 +152,30 @@ def test_breach_is_found(tmp_path, module, source, word):
     path.write_text(source)
     (found,) = violations(tmp_path / "jaxchem")
     assert word in found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from .network import Network",
+        "from . import network",
+        "from . import Network",
+        "import jaxchem.rates.network",
+        "def f():\n    from .network import Network",
+        "if TYPE_CHECKING:\n    from .network import Network",
+    ],
+)
+def test_circle_is_found(tmp_path, source):
+    package = tmp_path / "jaxchem" / "rates"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("from .network import Network")
+    (package / "network.py").write_text("from . import law\nfrom .checks import check")
+    (package / "law.py").write_text("import numpy")
+    (package / "checks.py").write_text("from .law import LAWS")
+    assert not violations(tmp_path / "jaxchem")
+    (package / "checks.py").write_text(source)
+    (found,) = violations(tmp_path / "jaxchem")
+    assert "rates.network" in found and "rates.checks" in found and "circle" in found
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from ..rates import (
     reads,
     validate,
 )
-from . import checks
-from .reaction import Reaction, Units, as_tree, take_pool, unknown_species
+from .checks import impossible
+from .reaction import Reaction, Units, as_tree, sides, take_pool, unknown_species
 from .structure import Structure
 
 __all__ = ["Network", "RateFunction"]
@@ -269,9 +269,7 @@ class Network(eqx.Module):
         """
         known = {"every other species": default, **values}
         known = {n: float(np.asarray(v)) for n, v in known.items() if not isinstance(v, Tracer)}
-        for place in np.flatnonzero(checks.impossible(np.array([*known.values()], dtype=float)))[
-            :1
-        ]:
+        for place in np.flatnonzero(impossible(np.array([*known.values()], dtype=float)))[:1]:
             name = [*known][place]
             raise ValueError(
                 f"concentration of {name!r} is {known[name]}; it must be finite and not negative "
@@ -427,14 +425,56 @@ class Network(eqx.Module):
         differ in numbers alone), quantities that the user has to give, species without a declared
         composition, species that no reaction consumes (sinks) or that no reaction touches.
         """
-        return checks.check(self)
+        problems = list(self.unbalanced().values())
+        if users := self.user_quantities:
+            listed = ", ".join(map(repr, users))
+            problems.append(
+                f"user rates: to be given to rates(), as they are not defined: {listed}."
+            )
+        seen: dict[tuple, int] = {}
+        forms = {}
+        for law in self.laws:
+            rows = zip(*law.names, strict=True) if law.names else [()] * len(law.reactions)
+            forms |= {j: (law.form, row) for j, row in zip(law.reactions, rows, strict=True)}
+        for j, equation in enumerate(self.equations):
+            terms = (tuple(sorted(s.strip().split(" + "))) for s in equation.split("->"))
+            key = (*terms, forms[j], int(self.structure.pool_of[j]))
+            if key in seen:
+                problems.append(f"duplicate: reactions {seen[key]} and {j} are both {equation!r}.")
+            seen.setdefault(key, j)
+        if missing := self.undeclared:
+            more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
+            listed = ", ".join(missing[:20])
+            problems.append(f"undeclared: no known composition of {listed}{more}.")
+        for i, name in enumerate(self.species):
+            if name not in self.fixed and not np.any(self.structure.reactants == i):
+                made = np.any(self.stoichiometry[i] > 0)
+                kind = "sink: no reaction consumes" if made else "unused: no reaction touches"
+                problems.append(f"{kind} species {name!r}.")
+        return problems
 
     def unbalanced(self) -> dict[int, str]:
         """Reaction index -> sentence for each reaction that creates or destroys an element.
 
         Reactions that involve a species of undeclared composition are passed over.
         """
-        return checks.unbalanced(self)
+        changes = self.stoichiometry.copy()
+        for j, equation in enumerate(self.equations if self.fixed else ()):
+            reactants, products = sides(equation)
+            for name in self.fixed:
+                change = products.get(name, 0.0) - reactants.get(name, 0.0)
+                changes[self.species.index(name), j] = change
+        excess = self.conserved @ changes
+        known = ~np.isin(np.asarray(self.species), self.undeclared)
+        problems = {}
+        for j in np.flatnonzero((np.abs(excess) > 1e-9).any(axis=0)):
+            if not np.all(known[np.flatnonzero(changes[:, j])]):
+                continue
+            parts = ", ".join(
+                f"{e} {excess[i, j]:+g}" for i, e in enumerate(self.balanced) if excess[i, j]
+            )
+            problems[int(j)] = f"unbalanced: reaction {j} {self.equations[j]!r} changes {parts}."
+        return problems
 
 
 def _circle(defined: Mapping[str, Expression | None]) -> list[str]:
