@@ -2,6 +2,8 @@
 
 import json
 
+import equinox as eqx
+import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -238,6 +240,32 @@ def test_observe_thins_selects_and_adds_noise(chain, truth):
         jaxchem.observe(truth, chain, points=20)
     with pytest.raises(ValueError, match="there are 2 cases"):
         jaxchem.observe(truth, chain, cases=3)
+
+
+def test_print_of_observations(chain, truth):
+    truth["given"] = (("case", "condition"), [[250.0, 1.0], [300.0, 1.0]])
+    truth = truth.assign_coords(condition=["temperature", "<zeta>"])
+    data = jaxchem.observe(truth, chain)
+    assert repr(data).splitlines() == [
+        "Observations of chain",
+        "cases: 2",
+        "times (9, s): 0 to 4, y0 at 0",
+        "observed (2, molecule cm-3): A, B",
+        "conditions: temperature 250 to 300, <zeta> 1",
+        "relative noise: 0",
+    ]
+    page = data._repr_html_()
+    assert "temperature 250 to 300, &lt;zeta&gt; 1" in page and page.count("<tr>") == 3
+    assert ">A<" in page and ">0.135335 to 2<" in page and ">0 to 2.72933<" in page
+    unknown = ["times (9, s): ?, y0 at ?", "conditions: temperature ?, <zeta> ?"]
+    said = []
+    jax.jit(lambda data: said.extend((repr(data), data._repr_html_())))(data)
+    assert [said[0].splitlines()[i] for i in (1, 2, 4)] == ["cases: 2", *unknown]
+    assert said[1].count(">?<") == 2
+    for leaf in (None, object()):
+        odd = jax.tree.map(lambda _, leaf=leaf: leaf, data)
+        assert "cases: ?\ntimes (?, s): ?, y0 at ?\n" in repr(odd) and ">?<" in odd._repr_html_()
+        assert "observed (2, ?): A, B" in repr(eqx.tree_at(lambda d: d.network, data, leaf))
 
 
 def test_sums_of_equal_mass():

@@ -15,7 +15,7 @@ FLOORS = {
         (
             (
                 *("expression", "formula", "scale", "metrics", "checkpoint", "solar"),
-                *("fingerprint", "suggest"),
+                *("fingerprint", "suggest", "brief"),
             ),
             ("rates",),
             ("network", "parse", "box"),

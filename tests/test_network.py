@@ -43,6 +43,10 @@ def units(*names: str) -> dict[str, dict[str, int]]:
     return {name: {"X": 1} for name in names}
 
 
+def reaction(reactants, products, rate=1.0) -> Reaction:
+    return Reaction(reactants, products, rate, "nobody")
+
+
 # What ships
 
 
@@ -227,6 +231,105 @@ def test_y0_refuses_default(value):
         jaxchem.load("pollu").y0({"O3": 1.0}, default=value)
 
 
+# Prints
+
+
+def test_print():
+    network = jaxchem.load("osu29")
+    assert str(network).splitlines() == [
+        "Network osu29: osu_09_2008 subset of Sulzer & Buck (29 species, 224 reactions)",
+        "species (29, cm-3): C, C+, CH, CH+, CH2, CH2+, CH3, CH3+, ...",
+        "elements: C, H, O, charge; balanced: C, H, O, charge",
+        "rates need: temperature, cosmic_ray_rate",
+        "reactions (224, time in s):",
+        "[0] 2 H -> H2 ; kooij(4.95e-17, 0.5, 0.0)",
+        "[1] C -> C+ + e ; cosmic_ray(1020.0)",
+        "[2] H -> H+ + e ; cosmic_ray(0.46)",
+        "... and 221 more",
+    ]
+    page = network._repr_html_()
+    assert page.count("<tr>") == 51 and page.endswith("<p>... and 174 more</p>")
+    row = (">1<", ">C -&gt; C+ + e<", ">cosmic_ray(1020.0)<")
+    assert all(part in page.split("<tr>")[3] for part in row)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_print_is_short(name):
+    lines = repr(jaxchem.load(name)).splitlines()
+    assert len(lines) <= 12 and max(map(len, lines)) <= 100
+
+
+def test_print_of_all_there_is_to_say():
+    many = [f"{c * 30}<{i}>" for i, c in enumerate("ABCDEFGHIJ")]
+    network = Network.build(
+        name="wide",
+        title="a & b\n" + 40 * "long ",
+        species=units(*many),
+        reactions=4 * [reaction({many[0]: 1}, dict.fromkeys(many, 1.0), "Q * RO2")],
+        units=Units("<1>", "s"),
+        fixed=many[1:],
+        pools={"RO2": many},
+        quantities={"Q": None},
+        families={"NOx": dict.fromkeys(many, 1.0)},
+    )
+    lines = repr(network).splitlines()
+    assert len(lines) == 12 and max(map(len, lines)) <= 100
+    assert lines[0].startswith("Network wide: a & b long long") and lines[0].endswith("long ...")
+    assert lines[3] == "rates need: Q" and lines[5:7] == ["pools: RO2", "families: NOx"]
+    assert lines[-1] == "... and 1 more"
+    page = network._repr_html_()
+    assert "a &amp; b long" in page and "(10, &lt;1&gt;)" in page and ">Q * RO2<" in page
+    assert "<1>" not in page and "<0>" not in page and page.count("<tr>") == 5
+
+
+@pytest.mark.parametrize("leaf", [None, "x", object(), jax.ShapeDtypeStruct((3,), float)])
+def test_print_of_odd_leaves(leaf):
+    network = jax.tree.map(lambda _: leaf, jaxchem.load("osu29"))
+    for odd in (network, eqx.tree_at(lambda n: n.laws, network, leaf)):
+        assert "[0] 2 H -> H2 ; ?\n" in repr(odd) and ">?<" in odd._repr_html_()
+    conditions = jax.tree.map(lambda _: leaf, Conditions(temperature=1.0, quantities={"Q": 2.0}))
+    assert repr(conditions).splitlines()[1:] == [
+        "quantities [{name: value}, of what a mechanism leaves to its user]: Q ?",
+        "temperature [K]: ?",
+    ]
+    assert repr(eqx.tree_at(lambda c: c.values, conditions, leaf)) == "Conditions: none"
+
+
+def test_print_of_what_is_traced():
+    said = []
+
+    @jax.jit
+    def look(network, temperature):
+        said.extend(map(repr, (network, Conditions(temperature=temperature))))
+        said.append(network._repr_html_())
+        return network.rates(temperature=temperature, cosmic_ray_rate=1e-16)
+
+    look(jaxchem.load("osu29"), 10.0)
+    assert "rates need: temperature, cosmic_ray_rate\n" in said[0]
+    assert "[0] 2 H -> H2 ; ?\n" in said[0] and ">?<" in said[2]
+    assert said[1] == "Conditions\ntemperature [K]: ?"
+
+
+def test_print_of_conditions():
+    given_ = Conditions(
+        temperature=298.15,
+        density=np.array([2.5e19, 1e4]),
+        pressure=None,
+        local_time=lambda t: t,
+        photolysis={"J<1>": 1e-3, "J2": lambda t: t},
+    )
+    assert repr(given_).splitlines() == [
+        "Conditions",
+        "temperature [K]: 298.15",
+        "density [total number density, in the network's concentration unit]: 10000 to 2.5e+19",
+        "local_time [s since midnight]: function of time",
+        "photolysis [{name: s-1}]: J<1> 0.001, J2 function of time",
+    ]
+    page = given_._repr_html_()
+    assert page.count("<tr>") == 5 and ">J&lt;1&gt; 0.001, J2 function of time<" in page
+    assert repr(Conditions()) == "Conditions: none"
+
+
 # Rates
 
 
@@ -394,10 +497,6 @@ def test_warning_of_many_unbalanced_reactions_is_short(tmp_path):
 
 
 # Building
-
-
-def reaction(reactants, products, rate=1.0) -> Reaction:
-    return Reaction(reactants, products, rate, "nobody")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
+from ..brief import few, safely, span, table, text
 from ..formula import CHARGE
 from ..network import Network
 
@@ -44,6 +45,25 @@ class Observations(eqx.Module):
     names: tuple[str, ...] = eqx.field(static=True)
     labels: tuple[str, ...] = eqx.field(static=True)
     noise: float = eqx.field(static=True)
+
+    def __repr__(self) -> str:
+        network, unit, time = safely(lambda: (self.network.name, *self.network.units), ("?",) * 3)
+        made = [" ".join(part) for part in _spans(self.names, self.conditions)]
+        cases, times = safely(lambda: (len(self.y0), len(self.ts)), ("?", "?"))
+        return text(
+            (
+                f"Observations of {network}",
+                f"cases: {cases}",
+                f"times ({times}, {time}): {span(self.ts)}, y0 at {span(self.t0)}",
+                f"observed ({len(self.labels)}, {unit}): {few(self.labels)}",
+                f"conditions: {few(made)}",
+                f"relative noise: {span(self.noise)}",
+            )
+        )
+
+    def _repr_html_(self) -> str:
+        rows = _spans(self.labels, self.values)
+        return table(repr(self), ("observed", "range"), rows[:50], len(rows) - 50)
 
     def first(self, cases: int | None) -> "Observations":
         """The first so many cases; all if `None`. `ValueError` where there are fewer."""
@@ -139,6 +159,17 @@ def observe(
         names=tuple(map(str, chosen["condition"].values)) if "given" in chosen else (),
         labels=labels,
         noise=float(noise),
+    )
+
+
+def _spans(names: Sequence[str], values: Any) -> list[tuple[str, str]]:
+    """The range of each of the names, which the last axis is for."""
+    return safely(
+        lambda: [
+            (name, span(column))
+            for name, column in zip(names, np.moveaxis(np.asarray(values), -1, 0), strict=True)
+        ],
+        [(name, "?") for name in names],
     )
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..brief import few
 from ..dataset import Observations
 from ..network import Units
 from ..suggest import closest
@@ -114,7 +115,6 @@ class AbstractEmulator(eqx.Module):
         about, size = self.about, len(self.about.states)
         leaves = jax.tree.leaves(eqx.filter(self, eqx.is_inexact_array))
         count = sum(leaf.size for leaf in leaves if isinstance(leaf, jax.Array))
-        few = ", ".join(about.states[:8]) + ", ..." * (size > 8)
         ranges = about.low[size:], about.high[size:]
         given = [
             f"{n} {a:.3g} to {b:.3g}" for n, a, b in zip(about.conditions, *ranges, strict=False)
@@ -122,7 +122,7 @@ class AbstractEmulator(eqx.Module):
         return "\n".join(
             (
                 f"{self.name}, {count} parameters",
-                f"states ({size}, {about.units.concentration}): {few}",
+                f"states ({size}, {about.units.concentration}): {few(about.states)}",
                 f"conditions: {', '.join(given or about.conditions) or 'none'}",
                 f"times: {about.units.time} since y0, which is at {about.start:g}",
                 f"trained on: {about.source or 'nothing that it knows of'}",

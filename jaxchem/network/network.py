@@ -11,7 +11,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
-from ..expression import Expression, Name, Number, call, names
+from ..brief import few, safely, table, text
+from ..expression import Expression, Name, Number, call, names, show
 from ..formula import CHARGE
 from ..rates import (
     CONDITIONS,
@@ -235,6 +236,33 @@ class Network(eqx.Module):
             structure=Structure(reactants, stoichiometry, members, pool_of, composition),
             laws=RateLaw.group(trees),
         )
+
+    def __repr__(self) -> str:
+        rows = [f"[{j}] {equation} ; {rate}" for j, equation, rate in self._reactions(3)]
+        return text([*self._about(), *rows], len(self.equations) - len(rows))
+
+    def _repr_html_(self) -> str:
+        rows, head = self._reactions(50), ("", "reaction", "rate")
+        return table(text(self._about()), head, rows, len(self.equations) - len(rows))
+
+    def _about(self) -> list[str]:
+        """What it is, in lines."""
+        unit, time = self.units
+        families = [name for name, _ in self.families]
+        further = {"fixed": self.fixed, "pools": self.pool_names, "families": families}
+        return [
+            f"Network {self.name}" + f": {self.title}" * bool(self.title),
+            f"species ({len(self.species)}, {unit}): {few(self.species)}",
+            f"elements: {few(self.elements)}; balanced: {few(self.balanced)}",
+            f"rates need: {few(safely(lambda: self.needs, ('?',)))}",
+            *(f"{what}: {few(names)}" for what, names in further.items() if names),
+            f"reactions ({len(self.equations)}, time in {time}):",
+        ]
+
+    def _reactions(self, most: int) -> list[tuple[str, str, str]]:
+        """Number, equation and rate of the first reactions, ``?`` for what is traced or gone."""
+        rates = safely(lambda: [*map(show, self.expressions()[:most])], ["?"] * most)
+        return list(zip(map(str, range(most)), self.equations, rates, strict=False))
 
     @property
     def stoichiometry(self) -> Float[np.ndarray, "S R"]:

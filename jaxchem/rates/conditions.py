@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from ..brief import few, safely, span, table, text
 from ..suggest import closest
 
 __all__ = ["ALL", "CONDITIONS", "NAMED", "Conditions"]
@@ -75,6 +76,23 @@ class Conditions(eqx.Module):
             for name, value in values.items()
             if value is not None
         }
+
+    def __repr__(self) -> str:
+        lines = [f"{name} [{unit}]: {value}" for name, value, unit in self._rows()]
+        return text(["Conditions" if lines else "Conditions: none", *lines])
+
+    def _repr_html_(self) -> str:
+        return table("Conditions", ("condition", "value", "unit"), self._rows())
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        """Name, value and unit of each."""
+
+        def told(value: Any) -> str:
+            if isinstance(value, Mapping):
+                return few([f"{name} {told(part)}" for name, part in value.items()])
+            return "function of time" if callable(value) else span(value)
+
+        return safely(lambda: [(n, told(v), CONDITIONS[n]) for n, v in self.values.items()], [])
 
     def __contains__(self, name: str) -> bool:
         return name in self.values
