@@ -16,11 +16,11 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from musica_cases import CASES, mechanism
 from problems import SHARED
 from test_parse_astro import KIDA_TEXT, KROME_TEXT, UMIST_TEXT
 from test_parse_facsimile import SMALL as FACSIMILE_TEXT
 from test_parse_kpp import TEXT as KPP_TEXT
-from test_parse_musica import CASES, mechanism
 
 import jaxchem
 from jaxchem.network import MechanismError, Network
