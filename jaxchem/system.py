@@ -13,6 +13,7 @@ from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 from jax.interpreters import partial_eval
 from jaxtyping import Array, Bool, Float
 
+from .brief import few, safely, text
 from .kinetics import jacobian as _mass_action_jacobian
 from .kinetics import tendency as _mass_action
 from .network import Network, RateFunction
@@ -113,6 +114,19 @@ class System(eqx.Module):
             too, self.tendency_reads = _inspect("tendency", tendency, size, size)
             by_time |= too
         self.autonomous = not by_time
+
+    def __repr__(self) -> str:
+        def rates() -> str:
+            if not callable(self.k):
+                return "constant"
+            of_state = self._takes_state and not isinstance(self.k, RateFunction)
+            return "a function of time" + " and state" * of_state
+
+        further = [f"{name} [{unit}]" for name, unit in self.further]
+        told = {"further states": few(further), "rate coefficients": safely(rates, "?")}
+        told["tendency"] = "mass action" + " and one of its own" * (self.tendency is not None)
+        lines = [f"System of {line}" for line in repr(self.network).splitlines()[:1]]
+        return text([*lines, *(f"{name}: {value}" for name, value in told.items())])
 
     @property
     def states(self) -> tuple[str, ...]:

@@ -333,3 +333,29 @@ def test_rates_of_time_as_before(robertson):
         found = jaxchem.solve(robertson, k=k, y0=state("robertson"), ts=ts, rtol=1e-8)
         np.testing.assert_allclose(found.ys, truth, rtol=1e-6)
         assert diffrax.is_successful(found.result)
+
+
+def test_prints_are_short():
+    network = jaxchem.load("osu29")
+    given = {"cosmic_ray_rate": 1e-16, "density": 1e4}
+    k = network.rates(temperature=lambda t: 10.0 + t, **given)
+    assert repr(k).splitlines() == [
+        "Rates of network osu29, of time",
+        "temperature [K]: function of time",
+        "cosmic_ray_rate [s-1]: 1e-16",
+    ]
+    first = "System of Network osu29: osu_09_2008 subset of Sulzer & Buck"
+    for rates, told in (
+        (k, "a function of time"),
+        (lambda t: k(t), "a function of time"),
+        (lambda t, y: k(t), "a function of time and state"),
+        (network.rates(temperature=10.0, **given), "constant"),
+    ):
+        lines = repr(jaxchem.System(network, rates)).splitlines()
+        assert lines[0].startswith(first) and len(lines) == 4
+        assert lines[2] == f"rate coefficients: {told}"
+    system = jaxchem.System(network, k, {"heat": "K"}, lambda t, y: 0.0 * y)
+    assert repr(system).splitlines()[1::2] == [
+        "further states: heat [K]",
+        "tendency: mass action and one of its own",
+    ]

@@ -40,6 +40,11 @@ class RateFunction(eqx.Module):
     network: "Network"
     conditions: Conditions
 
+    def __repr__(self) -> str:
+        own = repr(self.conditions).splitlines()[1:]
+        first = safely(lambda: f"Rates of network {self.network.name}, of time", "Rates, of time")
+        return text([first, *own])
+
     def __call__(self, t: Any, y: Any = None) -> Float[Array, " R"]:
         """Coefficients at time `t`; the state is not used."""
         del y
