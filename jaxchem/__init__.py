@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .solvers import ladder as ladder
     from .solvers import solve as solve
     from .solvers import solve_to_steady_state as solve_to_steady_state
+    from .stages import evaluate as evaluate
     from .system import System as System
 
 __version__ = _metadata.version("jaxchem")
@@ -72,6 +73,7 @@ _HOMES = {
     "rates": ("Conditions",),
     "solar": ("Sun", "solar_zenith_angle"),
     "solvers": ("Integrator", "explain", "ladder", "solve", "solve_to_steady_state"),
+    "stages": ("evaluate",),
     "system": ("System",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
-from .dataset import to_dataset
+from .dataset import label_cells, to_dataset
 from .dataset.store import Store
 from .fingerprint import add, fingerprint
 from .network import Network
@@ -238,18 +238,10 @@ def generate_ensemble(
         ys = np.empty((len(y0), len(ts), len(network.species)))
         for chunk in Store(store):
             ys[chunk["cell"].values] = chunk["concentration"].values
-    dataset = to_dataset(
-        network,
-        (ts, ys[good]),
-        y0=y0[good],
-        t0=t0,
-        conditions={name: v[0] for name, v in conditions.items() if np.ptp(v) == 0},
-        provenance="jaxchem.solve_ensemble",
+    given = {name: np.asarray(v)[good] for name, v in conditions.items()}
+    dataset = label_cells(
+        network, ts, ys[good], y0[good], given, t0=t0, provenance="jaxchem.solve_ensemble"
     )
-    varied = {name: np.asarray(v)[good] for name, v in conditions.items() if np.ptp(v) > 0}
-    if varied:
-        dataset["given"] = (("case", "condition"), np.stack(list(varied.values()), axis=1))
-        dataset = dataset.assign_coords(condition=np.asarray(list(varied), dtype=object))
     return dataset, np.flatnonzero(~good)
 
 

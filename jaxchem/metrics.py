@@ -12,6 +12,7 @@ __all__ = [
     "emulation_scores",
     "log_rate_mae",
     "log_rate_mse",
+    "rate_errors",
     "scaled_mse",
     "uncertainty_scores",
 ]
@@ -29,6 +30,27 @@ def log_rate_mse(
 ) -> Float[Array, ""]:
     """mean_j (ln k_j - ln k_true_j)^2 (k_err of SPIN-ODE 1.1), over `where` if given."""
     return jnp.mean((jnp.log(k) - jnp.log(k_true)) ** 2, where=where)
+
+
+def rate_errors(
+    k: Float[np.ndarray, " R"], k_true: Float[np.ndarray, " R"], estimated: Bool[np.ndarray, " R"]
+) -> dict[str, float]:
+    """Errors of rate coefficients.
+
+    `err_k` and `k_err` are over all reactions, as SPIN-ODE 1.0 and 1.1 define them (a given
+    coefficient counts as no error); `err_k_estimated` is over those that were estimated. A
+    coefficient whose truth is zero, as of photolysis by night, has no logarithm and no part in any.
+    """
+    some = k_true > 0
+    counts = estimated & some
+    error = np.abs(np.log(k[counts]) - np.log(k_true[counts]))
+    return {
+        "err_k": float(log_rate_mae(jnp.asarray(k), jnp.asarray(k_true), jnp.asarray(some))),
+        "k_err": float(log_rate_mse(jnp.asarray(k), jnp.asarray(k_true), jnp.asarray(some))),
+        "err_k_estimated": float(np.mean(error)) if len(error) else np.nan,
+        "max_err_k": float(np.max(error, initial=0.0)),
+        "within_10_percent": float(np.mean(error < np.log(1.1))) if len(error) else np.nan,
+    }
 
 
 def scaled_mse(
@@ -112,6 +134,8 @@ def uncertainty_scores(
     bad = error > large
     kept = error[~doubtful]
     some = bad.any(axis=2)
+    with np.errstate(invalid="ignore"):  # a spread that is the same everywhere has no correlation
+        correlation = float(np.corrcoef(error.ravel(), spread.ravel())[0, 1])
     return {
         "gate/limit": float(limit),
         "gate/recall": float(bad[doubtful].sum() / max(bad.sum(), 1)),
@@ -119,7 +143,7 @@ def uncertainty_scores(
         "gate/missed": float((some & ~doubtful).mean()),
         "gate/mean_dex": float(kept.mean()),
         "gate/p99_dex": float(np.quantile(kept, 0.99)),
-        "spread/correlation": float(np.corrcoef(error.ravel(), spread.ravel())[0, 1]),
+        "spread/correlation": correlation,
         "spread/within_1": float(np.mean(error <= spread)),
         "spread/within_2": float(np.mean(error <= 2 * spread)),
     }

@@ -134,6 +134,17 @@ def species_errors(dataset: xr.Dataset, ax: Any) -> Any:
     return ax
 
 
+def latents(dataset: xr.Dataset, ax: Any, *, case: int = 0) -> Any:
+    """The latent variables of one case against time."""
+    values = dataset["latents"].isel(case=case)
+    ts = _time_axis(dataset, ax)
+    for n, course in enumerate(values.transpose("latent", "time").values):
+        ax.plot(ts, course, label=f"{n + 1}")
+    ax.set_ylabel("latent variable")
+    ax.legend(fontsize="small", ncols=2)
+    return ax
+
+
 def budget(dataset: xr.Dataset, ax: Any, *, reactions: int = 5) -> Any:
     """Production of a species stacked above zero, loss below it, and their sum as a line.
 

@@ -1,19 +1,46 @@
 """What a run leaves in its folder: predictions, metrics, reports and figures."""
 
 import json
+import logging
 import math
+import platform
+import subprocess
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax
 import matplotlib
 
 from . import plot
 from .checkpoint import atomic
 from .dataset import label_estimate, read_history, write
-from .stages import Simulation, emulation_report
+from .simulate import Simulation
+from .stages import Data, Outcome, coefficients, told, true_rates
 
-__all__ = ["conclude", "figure", "simulated", "write_metrics"]
+__all__ = ["conclude", "figure", "simulated", "versions", "write_metrics"]
+
+log = logging.getLogger("jaxchem")
+
+
+def versions(folder: Path) -> None:
+    """Tells of what a run is made, and where it is written."""
+    packages = ("jaxchem", "jax", "equinox", "diffrax", "optimistix", "optax", "numpy")
+    log.info("%s", ", ".join(f"{p} {metadata.version(p)}" for p in packages))
+    try:
+        revision = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        revision = ""
+    told = f", revision {revision}" if revision else ""
+    log.info("python %s, %s%s", platform.python_version(), jax.devices()[0], told)
+    log.info("output: %s", folder)
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
@@ -41,34 +68,31 @@ def figure(
     pyplot.close(canvas)
 
 
-def conclude(
-    folder: Path,
-    problem: Any,
-    dataset: Any,
-    model: Any,
-    metrics: Mapping[str, float],
-    deviation: Any,
-    prediction: Any,
-) -> None:
-    """Writes predictions, metrics, the report of an emulator, and figures."""
-    k = model.rate_coefficients
+def conclude(folder: Path, data: Data, found: Outcome) -> dict[str, float]:
+    """Writes predictions, metrics, the report and figures; gives all metrics back."""
+    network, middle = data.test.network, data.test.middle
+    report, metrics = found.report, found.metrics
+    k = coefficients(found.model, data.test)
     labelled = label_estimate(
-        dataset,
-        problem.network,
-        prediction,
+        data.held,
+        network,
+        report.prediction,
+        latents=report.latents,
         k=k,
-        k_true=None if k is None else problem.k_true,
-        deviation=None if k is None else deviation,
+        k_true=None if k is None else true_rates(data.test, middle),
+        deviation=None if k is None else found.deviation,
     )
     write(labelled, folder / "predictions.nc")
     write_metrics(folder, metrics)
-    if "mean_dex" in metrics:
-        with atomic(folder / "report.md") as temporary:
-            temporary.write_text(emulation_report(dict(metrics)))
+    with atomic(folder / "report.md") as temporary:
+        temporary.write_text(str(report))
+    log.info("%s", told(metrics))
     figure(folder, "trajectories", plot.trajectories, labelled)
     figure(folder, "errors", plot.errors, labelled)
     if "k" not in labelled:
         figure(folder, "species", plot.species_errors, labelled)
+    if "latents" in labelled:
+        figure(folder, "latents", plot.latents, labelled)
     if labelled.sizes.get("element"):
         figure(folder, "conservation", plot.conservation, labelled)
     if "k" in labelled:
@@ -76,10 +100,13 @@ def conclude(
         figure(folder, "rates", plot.rates, labelled, size)
     for path in sorted(folder.glob("*/history.nc")):
         figure(folder, f"loss_{path.parent.name}", plot.history, read_history(path))
+    return metrics
 
 
-def simulated(folder: Path, found: Simulation) -> None:
+def simulated(folder: Path, found: Simulation) -> dict[str, float]:
     """Writes the trajectory and the budgets of a box, its report, metrics and figures."""
+    steps, seconds = found.metrics["steps"], found.metrics["wall_s"]
+    log.info("%.0f steps in %.1f s; report, data and figures in %s", steps, seconds, folder)
     write(found.trajectory, folder / "data.nc")
     with atomic(folder / "report.md") as temporary:
         temporary.write_text(found.report)
@@ -88,3 +115,4 @@ def simulated(folder: Path, found: Simulation) -> None:
         write(budget, folder / f"budget_{species}.nc")
         figure(folder, f"budget_{species}", plot.budget, budget, (9, 6))
     write_metrics(folder, found.metrics)
+    return found.metrics

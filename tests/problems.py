@@ -19,9 +19,11 @@ from scipy.integrate import solve_ivp
 
 import jaxchem
 from jaxchem.network import Reaction
+from jaxchem.train import Job
 
 SHARED = Path(__file__).parents[2] / "shared"
 DATA = Path(jaxchem.__file__).parent / "data"
+QUIET = Job(progress=False)
 
 CHAIN = """name = chain
 balanced = X

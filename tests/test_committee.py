@@ -8,15 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array
-from problems import clouds
+from problems import QUIET, clouds
 
 import jaxchem
 from jaxchem.dataset import observe
 from jaxchem.ensemble import emulate_ensemble, generate_ensemble
 from jaxchem.metrics import uncertainty_scores
 from jaxchem.models import About, AbstractEmulator, Committee, FlowMap, conserved
-from jaxchem.stages import Resume, committee, emulate, evaluate_emulator
-from jaxchem.stages.base import Problem
+from jaxchem.stages import committee, emulate, evaluate
 
 
 class Constant(AbstractEmulator):
@@ -66,17 +65,15 @@ def test_training_a_committee(tmp_path, getkey):
     ts = np.geomspace(1e3, 1e13, 8)
     dataset, _ = generate_ensemble(network, y0, conditions, ts, t0=1.0, progress=False)
     data = observe(dataset, network)
-    problem = Problem(network, jaxchem.Integrator(), None, np.zeros(224, bool))
     start = functools.partial(FlowMap.fitted, modes=8, width=8)
     settings = {
         "train": functools.partial(emulate, start=start, steps=20, optimizer="adam"),
         "members": 2,
         "conserve": True,
-        "resume": Resume(tmp_path / "last.eqx", "mark"),
-        "progress": False,
+        "job": QUIET._replace(path=tmp_path / "last.eqx", fingerprint="mark"),
     }
     key = getkey()
-    result = committee(problem, None, data, key, **settings)
+    result = committee(None, data, key, **settings)
     assert len(list(tmp_path.glob("last_*.eqx"))) == 2 and result.history["loss"].shape == (20,)
     jaxchem.save(tmp_path / "model.eqx", result.model)
     again = jaxchem.load_model(tmp_path / "model.eqx")
@@ -84,14 +81,14 @@ def test_training_a_committee(tmp_path, getkey):
     y, spread = result.model(*arguments), result.model.spread(*arguments)
     assert np.all(np.asarray(spread) >= 0) and np.max(spread) > 1e-3
     np.testing.assert_array_equal(again.spread(*arguments), spread)
-    resumed = committee(problem, None, data, key, **settings).model
+    resumed = committee(None, data, key, **settings).model
     np.testing.assert_array_equal(resumed(*arguments), y)
-    scores, _ = evaluate_emulator(again, data, data)
+    scores = evaluate(again, data, train=data).metrics
     assert (
         0 <= scores["gate/recall"] <= 1 and scores["spread/within_2"] >= scores["spread/within_1"]
     )
     with pytest.raises(ValueError, match="members=1: a committee has two"):
-        committee(problem, None, data, key, **{**settings, "members": 1})
+        committee(None, data, key, **{**settings, "members": 1})
 
 
 class Halved(AbstractEmulator):

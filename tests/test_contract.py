@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array
-from problems import clouds
+from problems import QUIET, clouds
 
 import jaxchem
 from jaxchem.dataset import observe
@@ -32,8 +32,7 @@ from jaxchem.models import (
     conserved,
     similar,
 )
-from jaxchem.stages import emulate, evaluate_emulator
-from jaxchem.stages.base import Problem
+from jaxchem.stages import emulate, evaluate
 
 
 class Powers(AbstractEmulator):
@@ -115,9 +114,7 @@ with np.load(sys.argv[2] + ".npz") as query:
 
 def test_one_class_is_enough(data, tmp_path, getkey):
     """It trains, wraps, is measured, saved, and loaded by a process that imports this file."""
-    problem = Problem(data.network, jaxchem.Integrator(), None, np.zeros(224, bool))
     result = emulate(
-        problem,
         None,
         data,
         getkey(),
@@ -126,13 +123,13 @@ def test_one_class_is_enough(data, tmp_path, getkey):
         learning_rate=1e-2,
         wrap=[doubled],
         conserve=True,
-        progress=False,
+        job=QUIET,
     )
     loss = result.history["loss"]
     assert loss[-20:].mean() < 0.7 * loss[:20].mean()
     model = result.model
     assert isinstance(model.inner, Doubled) and isinstance(model.inner.inner, Powers)
-    scores, prediction = evaluate_emulator(model, data, data)
+    scores, prediction, _ = evaluate(model, data, train=data)
     assert prediction.shape == data.states.shape and scores["drift"] < 1e-10
     assert {"free/mean_dex", "train_mean/mean_dex"} <= set(scores)
     path = tmp_path / "model.eqx"
@@ -221,21 +218,19 @@ def test_wrappers_have_the_spread_and_range_of_what_is_inside(data, getkey):
 
 def test_a_stage_goes_on_with_a_model_by_name(data, getkey):
     """Conditions of the data in another order are those that the model means."""
-    problem = Problem(data.network, jaxchem.Integrator(), None, np.zeros(224, bool))
     model, key = Powers.fitted(data, key=getkey()), getkey()
-    how = {"steps": 3, "batch_size": None, "optimizer": "adam", "progress": False}
+    how = {"steps": 3, "batch_size": None, "optimizer": "adam", "job": QUIET}
     losses = [
-        emulate(problem, model, one, key, **how).history["loss"]
+        emulate(model, one, key, **how).history["loss"]
         for one in (data, data.in_order(data.names[::-1]))
     ]
     np.testing.assert_array_equal(*losses)
 
 
 def test_what_cannot_be_trained_says_so(data, getkey):
-    problem = Problem(data.network, jaxchem.Integrator(), None, np.zeros(224, bool))
     model = Function(lambda *a: a[0], About.of(data))
     with pytest.raises(ValueError, match="a Function has no `examples`, so it cannot be trained"):
-        emulate(problem, model, data, getkey(), progress=False)
+        emulate(model, data, getkey(), job=QUIET)
 
 
 MAKERS = {

@@ -251,13 +251,16 @@ def test_print_of_observations(chain, truth):
         "cases: 2",
         "times (9, s): 0 to 4, y0 at 0",
         "observed (2, molecule cm-3): A, B",
-        "conditions: temperature 250 to 300, <zeta> 1",
+        "conditions: temperature 250 to 300, <zeta> 1; of all cases: none",
         "relative noise: 0",
     ]
     page = data._repr_html_()
     assert "temperature 250 to 300, &lt;zeta&gt; 1" in page and page.count("<tr>") == 3
     assert ">A<" in page and ">0.135335 to 2<" in page and ">0 to 2.72933<" in page
-    unknown = ["times (9, s): ?, y0 at ?", "conditions: temperature ?, <zeta> ?"]
+    unknown = [
+        "times (9, s): ?, y0 at ?",
+        "conditions: temperature ?, <zeta> ?; of all cases: none",
+    ]
     said = []
     jax.jit(lambda data: said.extend((repr(data), data._repr_html_())))(data)
     assert [said[0].splitlines()[i] for i in (1, 2, 4)] == ["cases: 2", *unknown]

@@ -8,7 +8,7 @@ from problems import clouds
 
 import jaxchem
 from jaxchem.dataset import draw, stream
-from jaxchem.stages import prepare
+from jaxchem.stages import Plan
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +113,38 @@ def test_bad_draws(osu29, settings, message):
         draw(osu29, **{"cases": 4, "initial": {"C": 1.0}, **settings})
 
 
-def test_unknown_settings_of_a_draw(osu29, tmp_path):
+def test_unknown_settings_of_a_draw(osu29):
     settings = {"test": {"path": None}, "split": None, "path": None, "t0": 0.0}
     settings |= {"draw": {"cases": 4, "inital": {"C": 1.0}}}
     with pytest.raises(ValueError, match=r"data.draw.inital is no setting; did you mean 'initial'"):
-        prepare(settings, osu29, {}, seed=0, folder=tmp_path)
+        Plan(settings, osu29, {}, seed=0)
+
+
+def test_no_seed_draws_what_another_does(osu29):
+    """Train, test and validation draws of five data seeds share no cloud."""
+    ranges = {"temperature": [10.0, 300.0], "cosmic_ray_rate": [1e-18, 1e-15]}
+    seen = set()
+    for seed in range(5):
+        for name in ("train", "test", "validation"):
+            how = {"cases": 256, "initial": {"C": [1e-6, 1e-4]}, "conditions": ranges}
+            y0, given = draw(osu29, **how, seed=stream(seed, name))
+            rows = {row.tobytes() for row in np.column_stack([y0, *given.values()])}
+            assert len(rows) == 256 and not rows & seen
+            seen |= rows
+
+
+def test_states_after_a_while(osu29, tmp_path):
+    """Drawn states are integrated before they count; the solver says the same from the start."""
+    settings = {"test": None, "split": None, "path": None, "t0": 0.0, "observe": {}}
+    settings |= {"draw": {"cases": 4, "initial": {"C": [1e-5, 1e-4], "H2": 1.0}}}
+    settings |= {"times": {"start": 1e10, "stop": 1e12, "points": 3, "spacing": "log"}}
+    settings |= {"solver": {"rtol": 1e-8, "atol": 1e-20}, "spin_up": 1e11, "floor": 0.0}
+    conditions = {"temperature": 50.0, "cosmic_ray_rate": 1e-16, "density": 1.0}
+    data = Plan(settings, osu29, conditions, seed=0).make(tmp_path, progress=False)
+    y0, _ = draw(osu29, **settings["draw"], seed=stream(0, "train"))
+    k = osu29.rates(**conditions)
+    for n in range(4):
+        how = {"rtol": 1e-9, "atol": 1e-21}
+        expected = jaxchem.solve(osu29, k, y0[n], [1e11, 1.1e11, 2e11], **how).ys
+        np.testing.assert_allclose(data.seen.y0[n], expected[0], rtol=1e-5, atol=1e-18)
+        np.testing.assert_allclose(data.seen.states[n, 1], expected[2], rtol=1e-5, atol=1e-18)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from problems import Reference, clouds
+from problems import QUIET, Reference, clouds
 from scipy.integrate import solve_ivp
 
 import jaxchem
@@ -19,8 +19,8 @@ from jaxchem.models import About, FlowMap, Function, Latent, StepMap, conserved,
 from jaxchem.models.layers import Perceptron
 from jaxchem.models.step_map import _shifted
 from jaxchem.scale import LinearScale, LinearTime, LogScale, LogTime
-from jaxchem.stages import emulate, evaluate_emulator, gradient_scores
-from jaxchem.stages.base import Problem
+from jaxchem.stages import emulate, evaluate
+from jaxchem.stages.evaluate import gradient_scores
 
 FORMS = {
     "linear": {},
@@ -40,10 +40,6 @@ def dark():
     dataset, failed = generate_ensemble(network, y0, conditions, ts, t0=1.0, progress=False)
     assert not len(failed)
     return network, dataset
-
-
-def problem(network):
-    return Problem(network, jaxchem.Integrator(), None, np.zeros(len(network.equations), bool))
 
 
 def parts(data):
@@ -338,12 +334,18 @@ def test_chains(stepper, dark, segments):
     y0, conditions, elapsed, _ = parts(data)
     chained = jax.jit(functools.partial(rollout, model, segments=segments))
     found = chained(y0[5], conditions[5], elapsed)
-    state, origin, by_hand = y0[5], 0.0, []
-    for piece in np.array_split(np.asarray(elapsed), segments):
-        ys = model(state, conditions[5], jnp.asarray(piece - origin))
-        state, origin = ys[-1], piece[-1]
-        by_hand.append(ys)
-    np.testing.assert_allclose(found, np.concatenate(by_hand), rtol=2e-3)
+    for told in (jnp.tile(conditions[5:6], (segments, 1)), conditions[:segments]):  # of each piece
+        state, origin, by_hand = y0[5], 0.0, []
+        for own, piece in zip(told, np.array_split(np.asarray(elapsed), segments), strict=True):
+            ys = model(state, own, jnp.asarray(piece - origin))
+            state, origin = ys[-1], piece[-1]
+            by_hand.append(ys)
+        chain = chained(y0[5], told, elapsed)
+        np.testing.assert_allclose(chain, np.concatenate(by_hand), rtol=2e-3)
+        same = bool(jnp.all(told == conditions[5][None]))
+        assert np.allclose(found, chain, rtol=1e-6) == same
+    with pytest.raises(ValueError, match=f"conditions of 7 pieces for {segments} segments"):
+        chained(y0[5], conditions[:7], elapsed)
     weights = np.asarray(network.conserved).T
     drift = (found - y0[5][None]) @ weights / (y0[5] @ np.abs(weights))[None]
     assert np.abs(drift).max() < 1e-11
@@ -358,7 +360,7 @@ def test_scores_of_a_chain(stepper, dark):
     # a start late enough for its share in the first times to be told
     data = eqx.tree_at(lambda d: d.t0, data, jnp.asarray(900.0))
     y0, conditions, ts, states = parts(data)
-    scores, prediction = evaluate_emulator(model, data.first(3), data)
+    scores, prediction, _ = evaluate(model, data.first(3), train=data)
     shot = jax.vmap(model, in_axes=(0, 0, None))(y0[:3], conditions[:3], ts)
     np.testing.assert_allclose(prediction, shot, rtol=2e-3)
     chain = functools.partial(rollout, model, segments=10)
@@ -401,16 +403,15 @@ def test_training_beats_the_mean(start, dark, getkey):
     test = dataset.isel(case=slice(8))
     points = 6 if start.func == Latent.fitted else None
     result = emulate(
-        problem(network),
         None,
         data,
         getkey(),
         start=start,
         steps=600,
         points=points,
-        progress=False,
+        job=QUIET,
     )
-    scores, prediction = evaluate_emulator(result.model, observe(test, network), data)
+    scores, prediction, _ = evaluate(result.model, observe(test, network), train=data)
     assert result.history["loss"][-50:].mean() < 0.3 * result.history["loss"][:20].mean()
     assert scores["mean_dex"] < 0.9 * scores["train_mean/mean_dex"]
     assert prediction.shape == test["concentration"].shape
@@ -421,8 +422,8 @@ def test_latent_equation_trains_on_some_of_the_times(dark, getkey):
     network, dataset = dark
     data = observe(dataset, network)
     start = functools.partial(Latent.fitted, **SMALL, **FORMS["neural_ode"])
-    settings = {"start": start, "steps": 60, "points": 6, "optimizer": "adam", "progress": False}
-    loss = emulate(problem(network), None, data, getkey(), **settings).history["loss"]
+    settings = {"start": start, "steps": 60, "points": 6, "optimizer": "adam", "job": QUIET}
+    loss = emulate(None, data, getkey(), **settings).history["loss"]
     assert np.all(np.isfinite(loss)) and loss[-10:].mean() < loss[:10].mean()
 
 
@@ -431,10 +432,10 @@ def test_polishing_what_was_trained(dark, getkey):
     network, dataset = dark
     data = observe(dataset, network)
     start = functools.partial(FlowMap.fitted, modes=20, width=16)
-    settings = {"conserve": True, "optimizer": "adam", "progress": False}
-    first = emulate(problem(network), None, data, getkey(), start=start, steps=100, **settings)
+    settings = {"conserve": True, "optimizer": "adam", "job": QUIET}
+    first = emulate(None, data, getkey(), start=start, steps=100, **settings)
     settings |= {"optimizer": "lbfgs", "batch_size": None, "steps": 20}
-    second = emulate(problem(network), first.model, data, getkey(), **settings)
+    second = emulate(first.model, data, getkey(), **settings)
     loss = second.history["loss"]
     assert loss[0] < 1.2 * first.history["loss"][-1] and loss[-1] < 0.5 * loss[0]
     assert isinstance(second.model.inner, FlowMap)
@@ -444,16 +445,14 @@ def test_validation_holds_trajectories_back(dark, getkey):
     network, dataset = dark
     data = observe(dataset, network)
     start = functools.partial(FlowMap.fitted, modes=20, width=8)
-    settings = {"start": start, "optimizer": "adam", "progress": False}
+    settings = {"start": start, "optimizer": "adam", "job": QUIET}
     key = getkey()
-    history = emulate(
-        problem(network), None, data, key, steps=30, validation=0.25, **settings
-    ).history
+    history = emulate(None, data, key, steps=30, validation=0.25, **settings).history
     assert np.all(np.isfinite(history["validation"]))
     with pytest.raises(ValueError, match=r"validation=0\.001 of 48 trajectories leaves none"):
-        emulate(problem(network), None, data, key, validation=0.001, **settings)
+        emulate(None, data, key, validation=0.001, **settings)
     with pytest.raises(ValueError, match=r"patience=3 waits .* set validation too"):
-        emulate(problem(network), None, data, key, patience=3, **settings)
+        emulate(None, data, key, patience=3, **settings)
 
 
 @pytest.mark.parametrize("make", [FlowMap.fitted, StepMap.fitted])
@@ -472,7 +471,7 @@ def test_whole_trajectories_are_held_back(make, dark, monkeypatch, getkey):
         return model, {}
 
     monkeypatch.setitem(emulate.__globals__, "fit", fit)
-    emulate(problem(network), None, data, getkey(), start=start, validation=0.25)
+    emulate(None, data, getkey(), start=start, validation=0.25)
     seen, (model, examples, held) = scaled
     order = np.random.default_rng(0).permutation(48)
     np.testing.assert_array_equal(seen.y0, data.y0[order[12:]])
@@ -514,18 +513,16 @@ def test_derivatives_beside_the_solver(dark):
     network, dataset = dark
     test = observe(dataset, network).first(3)
 
-    def rates(values):
-        return network.rates(temperature=values[0], cosmic_ray_rate=1e-16)
-
     def again(y0, conditions, ts):
+        k = network.rates(temperature=conditions[0], cosmic_ray_rate=1e-16)
         how = {"t0": 0.0, "method": "rodas4", "rtol": 1e-7, "adjoint": "forward"}
-        return jaxchem.solve(network, rates(conditions), y0, ts, **how).ys
+        return jaxchem.solve(network, k, y0, ts, **how).ys
 
     def constant(y0, conditions, ts):
         return jnp.ones((12, 29))
 
     scores, none = (
-        gradient_scores(problem(network), Function(call, About.of(test)), rates, test, floor=1e-20)
+        gradient_scores(Function(call, About.of(test)), test, jaxchem.Integrator(), floor=1e-20)
         for call in (again, constant)
     )
     assert scores["gradient/mean"] < 1e-3 and scores["gradient/size"] > 0.1
@@ -541,11 +538,8 @@ def test_derivatives_without_a_forward_mode(dark, getkey):
     backward = jax.custom_vjp(lambda *arguments: model(*arguments))
     backward.defvjp(lambda *a: (model(*a), a), lambda a, g: a)
 
-    def rates(values):
-        return network.rates(temperature=values[0], cosmic_ray_rate=1e-16)
-
     found = [
-        gradient_scores(problem(network), m, rates, data)
+        gradient_scores(m, data, jaxchem.Integrator())
         for m in (model, Function(backward, model.about))
     ]
     assert np.isclose(found[0]["gradient/mean"], found[1]["gradient/mean"], rtol=1e-3)
@@ -564,8 +558,8 @@ def test_a_conserving_emulator(dark, tmp_path, getkey):
     network, dataset = dark
     data = observe(dataset, network)
     start = functools.partial(FlowMap.fitted, modes=20, width=16)
-    settings = {"start": start, "steps": 200, "conserve": True, "progress": False}
-    model = emulate(problem(network), None, data, getkey(), **settings).model
+    settings = {"start": start, "steps": 200, "conserve": True, "job": QUIET}
+    model = emulate(None, data, getkey(), **settings).model
     jaxchem.save(tmp_path / "model.eqx", model)
     again = jaxchem.load_model(tmp_path / "model.eqx")
     y0, conditions, ts, _ = parts(data)
@@ -590,12 +584,10 @@ def test_bad_emulators(dark, getkey):
         Latent(about("abc"), slopes="both", key=getkey())
     with pytest.raises(ValueError, match="unknown activation 'silly'"):
         Perceptron((2, 2), activation="silly", key=getkey())
-    with pytest.raises(ValueError, match="no loss term 'entropy'; known: trajectory"):
-        emulate(
-            problem(network), None, data, getkey(), start=FlowMap.fitted, weights={"entropy": 1.0}
-        )
+    with pytest.raises(ValueError, match="no loss term 'entropy' of 12 times; known: traj"):
+        emulate(None, data, getkey(), start=FlowMap.fitted, weights={"entropy": 1.0})
     with pytest.raises(ValueError, match="trains an emulator but got no model"):
-        emulate(problem(network), None, data, getkey())
+        emulate(None, data, getkey())
     uneven = np.asarray(data.ts) * np.linspace(1, 2, 12)
     with pytest.raises(ValueError, match="evenly spaced in their logarithm"):
         FlowMap.fitted(eqx.tree_at(lambda d: d.ts, data, jnp.asarray(uneven)), key=getkey())
@@ -610,9 +602,9 @@ def test_bad_emulators(dark, getkey):
         with pytest.raises(ValueError, match=f"{segments} segments of 12 times: .* lower segments"):
             rollout(None, data.y0[0], data.conditions[0], data.ts, segments)
     with pytest.raises(ValueError, match=r"points=6: a FlowMap learns whole .* points=null"):
-        emulate(problem(network), None, data, getkey(), start=FlowMap.fitted, points=6)
-    with pytest.raises(ValueError, match="unknown optimiser 'sgd'"):
-        emulate(problem(network), None, data, getkey(), start=FlowMap.fitted, optimizer="sgd")
+        emulate(None, data, getkey(), start=FlowMap.fitted, points=6)
+    with pytest.raises(ValueError, match="unknown optimizer 'sgd'"):
+        emulate(None, data, getkey(), start=FlowMap.fitted, optimizer="sgd")
 
 
 def test_retries_of_a_model_that_is_saved(tmp_path, getkey):

@@ -21,10 +21,10 @@ FLOORS = {
             ("network", "parse", "box"),
             ("kinetics", "system", "thermal", "budget", "conserve"),
             ("solvers",),
-            ("dataset", "soap", "train", "losses", "baselines"),
+            ("dataset", "soap", "train", "least_squares", "losses", "baselines"),
             ("ensemble",),
             ("models",),
-            ("stages", "plot"),
+            ("stages", "simulate", "plot"),
             ("record",),
             ("run",),
         )
@@ -41,7 +41,7 @@ HOMES = {
 }
 """Library -> the only modules that import it."""
 
-JITS = ("train", "stages", "dataset", "ensemble", "run")
+JITS = ("train", "least_squares", "stages", "simulate", "dataset", "ensemble", "run")
 """The only modules that compile; everything else leaves that to its caller."""
 
 

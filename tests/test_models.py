@@ -104,12 +104,14 @@ def test_random_start_keeps_what_is_given(getkey):
     network = jaxchem.load("pollu")
     k = np.asarray(network.rates())
     known = np.arange(25) % 5 == 0
-    model = CRNN.random(network, k_known=k, known=known, key=getkey())
+    y0 = jaxchem.sample(network, {"NO": 0.2})
+    data = jaxchem.observe(jaxchem.to_dataset(network, ([0.0], y0[None]), y0=y0), network)
+    model = CRNN.fitted(data, known=range(0, 25, 5), key=getkey())
     np.testing.assert_allclose(model.k[known], k[known], rtol=1e-14)
     free = np.asarray(model.effective_log_k)[~known]
     assert np.all(np.abs(free - np.log(k[~known])) > 1e-6)
     assert abs(free.mean()) < 1.0 and 0.5 < free.std() < 1.5
-    other = CRNN.random(network, key=getkey())
+    other = CRNN.fitted(data, key=getkey())
     assert not np.any(other.known)
     assert np.all(other.log_k != model.log_k)
 

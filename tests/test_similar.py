@@ -1,20 +1,20 @@
 """Gases of different densities that are alike."""
 
+import dataclasses
 import functools
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import Reference, clouds
+from problems import QUIET, Reference, clouds
 from scipy.integrate import solve_ivp
 
 import jaxchem
 from jaxchem.dataset import observe
 from jaxchem.ensemble import generate_ensemble
-from jaxchem.models import About, FlowMap, Function, similar
-from jaxchem.stages import emulate
-from jaxchem.stages.base import Problem
+from jaxchem.models import About, Committee, FlowMap, Function, similar
+from jaxchem.stages import emulate, evaluate
 
 HOW = {"value": 1e-8, "exponents": {"density": 0.4, "cosmic_ray_rate": 0.6}}
 NAMES = ("temperature", "cosmic_ray_rate", "density")
@@ -80,9 +80,7 @@ def test_training_for_any_density(tmp_path, getkey):
     dataset, _ = generate_ensemble(network, y0, conditions, ts, t0=0.0, progress=False)
     data = observe(dataset, network)
     assert data.names == NAMES
-    problem = Problem(network, jaxchem.Integrator(), None, np.zeros(224, bool))
     model = emulate(
-        problem,
         None,
         data,
         getkey(),
@@ -90,7 +88,7 @@ def test_training_for_any_density(tmp_path, getkey):
         steps=3,
         optimizer="adam",
         similarity=HOW,
-        progress=False,
+        job=QUIET,
     ).model
     jaxchem.save(tmp_path / "model.eqx", model)
     model = jaxchem.load_model(tmp_path / "model.eqx")
@@ -100,6 +98,19 @@ def test_training_for_any_density(tmp_path, getkey):
     denser = given * jnp.array([1.0, 100.0, 100.0])
     denser = model(100 * start, denser, data.ts / 100)
     np.testing.assert_allclose(denser, 100 * inner, rtol=1e-5)
+    # likes of the training gases: the nearest neighbour is each itself, a hundred times denser
+    factor = jnp.array([1.0, 100.0, 100.0])
+    likes = dataclasses.replace(
+        data,
+        y0=100 * data.y0,
+        conditions=data.conditions * factor[None],
+        values=100 * data.values,
+        ts=data.ts / 100,
+    )
+    for one in (model, Committee((model, model))):
+        found = evaluate(one, likes, train=data, gradients=0).metrics
+        assert found["nearest_neighbour/max_dex"] < 1e-9
+        assert found["train_mean/mean_dex"] > 0.01 and found["gaussian_process/mean_dex"] < 0.1
 
 
 def test_networks_that_are_not_similar():

@@ -9,9 +9,10 @@ from scipy.integrate import solve_ivp
 import jaxchem
 from jaxchem import checkpoint
 from jaxchem.parse import table
+from jaxchem.simulate import simulate
 from jaxchem.solar import solar_zenith_angle
 from jaxchem.solvers import native
-from jaxchem.stages import Resume, simulate
+from jaxchem.train import Job
 
 TEXT = """name = tiny
 units = molecule cm-3, s
@@ -42,7 +43,8 @@ B -> ; J4 ; S
 -> B ; HEAT ; S
 """
 SOLVER = jaxchem.Integrator(rtol=1e-8, max_steps=20000)
-PLACE = {"latitude": 30.0, "longitude": 15.0, "date": "2023-03-05", "progress": False}
+QUIET = Job("box", progress=False)
+PLACE = {"latitude": 30.0, "longitude": 15.0, "date": "2023-03-05", "job": QUIET}
 
 
 def expected(ts, temperature, extra=lambda t, a, b: (0.0, 0.0), o2=None):
@@ -238,9 +240,10 @@ def test_dilution_brings_ambient_air():
 
 def test_a_killed_box_goes_on(tmp_path, monkeypatch):
     """Killed with two of four pieces done, it integrates the other two, to the same numbers."""
-    settings = {"days": 0.5, "every": 900.0, "save_every": 0.0}
+    settings = {"days": 0.5, "every": 900.0}
     whole = run(**settings)
-    kept = Resume(tmp_path / "last.eqx", "mine")
+    path = tmp_path / "last.eqx"
+    kept = QUIET._replace(path=path, fingerprint="mine", save_every=0.0)
     saves, save = [], checkpoint.save
 
     def count(*arguments, **header):
@@ -251,18 +254,18 @@ def test_a_killed_box_goes_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoint, "save", count)
     with pytest.raises(KeyboardInterrupt):
-        run(**settings, resume=kept)
-    resumed = run(**settings, resume=kept)
+        run(**settings, job=kept)
+    resumed = run(**settings, job=kept)
     assert len(saves) == 4
     np.testing.assert_array_equal(
         resumed.trajectory["concentration"], whole.trajectory["concentration"]
     )
     assert resumed.metrics["steps"] == whole.metrics["steps"]
-    again = run(**settings, resume=kept)
+    again = run(**settings, job=kept)
     assert len(saves) == 4
     assert again.report == whole.report
     with pytest.raises(ValueError, match="made with another fingerprint"):
-        run(**settings, resume=Resume(kept.path, "other"))
+        run(**settings, job=kept._replace(fingerprint="other"))
 
 
 @pytest.mark.skipif(not native.available(), reason="there is no C compiler")

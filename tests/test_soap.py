@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from jaxchem.soap import soap
-from jaxchem.train import Resume, fit, trainable
+from jaxchem.train import Job, fit, trainable
 
 
 def normal(*shape, seed=3):
@@ -181,8 +181,7 @@ def test_trains_a_module(tmp_path):
             optimizer=optax.with_extra_args_support(soap(0.01)),
             steps=200,
             key=jax.random.key(1),
-            resume=Resume(path, "job"),
-            progress=False,
+            job=Job(progress=False, path=path),
         )
 
     trained, history = job(tmp_path / "fit")

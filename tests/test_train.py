@@ -11,9 +11,11 @@ import optax
 import pytest
 
 from jaxchem import checkpoint
-from jaxchem.train import Resume, adam, fit, trainable
+from jaxchem.train import Job, fit, recipe, trainable
 
 KEY = jax.random.key(5)
+QUIET = Job(progress=False)
+adam = optax.adam
 
 
 JOB = """
@@ -21,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxchem.train import Resume, adam, fit
+from jaxchem.train import Job, fit, recipe
 
 jax.config.update("jax_enable_x64", True)
 rng = np.random.default_rng(0)
@@ -40,13 +42,11 @@ def job(path, steps=60):
         loss,
         {"w": jnp.ones(4), "b": jnp.zeros(())},
         (X, Y),
-        optimizer=adam(0.05, patience=5, clip=0.5),
+        optimizer=recipe(steps=60, learning_rate=0.05, plateau=5 / 60, clip=0.5),
         steps=steps,
         key=jax.random.key(1),
         batch_size=7,
-        resume=path and Resume(path, "job"),
-        save_every=0.0,
-        progress=False,
+        job=Job("fit", False, path, "job", save_every=0.0),
     )
 """
 
@@ -87,7 +87,7 @@ def test_reaches_the_minimum_of_a_quadratic():
         optimizer=adam(0.1),
         steps=600,
         key=KEY,
-        progress=False,
+        job=QUIET,
     )
     np.testing.assert_allclose(model, points.mean(axis=0), atol=1e-9)
     np.testing.assert_allclose(history["loss"][-1], np.var(points, axis=0).mean(), rtol=1e-9)
@@ -106,16 +106,17 @@ def test_the_rate_is_cut_where_the_loss_stalls():
         return jnp.abs(model - 0.3)
 
     def end(optimizer):
-        run = {"steps": 600, "key": KEY, "progress": False}
+        run = {"steps": 600, "key": KEY, "job": QUIET}
         _, history = fit(distance, jnp.zeros(()), jnp.zeros(1), optimizer=optimizer, **run)
         return np.max(history["loss"][-50:])
 
-    assert end(adam(0.1, patience=20, factor=0.5)) < 1e-6
+    slower = recipe(steps=600, learning_rate=0.1, plateau=20 / 600, plateau_factor=0.5)
+    assert end(slower) < 1e-6
     assert end(adam(0.1)) > 1e-3
 
 
 def test_clip_bounds_each_element_of_the_gradient():
-    optimizer = adam(1e-3, clip=1.0)
+    optimizer = recipe(steps=10, learning_rate=1e-3, clip=1.0)
     parameters = jnp.zeros(3)
     gradient = jnp.array([100.0, -0.5, -3.0])
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its own types
@@ -139,7 +140,7 @@ def test_numpy_leaves_and_integers_stay_as_they_are():
         return jnp.mean((total[None] - batch) ** 2)
 
     fitted, _ = fit(
-        loss, model, jnp.zeros((1, 2)), optimizer=optax.sgd(0.5), steps=50, key=KEY, progress=False
+        loss, model, jnp.zeros((1, 2)), optimizer=optax.sgd(0.5), steps=50, key=KEY, job=QUIET
     )
     np.testing.assert_allclose(fitted["free"], [-9.0, -9.0], rtol=1e-8)
     assert isinstance(fitted["fixed"], np.ndarray)
@@ -162,8 +163,7 @@ def test_nothing_to_fit():
             optimizer=adam(0.1),
             steps=3,
             key=KEY,
-            label="finetune",
-            progress=False,
+            job=QUIET._replace(label="finetune"),
         )
 
 
@@ -185,7 +185,7 @@ def visits(count, batch_size, steps, key=KEY):
         steps=steps,
         key=key,
         batch_size=batch_size,
-        progress=False,
+        job=QUIET,
     )
     return -np.asarray(model).astype(int)
 
@@ -220,7 +220,7 @@ def test_every_step_has_a_key_of_its_own():
         return 0.0 * model + jax.random.uniform(key)
 
     _, history = fit(
-        loss, jnp.zeros(()), jnp.zeros(1), optimizer=adam(0.1), steps=50, key=KEY, progress=False
+        loss, jnp.zeros(()), jnp.zeros(1), optimizer=adam(0.1), steps=50, key=KEY, job=QUIET
     )
     assert len(np.unique(history["loss"])) == 50
 
@@ -240,20 +240,20 @@ def test_a_step_of_a_bad_example_is_refused():
         steps=5 * epochs,
         key=KEY,
         batch_size=1,
-        progress=False,
+        job=QUIET,
     )
     assert np.isnan(history["loss"]).sum() == epochs
     np.testing.assert_allclose(model, 1.0 - 0.9 ** (4 * epochs), rtol=1e-12)
 
 
-@pytest.mark.parametrize("optimizer", [optax.sgd(0.1), adam(0.1, patience=3)])
+@pytest.mark.parametrize("optimizer", [optax.sgd(0.1), recipe(steps=4, plateau=0.8)])
 def test_an_infinite_gradient_of_a_finite_loss_is_refused(optimizer):
     def loss(model, batch, key):
         del batch, key
         return jnp.sqrt(model)  # 0 at 0, with an infinite slope
 
     model, history = fit(
-        loss, jnp.zeros(()), jnp.zeros(1), optimizer=optimizer, steps=4, key=KEY, progress=False
+        loss, jnp.zeros(()), jnp.zeros(1), optimizer=optimizer, steps=4, key=KEY, job=QUIET
     )
     assert float(model) == 0.0
     np.testing.assert_array_equal(history["loss"], 0.0)
@@ -271,10 +271,10 @@ def test_a_refused_step_does_not_enter_the_moments_of_adam():
         steps=8,
         key=KEY,
         batch_size=1,
-        progress=False,
+        job=QUIET,
     )
     plain, _ = fit(
-        square, jnp.zeros(()), data[:1], optimizer=adam(0.1), steps=4, key=KEY, progress=False
+        square, jnp.zeros(()), data[:1], optimizer=adam(0.1), steps=4, key=KEY, job=QUIET
     )
     assert np.isnan(history["loss"]).sum() == 4
     np.testing.assert_allclose(mixed, plain, rtol=1e-12)
@@ -294,7 +294,7 @@ def test_a_step_into_a_region_without_a_loss_is_taken_back():
         optimizer=optax.sgd(1.0),
         steps=40,
         key=KEY,
-        progress=False,
+        job=QUIET,
     )
     assert np.isnan(history["loss"][1])
     assert np.isfinite(float(model))
@@ -377,14 +377,13 @@ def test_checkpoints_of_other_fits_are_refused(tmp_path):
             "optimizer": adam(0.1),
             "steps": 3,
             "key": KEY,
-            "resume": Resume(path, "one"),
-            "progress": False,
+            "job": QUIET._replace(path=path, fingerprint="one"),
         }
         return fit(square, model, jnp.zeros((1, 2)), **{**settings, **changes})
 
     run(jnp.ones(2))
     with pytest.raises(ValueError, match="another fingerprint: it has 'one', this run 'two'"):
-        run(jnp.ones(2), resume=Resume(path, "two"))
+        run(jnp.ones(2), job=QUIET._replace(path=path, fingerprint="two"))
     with pytest.raises(ValueError, match=r"last.eqx holds something else than expected"):
         run(jnp.ones((1, 2)))
     with pytest.raises(ValueError, match=r"last.eqx holds something else than expected"):
@@ -419,7 +418,7 @@ def test_an_equinox_model_is_fitted_in_place_of_its_arrays():
         optimizer=optax.sgd(0.5),
         steps=100,
         key=KEY,
-        progress=False,
+        job=QUIET,
     )
     assert isinstance(model, Line) and model.name == "line"
     np.testing.assert_allclose(model.slope, 3.0, rtol=1e-8)
@@ -450,8 +449,7 @@ def held_back(tmp_path=None, steps=400, patience=3):
         held=odd,
         patience=patience,
         every=10,
-        resume=tmp_path and Resume(tmp_path / "last.eqx", "held"),
-        progress=False,
+        job=QUIET._replace(path=tmp_path and tmp_path / "last.eqx"),
     )
     return model, history, float(loss(model, odd, KEY))
 
@@ -476,7 +474,112 @@ def test_all_steps_without_patience():
 
 def test_a_fit_without_a_step_is_told(caplog):
     data = jnp.full(3, jnp.nan)
-    options = {"optimizer": optax.sgd(0.1), "steps": 2, "key": KEY, "progress": False}
+    options = {"optimizer": optax.sgd(0.1), "steps": 2, "key": KEY, "job": QUIET}
     model, _ = fit(square, jnp.zeros(()), data, **options)
     assert model == 0
     assert "fit: no step of 2 had a finite loss" in caplog.text
+
+
+# Settings, samplers and what else a loss depends on
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": "lbfgs", "learning_rate": 0.1}, "learning_rate=0.1 has no part with optimi"),
+        ({"optimizer": "lbfgs", "clip": 1.0}, "clip=1.0 has no part with optimizer=lbfgs"),
+        ({"optimizer": "adam", "refresh": 5}, "refresh=5 has no part with optimizer=adam"),
+        ({"plateau": 0.1, "last_rate": 0.1}, "last_rate=0.1 has no part with plateau=0.1"),
+        ({"plateau_factor": 0.1}, "plateau_factor=0.1 has no part with plateau=null"),
+        ({"optimizer": "soup"}, "unknown optimizer 'soup'; did you mean 'soap'"),
+    ],
+)
+def test_settings_that_an_optimizer_ignores_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        recipe(steps=10, **settings)
+
+
+def test_the_course_of_the_rate():
+    """Under Adam every step of a linear loss is the rate: a rise, then half a cosine."""
+    how = recipe(steps=100, learning_rate=0.1, last_rate=0.02, warm_up=5)
+    kept = []
+
+    def linear(model, batch, key):
+        del key
+        return jnp.mean(batch) * model
+
+    for steps in (4, 5, 53, 100):
+        settings = {"optimizer": how, "steps": steps, "key": KEY, "job": QUIET}
+        kept.append(float(fit(linear, jnp.zeros(()), jnp.ones(1), **settings)[0]))
+    rates = np.concatenate(
+        [0.1 * np.arange(5) / 5, 0.02 + 0.04 * (1 + np.cos(np.pi * np.arange(95) / 95))]
+    )
+    np.testing.assert_allclose(-np.array(kept), np.cumsum(rates)[[3, 4, 52, 99]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("redraw", [1, 10])
+def test_a_sampler_draws_anew(redraw):
+    """The mean of what was drawn is what a rate of 1 over the number of steps leaves."""
+    drawn = []
+
+    def sampler(key):
+        return jax.random.normal(key, (3,))
+
+    def loss(model, batch, key):
+        del key
+        jax.debug.callback(lambda b: drawn.append(float(b)), batch[0])
+        return jnp.mean((model - batch) ** 2)
+
+    how = {"optimizer": optax.sgd(0.1), "steps": 40, "key": KEY, "job": QUIET}
+    _, history = fit(loss, jnp.zeros(()), sampler, redraw=redraw, **how)
+    jax.effects_barrier()
+    assert len(set(drawn)) == 40 // redraw and len(history["loss"]) == 40
+    again = fit(loss, jnp.zeros(()), sampler, redraw=redraw, **how)[1]
+    np.testing.assert_array_equal(again["loss"], history["loss"])
+
+
+def test_a_state_beside_the_model(tmp_path):
+    """A weight that doubles every ten steps, of a run that is resumed as of one that is not."""
+
+    def loss(model, batch, key, weight):
+        del key
+        return weight * jnp.mean((model - batch) ** 2)
+
+    def grow(weight, model, batch, key, step):
+        assert batch.shape == (2,) and jnp.shape(model) == ()
+        return jnp.where((step > 0) & (step % 10 == 0), 2 * weight, weight)
+
+    def run(steps, job):
+        how = {"optimizer": optax.sgd(0.0), "steps": steps, "key": KEY, "job": job}
+        return fit(loss, jnp.zeros(()), jnp.ones(2), auxiliary=(jnp.ones(()), grow), **how)[1]
+
+    expected = 2.0 ** (np.arange(35) // 10)
+    np.testing.assert_allclose(run(35, QUIET)["loss"], expected)
+    kept = QUIET._replace(path=tmp_path / "last.eqx", save_every=0.0)
+    np.testing.assert_allclose(run(35, kept)["loss"], expected)
+    state = checkpoint.read_header(kept.path)
+    assert state["kind"] == "fit"
+
+
+def test_what_is_held_back_is_looked_at_in_blocks():
+    """The mean over all examples, also where the last block is not full."""
+    held = jnp.asarray(np.random.default_rng(0).standard_normal(23))
+    shapes = []
+
+    def loss(model, batch, key):
+        del key
+        shapes.append(batch.shape)
+        return jnp.mean((model - batch) ** 2)
+
+    how = {"optimizer": optax.sgd(0.0), "steps": 1, "key": KEY, "job": QUIET, "batch_size": 5}
+    _, history = fit(loss, jnp.zeros(()), held[:10], held=held, **how)
+    np.testing.assert_allclose(history["validation"], np.mean(np.asarray(held) ** 2))
+    assert set(shapes) == {(5,), (3,)}
+
+
+def test_a_rehearsal_fits_nothing():
+    job = QUIET._replace(rehearsal=True)
+    how = {"optimizer": optax.sgd(0.1), "steps": 5, "key": KEY, "job": job}
+    model, history = fit(square, jnp.ones(2), jnp.zeros((3, 2)), **how)
+    np.testing.assert_array_equal(model, 1.0)
+    assert not len(history["loss"])

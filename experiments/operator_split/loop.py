@@ -24,7 +24,7 @@ import jaxchem
 from jaxchem.metrics import conservation_drift, dex_errors
 from jaxchem.models import About, AbstractEmulator, conserved
 from jaxchem.models.layers import Perceptron
-from jaxchem.train import fit, scheduled
+from jaxchem.train import fit, recipe
 
 jax.config.update("jax_enable_x64", True)
 
@@ -84,7 +84,8 @@ def trained(network: Any, before: Any, after: Any, steps: int) -> Step:
         return jnp.mean((jax.vmap(model.mlp)(pairs[0]) - pairs[1]) ** 2)
 
     pairs = ((old - scales[0]) / scales[1], (change - scales[2]) / scales[3])
-    how = {"optimizer": scheduled("soap", 3e-3, steps=steps), "steps": steps, "batch_size": 512}
+    optimizer = recipe(optimizer="soap", learning_rate=3e-3, steps=steps)
+    how = {"optimizer": optimizer, "steps": steps, "batch_size": 512}
     return fit(
         loss, Step(About(network.species), net, scales), pairs, key=jax.random.key(1), **how
     )[0]

@@ -22,17 +22,18 @@ import numpy as np  # noqa: E402
 import jaxchem  # noqa: E402
 from jaxchem import losses  # noqa: E402
 from jaxchem.models import CRNN  # noqa: E402
+from jaxchem.models.integrated import integrate  # noqa: E402
 from jaxchem.scale import span  # noqa: E402
-from jaxchem.stages.base import integrate, windows  # noqa: E402
+from jaxchem.stages.base import windows  # noqa: E402
 
 
 def main(path: Path) -> None:
     """Prints a row a method: loss, distance of the gradient from the first's, seconds."""
     network = jaxchem.load("aoxid")
     data = jaxchem.observe(jaxchem.read(path, network), network)
-    ts, states = windows(data, 20, 10)
+    ts, states, none = windows(data, 20, 10)
     order = np.random.default_rng(0).permutation(len(ts))[:64]
-    ts, states = ts[order], states[order]
+    ts, states, none = ts[order], states[order], none[order]
     scale = span(data.states)[1]
     log_k = jnp.log(network.rates(temperature=270.0))
     change = jax.random.normal(jax.random.key(1), log_k.shape)
@@ -51,7 +52,7 @@ def main(path: Path) -> None:
                 model = CRNN(network, log_k)
                 sequential = how.method == paper.method
                 found, good = integrate(
-                    model, how, states[:, 0], ts[:, 1:], ts[:, 0], sequential=sequential
+                    model, how, states[:, 0], ts[:, 1:], none, ts[:, 0], sequential=sequential
                 )
                 return losses.scaled_mse(found, states[:, 1:], scale, good)
 

@@ -20,7 +20,8 @@ def collect(folder: Path) -> list[dict[str, str]]:
     rows = []
     for path in sorted(folder.glob("*/*/metrics.json")):
         metrics = json.loads(path.read_text())
-        stages = dict.fromkeys(name.split("/")[0] for name in metrics if "/" in name)
+        folders = dict.fromkeys(name.split("/")[0] for name in metrics if "/" in name)
+        stages = [name for name in folders if (path.parent / name / "model.eqx").exists()]
         for stage in sorted(stages, key=lambda s: (path.parent / s / "model.eqx").stat().st_mtime):
             values = {c: metrics.get(f"{stage}/{c}") for c in COLUMNS}
             rows.append(

@@ -9,6 +9,7 @@ from .generation import generate as generate
 from .generation import sample as sample
 from .generation import times as times
 from .labels import label_budget as label_budget
+from .labels import label_cells as label_cells
 from .labels import label_estimate as label_estimate
 from .labels import label_history as label_history
 from .labels import to_dataset as to_dataset

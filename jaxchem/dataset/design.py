@@ -17,7 +17,7 @@ __all__ = ["SAMPLERS", "STREAMS", "draw", "stream"]
 SAMPLERS = ("sobol", "halton", "latin_hypercube")
 """How ranges are filled."""
 
-STREAMS = ("train", "test", "noise")
+STREAMS = ("train", "test", "noise", "validation")
 """What a data seed seeds, each apart from the others."""
 
 Range = float | Sequence[float] | Mapping[str, Any]

@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from ..budget import Course
 from ..metrics import conservation_drift
@@ -15,7 +16,7 @@ from ..network import Network
 from ..rates import CONDITIONS
 from ..system import System
 
-__all__ = ["label_budget", "label_estimate", "label_history", "to_dataset"]
+__all__ = ["label_budget", "label_cells", "label_estimate", "label_history", "to_dataset"]
 
 
 def to_dataset(
@@ -93,11 +94,43 @@ def to_dataset(
     return dataset
 
 
+def label_cells(
+    network: Network,
+    ts: Float[np.ndarray, " T"],
+    ys: Float[np.ndarray, "case T S"],
+    y0: Float[np.ndarray, "case S"],
+    conditions: Mapping[str, Float[np.ndarray, " case"]],
+    *,
+    t0: float,
+    provenance: str,
+) -> xr.Dataset:
+    """Trajectories under conditions of their own: those that vary become `given(case, condition)`.
+
+    Args:
+        network: whose species they are.
+        ts: output times.
+        ys: states.
+        y0: initial states.
+        conditions: name -> one value a case.
+        t0: time of the initial states.
+        provenance: what made them.
+    """
+    fixed = {name: values[0] for name, values in conditions.items() if np.ptp(values) == 0}
+    about = {"t0": t0, "conditions": fixed, "provenance": provenance}
+    dataset = to_dataset(network, (ts, ys), y0=y0, **about)
+    varied = {name: values for name, values in conditions.items() if name not in fixed}
+    if varied:
+        dataset["given"] = (("case", "condition"), np.stack(list(varied.values()), axis=1))
+        dataset = dataset.assign_coords(condition=np.asarray(list(varied), dtype=object))
+    return dataset
+
+
 def label_estimate(
     dataset: xr.Dataset,
     network: Network,
     prediction: Any,
     *,
+    latents: Any = None,
     k: Any = None,
     k_true: Any = None,
     deviation: Any = None,
@@ -108,13 +141,15 @@ def label_estimate(
         dataset: the trajectories that were estimated from.
         network: their network.
         prediction: [case, time, species] from the model.
+        latents: [case, time, L] what the model goes through.
         k: [R] estimated rate coefficients.
         k_true: [R] the true ones.
         deviation: [R] standard deviation of the estimated ln k, 0 where it was given.
 
     Returns:
         `concentration` (predicted), `truth`, `drift(case, time, element)` of what the network
-        balances and, by `reaction`, those of `k`, `k_true` and `deviation` that are given.
+        balances, `latents` and, by `reaction`, those of `k`, `k_true` and `deviation` that are
+        given.
     """
     truth = dataset["concentration"].values
     result = to_dataset(
@@ -133,6 +168,8 @@ def label_estimate(
     )
     result["drift"] = (("case", "time", "element"), np.asarray(drift), {"units": "1"})
     result = result.assign_coords(element=np.asarray(network.balanced, dtype=object))
+    if latents is not None:
+        result["latents"] = (("case", "time", "latent"), np.asarray(latents))
     for name, values in (("k", k), ("k_true", k_true), ("deviation", deviation)):
         if values is not None:
             result[name] = ("reaction", np.asarray(values))

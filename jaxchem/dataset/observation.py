@@ -1,6 +1,7 @@
 """What of a dataset is observed: species or sums of them, some times, noise."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float
 
 from ..brief import few, safely, span, table, text
 from ..formula import CHARGE
-from ..network import Network
+from ..network import Network, RateFunction
 
 __all__ = ["Observations", "observe"]
 
@@ -31,6 +32,7 @@ class Observations(eqx.Module):
         t0: time of the initial states.
         conditions: [case, C] what each case was made under, where that varies.
         names: of the conditions.
+        fixed: the conditions that all cases have, by name.
         labels: what each of the O observables is.
         noise: relative standard deviation of the observations, 0 for exact ones.
     """
@@ -43,12 +45,14 @@ class Observations(eqx.Module):
     t0: Float[Array, ""]
     conditions: Float[Array, "case C"]
     names: tuple[str, ...] = eqx.field(static=True)
+    fixed: dict[str, Any]
     labels: tuple[str, ...] = eqx.field(static=True)
     noise: float = eqx.field(static=True)
 
     def __repr__(self) -> str:
         network, unit, time = safely(lambda: (self.network.name, *self.network.units), ("?",) * 3)
         made = [" ".join(part) for part in _spans(self.names, self.conditions)]
+        fixed = safely(lambda: [f"{name} {span(v)}" for name, v in self.fixed.items()], ["?"])
         cases, times = safely(lambda: (len(self.y0), len(self.ts)), ("?", "?"))
         return text(
             (
@@ -56,7 +60,7 @@ class Observations(eqx.Module):
                 f"cases: {cases}",
                 f"times ({times}, {time}): {span(self.ts)}, y0 at {span(self.t0)}",
                 f"observed ({len(self.labels)}, {unit}): {few(self.labels)}",
-                f"conditions: {few(made)}",
+                f"conditions: {few(made)}; of all cases: {few(fixed)}",
                 f"relative noise: {span(self.noise)}",
             )
         )
@@ -82,14 +86,47 @@ class Observations(eqx.Module):
         return eqx.tree_at(lambda d: (d.values, d.y0, d.conditions), self, kept)
 
     def in_order(self, names: Sequence[str]) -> "Observations":
-        """The same with the conditions in this order; `ValueError` where they are others."""
-        if sorted(names) != sorted(self.names):
+        """The same with these conditions, in this order; those that all cases share are values too.
+
+        Raises:
+            ValueError: one is not known, or one that varies is not among them.
+        """
+        numbers = {n: v for n, v in self.fixed.items() if isinstance(v, int | float)}
+        if set(self.names) - set(names) or set(names) - {*self.names, *numbers}:
             raise ValueError(
                 f"the data vary the conditions {', '.join(self.names) or '(none)'}, but "
                 f"{', '.join(names) or '(none)'} are wanted; both must vary the same."
             )
-        order = np.array([self.names.index(name) for name in names], dtype=int)
-        return dataclasses.replace(self, conditions=self.conditions[:, order], names=tuple(names))
+        columns = [
+            self.conditions[:, self.names.index(name)]
+            if name in self.names
+            else jnp.full(len(self.y0), float(numbers[name]))
+            for name in names
+        ]
+        return dataclasses.replace(
+            self,
+            conditions=jnp.stack(columns, axis=1) if columns else self.conditions,
+            names=tuple(names),
+            fixed={n: v for n, v in self.fixed.items() if n not in names},
+        )
+
+    def rates(self, conditions: Float[Any, " C"]) -> Float[Array, " R"] | RateFunction:
+        """What the network's own laws give under these values of `names`, and what is `fixed`.
+
+        Raises:
+            ValueError: the laws need other conditions, or such that no dataset holds.
+        """
+        lost = [name for name, value in self.fixed.items() if isinstance(value, str)]
+        if lost:
+            raise ValueError(f"the data do not hold {lost[0]}, which is a {self.fixed[lost[0]]}.")
+        return self.network.rates(**self.fixed, **dict(zip(self.names, conditions, strict=True)))
+
+    @property
+    def middle(self) -> Float[np.ndarray, " C"]:
+        """The middle of what each condition is: of its logarithm, where it has one."""
+        low, high = (f(np.asarray(self.conditions), axis=0) for f in (np.min, np.max))
+        positive = low > 0
+        return np.where(positive, np.sqrt(np.abs(low * high)), (low + high) / 2)
 
     @property
     def states(self) -> Float[Array, "case T S"]:
@@ -135,8 +172,10 @@ def observe(
         seed: of the noise.
 
     Raises:
-        ValueError: an unknown species, or too few times or cases.
+        ValueError: an unknown species, too few times or cases, or no initial states.
     """
+    if "initial" not in dataset:
+        raise ValueError("the dataset has no initial states; give y0 to jaxchem.to_dataset.")
     chosen = dataset.isel(case=slice(cases), time=slice(None, None, every))
     if cases is not None and len(chosen["case"]) < cases:
         raise ValueError(f"data.cases is {cases}, but there are {dataset.sizes['case']} cases.")
@@ -146,6 +185,8 @@ def observe(
         index = np.linspace(0, chosen.sizes["time"] - 1, points).astype(int)
         chosen = chosen.isel(time=index)
     operator, labels = _operator(network, species)
+    names = tuple(map(str, chosen["condition"].values)) if "given" in chosen else ()
+    told = json.loads(dataset.attrs.get("conditions") or "{}")
     values = np.repeat(chosen["concentration"].values, repeats, axis=0) @ operator.T
     draws = np.random.default_rng(seed).standard_normal(values.shape)
     return Observations(
@@ -156,7 +197,8 @@ def observe(
         y0=jnp.asarray(np.repeat(chosen["initial"].values, repeats, axis=0), dtype=float),
         t0=jnp.asarray(dataset.attrs["t0"], dtype=float),
         conditions=jnp.asarray(np.repeat(given(chosen), repeats, axis=0), dtype=float),
-        names=tuple(map(str, chosen["condition"].values)) if "given" in chosen else (),
+        names=names,
+        fixed={name: value for name, value in told.items() if name not in names},
         labels=labels,
         noise=float(noise),
     )

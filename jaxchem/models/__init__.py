@@ -9,8 +9,10 @@ from .conserved import Conserved as Conserved
 from .conserved import conserved as conserved
 from .crnn import CRNN as CRNN
 from .files import load_model as load_model
+from .files import loaded as loaded
 from .files import save as save
 from .flow_map import FlowMap as FlowMap
+from .integrated import AbstractIntegrated as AbstractIntegrated
 from .latent import Latent as Latent
 from .neural_ode import NeuralODE as NeuralODE
 from .similar import Similar as Similar

@@ -47,6 +47,7 @@ class About(NamedTuple):
         low: the least that each state of y0, then each condition, was in training; nothing where
             that is not known.
         high: and the most.
+        fixed: name and value of the conditions that all of the training had.
     """
 
     states: tuple[str, ...]
@@ -56,21 +57,32 @@ class About(NamedTuple):
     source: str = ""
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    fixed: tuple[tuple[str, float], ...] = ()
 
     @classmethod
-    def of(cls, data: Observations) -> "About":
-        """What a model says that is trained on these trajectories."""
-        inputs = np.concatenate([np.asarray(data.y0), np.asarray(data.conditions)], axis=1)
+    def of(cls, data: Observations, *, anywhere: bool = False) -> "About":
+        """What a model says that is trained on these trajectories.
+
+        Args:
+            data: the trajectories.
+            anywhere: all their states count as starts, not the initial ones alone.
+        """
+        starts, conditions = np.asarray(data.y0)[:, None], np.asarray(data.conditions)
+        if anywhere:
+            starts = np.concatenate([starts, np.asarray(data.states)], axis=1)
+        ranges = [(f(starts, axis=(0, 1)), f(conditions, axis=0)) for f in (np.min, np.max)]
+        low, high = (tuple(map(float, np.concatenate(parts))) for parts in ranges)
         units, (first, last) = data.network.units, np.asarray(data.ts)[[0, -1]] - float(data.t0)
         return cls(
             data.network.species,
             data.names,
             units,
             float(data.t0),
-            f"{len(inputs)} trajectories of {data.network.name}, {first:.3g} to {last:.3g} "
+            f"{len(starts)} trajectories of {data.network.name}, {first:.3g} to {last:.3g} "
             f"{units.time} after y0",
-            tuple(map(float, inputs.min(axis=0))),
-            tuple(map(float, inputs.max(axis=0))),
+            low,
+            high,
+            tuple((n, float(v)) for n, v in data.fixed.items() if isinstance(v, int | float)),
         )
 
 
@@ -160,6 +172,12 @@ class AbstractEmulator(eqx.Module):
         """Standard deviation of `predict` in dex; `None` of a model that does not know it."""
         return None
 
+    def latents(
+        self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
+    ) -> Float[Array, "T L"] | None:
+        """What `predict` goes through in a latent space; `None` of a model that has none."""
+        return None
+
     def outside(self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]) -> dict[str, float]:
         """Inputs that leave their range in training: name -> by how many powers of ten at most.
 
@@ -212,14 +230,8 @@ class AbstractEmulator(eqx.Module):
             return self
         return Ordered(self, *places)  # pyright: ignore[reportCallIssue]
 
-    @property
-    def integrated(self) -> bool:
-        """Whether it has a right-hand side `field` that its `integrator` integrates."""
-        return False
-
-    @property
-    def rate_coefficients(self) -> Float[Array, " R"] | None:
-        """Those of the network's reactions, of a model that estimates them."""
+    def rate_coefficients(self, conditions: Any = None) -> Float[Array, " R"] | None:
+        """Those of its `network`'s reactions under conditions [C]; `None` where it has none."""
         return None
 
     @property
@@ -263,15 +275,27 @@ class AbstractWrapper(AbstractEmulator):
 
     inner: eqx.AbstractVar[AbstractEmulator]
 
+    def within(
+        self, y0: Float[Any, "*n S"], conditions: Float[Any, "*n C"], ts: Any
+    ) -> tuple[Any, Any, Any]:
+        """What the model inside is asked for these inputs."""
+        return y0, conditions, ts
+
     def spread(
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"] | None:
         """That of the model inside."""
-        return self.inner.spread(y0, conditions, ts)
+        return self.inner.spread(*self.within(y0, conditions, ts))
+
+    def latents(
+        self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
+    ) -> Float[Array, "T L"] | None:
+        """Those of the model inside."""
+        return self.inner.latents(*self.within(y0, conditions, ts))
 
     def outside(self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]) -> dict[str, float]:
         """As the model inside."""
-        return self.inner.outside(y0, conditions)
+        return self.inner.outside(*self.within(y0, conditions, np.zeros(1))[:2])
 
     @property
     def restarts(self) -> bool:
@@ -369,20 +393,18 @@ class Ordered(AbstractWrapper):
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
         """States at `ts`, in this order."""
-        y0, conditions = self._inside(y0, conditions)
-        return self.inner.predict(y0, conditions, ts)[:, np.argsort(self.states)]
+        return self.inner.predict(*self.within(y0, conditions, ts))[:, np.argsort(self.states)]
 
     def spread(
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"] | None:
         """That of the model inside, in this order."""
-        y0, conditions = self._inside(y0, conditions)
-        spread = self.inner.spread(y0, conditions, ts)
+        spread = super().spread(y0, conditions, ts)
         return None if spread is None else spread[:, np.argsort(self.states)]
 
-    def outside(self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]) -> dict[str, float]:
-        """As the model inside."""
-        return self.inner.outside(*self._inside(y0, conditions))
-
-    def _inside(self, y0: Float[Any, "*n S"], conditions: Float[Any, "*n C"]) -> tuple[Any, Any]:
-        return y0[..., np.array(self.states, int)], conditions[..., np.array(self.conditions, int)]
+    def within(
+        self, y0: Float[Any, "*n S"], conditions: Float[Any, "*n C"], ts: Any
+    ) -> tuple[Any, Any, Any]:
+        """The same in the order of the model inside."""
+        places = (np.array(part, int) for part in (self.states, self.conditions))
+        return *(a[..., n] for a, n in zip((y0, conditions), places, strict=True)), ts

@@ -1,18 +1,16 @@
 """Several emulators that were trained alike: their mean, and how far they disagree."""
 
-from typing import Any
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .base import About, AbstractEmulator
+from .base import About, AbstractEmulator, AbstractWrapper
 
 __all__ = ["Committee"]
 
 
-class Committee(AbstractEmulator):
+class Committee(AbstractWrapper):
     """A deep ensemble (Lakshminarayanan et al. 2017, arXiv:1612.01474).
 
     Members start from weights and see batches of their own; where training has not settled what
@@ -40,6 +38,11 @@ class Committee(AbstractEmulator):
                     )
 
     @property
+    def inner(self) -> AbstractEmulator:
+        """The first member, of whose inputs and training range all are."""
+        return self.members[0]
+
+    @property
     def name(self) -> str:
         """Its class, and that of its members."""
         return f"Committee({len(self.members)} x {self.members[0].name})"
@@ -65,10 +68,6 @@ class Committee(AbstractEmulator):
     ) -> Float[Array, "T S"]:
         """The standard deviation of the members in dex."""
         return jnp.std(self._logs(y0, conditions, ts), axis=0, ddof=1)
-
-    def outside(self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]) -> dict[str, float]:
-        """As the first member: all saw the same data."""
-        return self.members[0].outside(y0, conditions)
 
     def _logs(
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]

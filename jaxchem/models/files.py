@@ -19,11 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import checkpoint
+from ..dataset import Observations
 from ..network import Network
 from ..parse import table
 from .base import AbstractEmulator
 
-__all__ = ["load_model", "save"]
+__all__ = ["load_model", "loaded", "save"]
 
 _ACTIVATIONS = ("jax.nn", "jax.numpy")
 """Modules whose functions any model may hold."""
@@ -72,6 +73,24 @@ def load_model(path: str | Path) -> Any:
             "saved by another jaxchem."
         ) from None
     return checkpoint.load(path, like, kind="model")
+
+
+def loaded(data: Observations, *, path: str | Path, key: Any = None) -> Any:
+    """A saved model for data of its states and conditions, as a stage's start.
+
+    Args:
+        data: what it is for.
+        path: of the file.
+        key: not used.
+
+    Raises:
+        ValueError: as `load_model`, or data of other states or conditions.
+    """
+    del key
+    model = load_model(path)
+    names = data.in_order(model.about.conditions).names
+    model.in_order(data.network.species, names)
+    return model
 
 
 def _describe(value: Any, where: str, home: str = "", static: bool = False) -> Any:

@@ -220,9 +220,9 @@ class Latent(AbstractEmulator):
     def terms(self, batch: Examples, key: PRNGKeyArray) -> dict[str, Float[Array, ""]]:
         """The loss terms by name, over all times of the batch.
 
-        `trajectory`, `identity` (decoded encoded states), `first` and `second` differences along
-        the times are mean squares in scaled logarithms; `mass` is the published sum over times of
-        the absolute error of mass-weighted scaled logarithms, which is no mass.
+        `trajectory`, `identity` (decoded encoded states), and `first` and `second` differences
+        along three times or more are mean squares in scaled logarithms; `mass` is the published
+        sum over times of the absolute error of mass-weighted scaled logarithms, which is no mass.
         """
         del key
         latent = jax.vmap(self.evolve)(batch.x0, batch.conditions, batch.tau)
@@ -230,15 +230,16 @@ class Latent(AbstractEmulator):
         again = jax.vmap(lambda x, c: jax.vmap(lambda x: self.decoder(self.encode(x, c)))(x))(
             batch.x, batch.conditions
         )
-        first = 0.5 * (error[:, 2:] - error[:, :-2])
-        second = error[:, 2:] - 2 * error[:, 1:-1] + error[:, :-2]
-        return {
+        terms = {
             "trajectory": jnp.mean(error**2),
             "identity": jnp.mean((again - batch.x) ** 2),
-            "first": jnp.mean(first**2),
-            "second": jnp.mean(second**2),
             "mass": jnp.mean(jnp.sum(jnp.abs(error @ self.masses.astype(error.dtype)), axis=1)),
         }
+        if error.shape[1] > 2:
+            first = 0.5 * (error[:, 2:] - error[:, :-2])
+            second = error[:, 2:] - 2 * error[:, 1:-1] + error[:, :-2]
+            terms |= {"first": jnp.mean(first**2), "second": jnp.mean(second**2)}
+        return terms
 
     def encode(self, x: Float[Array, " S"], conditions: Float[Array, " C"]) -> Float[Array, " L"]:
         """Latent state of a scaled state under scaled conditions."""
@@ -286,10 +287,16 @@ class Latent(AbstractEmulator):
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
         """States at `ts`, held outside of the trained times."""
+        found = jax.vmap(self.decoder)(self.latents(y0, conditions, ts))
+        return self.state_scale.backward(found)
+
+    def latents(
+        self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
+    ) -> Float[Array, "T L"]:
+        """The latent state at `ts`."""
         x, given = self.state_scale.forward(y0), self.condition_scale.forward(conditions)
         tau = jnp.clip(self.time_scale(ts + self.about.start), 0.0, 1.0)
-        latent = self.evolve(x, given, tau)
-        return self.state_scale.backward(jax.vmap(self.decoder)(latent))
+        return self.evolve(x, given, tau)
 
 
 STEPS = 24

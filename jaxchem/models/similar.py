@@ -43,26 +43,20 @@ class Similar(AbstractWrapper):
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
         """Concentrations at `ts`."""
-        ratio, scaled = self._on_line(jnp, conditions)
-        return self.inner.predict(y0 * ratio, scaled, ts / ratio) / ratio
+        return self.inner.predict(*self.within(y0, conditions, ts)) / self._ratio(jnp, conditions)
 
-    def spread(
-        self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
-    ) -> Float[Array, "T S"] | None:
-        """That of the model inside."""
-        ratio, scaled = self._on_line(jnp, conditions)
-        return self.inner.spread(y0 * ratio, scaled, ts / ratio)
+    def within(
+        self, y0: Float[Any, "*n S"], conditions: Float[Any, "*n C"], ts: Any
+    ) -> tuple[Any, Any, Any]:
+        """The gas on the line that this one is like, and its times."""
+        xp = np if isinstance(conditions, np.ndarray) else jnp
+        ratio = self._ratio(xp, conditions)[..., None]
+        scaled = xp.where(np.asarray(self.exponents) != 0, conditions * ratio, conditions)
+        return y0 * ratio, scaled, ts / ratio
 
-    def outside(self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]) -> dict[str, float]:
-        """Inputs whose likes on the line leave their range in training."""
-        ratio, scaled = self._on_line(np, np.asarray(conditions))
-        return self.inner.outside(y0 * ratio[:, None], scaled)
-
-    def _on_line(self, xp: Any, conditions: Float[Any, "*n C"]) -> tuple[Any, Any]:
-        powers = np.asarray(self.exponents)
+    def _ratio(self, xp: Any, conditions: Float[Any, "*n C"]) -> Any:
         # logarithms, as the product of large powers could leave the range of the numbers
-        ratio = xp.exp(xp.log(self.value) - xp.log(conditions) @ powers)
-        return ratio, xp.where(powers != 0, conditions * ratio[..., None], conditions)
+        return xp.exp(xp.log(self.value) - xp.log(conditions) @ np.asarray(self.exponents))
 
 
 def similar(

@@ -1,6 +1,6 @@
 """Emulators that start anywhere on a trajectory, so that their predictions can be chained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -97,7 +97,7 @@ class StepMap(AbstractEmulator):
             few = np.linspace(0, len(ys) - 1, min(len(ys), MOST_FIELDS), dtype=int)
         each = max(1, min(starts, MOST_FIELDS // len(few)))
         states, fields, whose = _shifted(y0[few], ys[few], elapsed, grid, each, floor)
-        about = About.of(data)
+        about = About.of(data, anywhere=True)
         flow_map = FlowMap.of_arrays(
             about._replace(start=0.0, low=(), high=()),
             np.maximum(states, lowest),
@@ -111,12 +111,6 @@ class StepMap(AbstractEmulator):
         )
         width = np.maximum(flow_map.width, LEAST_SPREAD)
         flow_map = eqx.tree_at(lambda m: m.width, flow_map, width)
-        low, high = (f(ys, axis=(0, 1)) for f in (np.min, np.max))
-        size = len(low)
-        about = about._replace(
-            low=(*np.minimum(low, about.low[:size]).tolist(), *about.low[size:]),
-            high=(*np.maximum(high, about.high[:size]).tolist(), *about.high[size:]),
-        )
         return cls(about, flow_map, lowest, starts)
 
     @property
@@ -170,18 +164,24 @@ def rollout(
     Args:
         model: `(y0 [S], conditions, elapsed times) -> y`, from any state, as a `StepMap`.
         y0: the state at time zero.
-        conditions: of the model.
+        conditions: of the model; an array [segments, C] has those of each piece.
         ts: rising times after that of `y0`.
         segments: how many pieces of as many times each; the first are longer by one where that
             leaves a remainder. One piece is the model itself.
 
     Raises:
-        ValueError: fewer than one segment, or more than times.
+        ValueError: fewer than one segment, or more than times; conditions of another number of
+            pieces.
     """
     if not 1 <= segments <= len(ts):
         raise ValueError(
             f"{segments} segments of {len(ts)} times: each needs one time or more; lower segments."
         )
+    own = None
+    if not isinstance(conditions, Mapping) and np.ndim(conditions) == 2:
+        own = jnp.asarray(conditions)
+        if len(own) != segments:
+            raise ValueError(f"conditions of {len(own)} pieces for {segments} segments.")
     ts = jnp.asarray(ts)
     pieces = np.array_split(np.arange(len(ts)), segments)
     length = len(pieces[0])
@@ -189,13 +189,13 @@ def rollout(
     index = np.stack([np.pad(piece, (0, length - len(piece)), "edge") for piece in pieces])
     kept = np.concatenate([n * length + np.arange(len(p)) for n, p in enumerate(pieces)])
 
-    def advance(carry: Any, times: Any) -> Any:
-        state, origin = carry
-        ys = model(state, conditions, times - origin)
+    def advance(carry: Any, piece: Any) -> Any:
+        (state, origin), (times, own) = carry, piece
+        ys = model(state, conditions if own is None else own, times - origin)
         return (ys[-1], times[-1]), ys
 
     start = (jnp.asarray(y0, float), jnp.zeros((), ts.dtype))
-    ys = jax.lax.scan(advance, start, ts[index])[1]
+    ys = jax.lax.scan(advance, start, (ts[index], own))[1]
     return ys.reshape(-1, ys.shape[-1])[kept]
 
 

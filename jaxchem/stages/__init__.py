@@ -1,21 +1,24 @@
-"""What a run does: each stage is `(problem, model, data, key, ...) -> Result`."""
+"""What a run does: each stage is `(model, data, key, ...) -> Result`."""
 
-from .base import Problem as Problem
 from .base import Result as Result
-from .base import Resume as Resume
-from .base import new_crnn as new_crnn
-from .base import new_neural_ode as new_neural_ode
+from .base import coefficients as coefficients
+from .base import true_rates as true_rates
+from .check import check as check
+from .check import check_order as check_order
+from .check import check_settings as check_settings
+from .check import check_used as check_used
+from .check import rehearse as rehearse
 from .committee import committee as committee
 from .derivative import derivative as derivative
 from .emulate import emulate as emulate
-from .evaluate import emulation_report as emulation_report
+from .evaluate import Report as Report
 from .evaluate import evaluate as evaluate
-from .evaluate import evaluate_emulator as evaluate_emulator
-from .evaluate import gradient_scores as gradient_scores
 from .infer import infer as infer
+from .pipeline import Outcome as Outcome
+from .pipeline import given as given
+from .pipeline import pursue as pursue
+from .pipeline import told as told
 from .prepare import Data as Data
-from .prepare import prepare as prepare
+from .prepare import Plan as Plan
 from .regress import regress as regress
-from .simulate import Simulation as Simulation
-from .simulate import simulate as simulate
 from .trajectory import trajectory as trajectory

@@ -1,42 +1,17 @@
-"""What every stage is given and gives back, and the models that a stage can start from."""
+"""What every stage gives back, and what several of them need."""
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import diffrax
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from ..dataset import Observations
-from ..metrics import log_rate_mae, log_rate_mse
-from ..models import CRNN, NeuralODE
-from ..models.base import hands_on
-from ..network import Network
-from ..solvers import Integrator
-from ..train import Resume
+from ..metrics import rate_errors
+from ..models import AbstractIntegrated
 
-__all__ = ["Problem", "Result", "Resume", "new_crnn", "new_neural_ode", "rate_metrics", "windows"]
-
-Model = TypeVar("Model")
-
-
-class Problem(NamedTuple):
-    """An inverse problem: a network whose rate coefficients are to be found from data.
-
-    Attributes:
-        network: the reactions.
-        integrator: how predictions are integrated.
-        k_true: [R] the coefficients behind the data, where they are known; for error measures,
-            for the coefficients under `known`, and for starts that perturb them.
-        known: [R] True where the coefficient is given.
-    """
-
-    network: Network
-    integrator: Integrator
-    k_true: Float[np.ndarray, " R"] | None
-    known: Bool[np.ndarray, " R"]
+__all__ = ["Result", "coefficients", "integrated", "rate_metrics", "true_rates", "windows"]
 
 
 class Result(NamedTuple):
@@ -57,7 +32,7 @@ class Result(NamedTuple):
 
 def windows(
     data: Observations, length: int | None, stride: int | None
-) -> tuple[Float[Array, "W L"], Float[Array, "W L S"]]:
+) -> tuple[Float[Array, "W L"], Float[Array, "W L S"], Float[Array, "W C"]]:
     """Cuts trajectories into windows that each begin at an observed state.
 
     Args:
@@ -66,7 +41,7 @@ def windows(
         stride: points from the start of one window to the next; `None` takes `length`.
 
     Returns:
-        Times and states of the windows, case by case.
+        Times, states and conditions of the windows, case by case.
 
     Raises:
         ValueError: not every species is observed, or a window is longer than a trajectory.
@@ -83,112 +58,46 @@ def windows(
     starts = np.arange(0, points - length + 1, stride)
     index = starts[:, None] + np.arange(length)
     ts = jnp.tile(data.ts[index], (cases, 1))
-    return ts, states[:, index].reshape(cases * len(starts), length, -1)
+    conditions = jnp.repeat(data.conditions, len(starts), axis=0)
+    return ts, states[:, index].reshape(cases * len(starts), length, -1), conditions
 
 
-@hands_on(NeuralODE.__init__, without=("integrator",))
-def new_neural_ode(
-    problem: Problem, data: Observations, key: PRNGKeyArray, **settings: Any
-) -> NeuralODE:
-    """A neural ODE with random weights and the scales of the observed trajectories."""
-    return NeuralODE.fitted(data, integrator=problem.integrator, key=key, **settings)
-
-
-def new_crnn(
-    problem: Problem, data: Observations, key: PRNGKeyArray, *, noise: float | None = None
-) -> CRNN:
-    """A CRNN with random coefficients.
-
-    Args:
-        problem: the network, and the coefficients that are known.
-        data: not used.
-        key: seeds the draw.
-        noise: start from k_true (1 + noise)^N(0, 1), as SPIN-ODE 1.1 does; `None` starts from
-            ln k ~ N(0, 1), as SPIN-ODE 1.0 does.
-
-    Raises:
-        ValueError: `noise` is given but the true coefficients are not known, or zero; some are
-            given, but not their values.
-    """
-    del data
-    check_known(problem)
-    if noise is None:
-        return CRNN.random(
-            problem.network,
-            k_known=problem.k_true,
-            known=problem.known,
-            integrator=problem.integrator,
-            key=key,
-        )
-    if problem.k_true is None:
-        raise ValueError("a start with noise perturbs the true coefficients, which are not known.")
-    if nothing := np.flatnonzero((problem.k_true <= 0) & ~problem.known).tolist():
-        raise ValueError(
-            f"a start with noise is in ln k, but the coefficients of reactions {nothing} (from 0) "
-            "are zero; give them as known, or start from regress."
-        )
-    log_k = jnp.log(jnp.asarray(problem.k_true))
-    change = jax.random.normal(key, log_k.shape) * jnp.log(1.0 + noise)
-    log_k = log_k + jnp.where(problem.known, 0.0, change)
-    return CRNN(problem.network, log_k, known=problem.known, integrator=problem.integrator)
-
-
-def check_known(problem: Problem) -> None:
-    """Refuses coefficients that count as given where their values are not there."""
-    if problem.known.any() and problem.k_true is None:
-        raise ValueError(
-            f"{problem.known.sum()} coefficients are known, but k_true is None; put their values "
-            "there (the others may be anything), or make known False."
-        )
-
-
-def integrate(
-    model: Any,
-    integrator: Integrator,
-    y0: Float[Array, "B S"],
-    ts: Float[Array, "B T"],
-    t0: Float[Array, " B"],
-    *,
-    sequential: bool = False,
-) -> tuple[Float[Array, "B T S"], Bool[Array, " B"]]:
-    """States of a batch at its output times, and which members succeeded."""
-
-    def one(member: tuple[Any, Any, Any]) -> Any:
-        y0, ts, t0 = member
-        solution = model.solution(y0, ts, t0=t0, integrator=integrator)
-        states = jnp.asarray(solution.ys)
-        return states, diffrax.is_successful(solution.result) & jnp.all(jnp.isfinite(states))
-
-    members = (y0, ts, t0)
-    return jax.lax.map(one, members) if sequential else eqx.filter_vmap(one)(members)
-
-
-def require(model: Any, kind: type[Model], stage: str, advice: str) -> Model:
-    """The stage's incoming model, refused where it is of another kind."""
-    if not isinstance(model, kind):
+def integrated(model: Any, stage: str, advice: str, *, rates: bool = False) -> Any:
+    """The stage's incoming model, refused where it has no tendency (or no rate coefficients)."""
+    fits = isinstance(model, AbstractIntegrated)
+    if not fits or (rates and not eqx.is_inexact_array(getattr(model, "log_k", None))):
         got = "no model" if model is None else f"a {type(model).__name__}"
-        raise ValueError(f"stage {stage} starts from a {kind.__name__} but got {got}; {advice}")
+        what = "with rate coefficients" if rates else "that is integrated"
+        raise ValueError(f"stage {stage} starts from a model {what} but got {got}; {advice}")
     return model
 
 
-def rate_metrics(problem: Problem, model: Any) -> dict[str, float]:
-    """Errors of a model's rate coefficients against the true ones, where both are there.
+def rate_metrics(data: Observations, model: Any) -> dict[str, float]:
+    """Errors of a model's rate coefficients against those of the network's own laws.
 
-    `err_k` and `k_err` are over all reactions, as SPIN-ODE 1.0 and 1.1 define them (a given
-    coefficient counts as no error); `err_k_estimated` is over those that were estimated. A
-    coefficient whose truth is zero, as of photolysis by night, has no logarithm and no part in any.
+    They are `metrics.rate_errors` in the middle of what the data vary; none where there are no
+    coefficients, or the laws give no constants here.
     """
-    k = model.rate_coefficients
-    if problem.k_true is None or k is None:
+    data = data.in_order(model.about.conditions)
+    middle = jnp.asarray(data.middle)
+    k, k_true = coefficients(model, data), true_rates(data, middle)
+    if k is None or k_true is None:
         return {}
-    k_true = jnp.asarray(problem.k_true)
-    some = k_true > 0
-    estimated = jnp.asarray(~problem.known) & some
-    error = jnp.where(estimated, jnp.abs(jnp.log(k) - jnp.log(k_true)), 0.0)
-    return {
-        "err_k": float(log_rate_mae(k, k_true, some)),
-        "k_err": float(log_rate_mse(k, k_true, some)),
-        "err_k_estimated": float(log_rate_mae(k, k_true, estimated)),
-        "max_err_k": float(jnp.max(error)),
-        "within_10_percent": float(jnp.mean(error < np.log(1.1), where=estimated)),
-    }
+    known = getattr(model, "known", np.zeros(len(k), bool))
+    return rate_errors(np.asarray(k), k_true, ~known)
+
+
+def coefficients(model: Any, data: Observations) -> Float[Array, " R"] | None:
+    """A model's rate coefficients in the middle of the data, where its reactions are theirs."""
+    k = model.rate_coefficients(data.in_order(model.about.conditions).middle)
+    same = k is not None and model.network.equations == data.network.equations
+    return k if same else None
+
+
+def true_rates(data: Observations, conditions: Any) -> Float[np.ndarray, " R"] | None:
+    """What the network's own laws give, where these are constants that can be evaluated."""
+    try:
+        k = data.rates(conditions)
+    except ValueError:
+        return None
+    return None if callable(k) else np.asarray(k)

@@ -9,13 +9,13 @@ from jaxtyping import PRNGKeyArray
 
 from ..dataset import Observations
 from ..models import Committee, conserved
-from .base import Problem, Result, Resume
+from ..train import Job
+from .base import Result
 
 __all__ = ["committee"]
 
 
 def committee(
-    problem: Problem,
     model: Any,
     data: Observations,
     key: PRNGKeyArray,
@@ -24,14 +24,11 @@ def committee(
     members: int = 5,
     floor: float = 1e-99,
     conserve: bool = False,
-    resume: Resume | None = None,
-    label: str = "committee",
-    progress: bool = True,
+    job: Job = Job("committee"),
 ) -> Result:
     """Trains a deep ensemble of emulators.
 
     Args:
-        problem: the network.
         model: from the stage before, for `train`.
         data: trajectories of every species.
         key: seeds the members, each in its own way.
@@ -39,9 +36,7 @@ def committee(
         members: how many.
         floor: smallest concentration that is told from zero.
         conserve: wrap the committee (see `models.conserved`); it does not help to wrap members.
-        resume: where to keep progress, a file a member.
-        label: for the progress bars.
-        progress: show bars.
+        job: label, progress and checkpoints, one a member.
 
     Returns:
         The committee; histories of the members' mean `loss` and `gradient_norm`.
@@ -53,17 +48,9 @@ def committee(
         raise ValueError(f"members={members}: a committee has two at least.")
     results = []
     for n in range(members):
-        results.append(
-            train(
-                problem,
-                model,
-                data,
-                jax.random.fold_in(key, n),
-                resume=resume and resume._replace(path=resume.path.with_name(f"last_{n}.eqx")),
-                label=f"{label} {n + 1}/{members}",
-                progress=progress,
-            )
-        )
+        path = job.path and job.path.with_name(f"last_{n}.eqx")
+        own = job._replace(label=f"{job.label} {n + 1}/{members}", path=path)
+        results.append(train(model, data, jax.random.fold_in(key, n), job=own))
     trained = tuple(r.model for r in results)
     made = Committee(trained, np.asarray(floor))  # pyright: ignore
     shortest = min(len(r.history["loss"]) for r in results)  # some may have stopped before others
@@ -71,4 +58,4 @@ def committee(
         name: np.mean([r.history[name][:shortest] for r in results], axis=0)
         for name in results[0].history
     }
-    return Result(conserved(made, problem.network) if conserve else made, history, {})
+    return Result(conserved(made, data.network) if conserve else made, history, {})

@@ -10,10 +10,13 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..dataset import Observations
-from ..models import CRNN, NeuralODE
+from ..models import AbstractIntegrated
+from ..models.base import hands_on
+from ..models.integrated import integrate
 from ..scale import span
-from ..train import adam, fit
-from .base import Problem, Result, Resume, integrate, new_crnn, rate_metrics, require, windows
+from ..solvers import Integrator
+from ..train import Job, fit, recipe
+from .base import Result, integrated, rate_metrics, windows
 
 __all__ = ["SOURCES", "derivative", "derivative_pairs"]
 
@@ -21,7 +24,6 @@ SOURCES = ("neural_ode", "samples", "mlp")
 
 
 def derivative_pairs(
-    problem: Problem,
     model: Any,
     data: Observations,
     *,
@@ -30,11 +32,11 @@ def derivative_pairs(
     stride: int | None = None,
     refine: int = 10,
     spacing: str = "linear",
-) -> tuple[Float[Array, "W L S"], Float[Array, "W L S"]]:
-    """Pairs of states and tendencies, from a trained neural ODE or from the samples.
+    rehearsal: bool = False,
+) -> tuple[Float[Array, "W L S"], Float[Array, "W L S"], Float[Array, "W C"]]:
+    """States, tendencies and conditions, from a trained neural ODE or from the samples.
 
     Args:
-        problem: how to integrate.
         model: the neural ODE, which ``"samples"`` does not need.
         data: observations of every species.
         source: ``"neural_ode"`` integrates the model over each window on a refined grid and
@@ -45,6 +47,7 @@ def derivative_pairs(
         stride: points from window to window.
         refine: points of the refined grid for each observed one.
         spacing: of the refined grid, ``"linear"`` or ``"log"``.
+        rehearsal: pairs of the samples, once it is clear that the others can be had.
 
     Raises:
         ValueError: an unknown source, no neural ODE where one is needed, a spacing that is unknown
@@ -54,25 +57,26 @@ def derivative_pairs(
         raise ValueError(f"unknown derivative source {source!r}; known: {', '.join(SOURCES)}.")
     if spacing not in ("linear", "log"):
         raise ValueError(f"unknown spacing {spacing!r} of the refined grid; known: linear, log.")
-    ts, states = windows(data, window, stride)
+    ts, states, conditions = windows(data, window, stride)
     if source == "samples":
-        return states, _differences(ts, states)
-    model = require(
+        return states, _differences(ts, states), conditions
+    model = integrated(
         model,
-        NeuralODE,
         "derivative",
         "run a trajectory stage that fits one before it, or set its source=samples",
     )
     if source == "mlp":
-        return states, jax.vmap(jax.vmap(lambda y: model.field(0.0, y)))(states)
+        return states, _tendencies(model, states, conditions), conditions
     if spacing == "log" and not np.all(ts > 0):
         raise ValueError("a window begins at t = 0, where spacing=log cannot; use spacing=linear.")
+    if rehearsal:
+        return states, _differences(ts, states), conditions
     count = refine * ts.shape[1]
     space = np.geomspace if spacing == "log" else np.linspace
     grid = jnp.asarray(space(np.asarray(ts[:, 0]), np.asarray(ts[:, -1]), count, axis=1))
     grid = grid.at[:, 0].set(ts[:, 0]).at[:, -1].set(ts[:, -1])
     refined, good = eqx.filter_jit(integrate)(
-        model, model.integrator, states[:, 0], grid[:, 1:], grid[:, 0]
+        model, model.integrator, states[:, 0], grid[:, 1:], conditions, grid[:, 0]
     )
     if not np.any(good):
         raise ValueError(
@@ -80,7 +84,15 @@ def derivative_pairs(
             "derivative stage's source=samples."
         )
     refined = jnp.concatenate([states[:, :1], refined], axis=1)[good]
-    return refined, _differences(grid[good], refined)
+    return refined, _differences(grid[good], refined), conditions[good]
+
+
+def _tendencies(
+    model: AbstractIntegrated, states: Float[Array, "W L S"], conditions: Float[Array, "W C"]
+) -> Float[Array, "W L S"]:
+    """What the model's right-hand side is at states."""
+    inner = jax.vmap(lambda y, c: model.field(0.0, y, c), (0, None))
+    return jax.vmap(inner)(states, conditions)
 
 
 def _differences(ts: Float[Array, "W L"], y: Float[Array, "W L S"]) -> Float[Array, "W L S"]:
@@ -89,13 +101,14 @@ def _differences(ts: Float[Array, "W L"], y: Float[Array, "W L S"]) -> Float[Arr
     return jnp.asarray(np.stack(slopes))
 
 
+@hands_on(recipe, without=("steps",))
 def derivative(
-    problem: Problem,
     model: Any,
     data: Observations,
     key: PRNGKeyArray,
     *,
-    start: Callable[[Problem, Observations, PRNGKeyArray], CRNN] = new_crnn,
+    start: Callable[..., AbstractIntegrated],
+    integrator: Integrator | None = None,
     cases: int | None = None,
     source: str = "neural_ode",
     window: int | None = None,
@@ -103,23 +116,18 @@ def derivative(
     refine: int = 10,
     spacing: str = "linear",
     steps: int = 1000,
-    learning_rate: float = 1e-2,
-    plateau: float | None = 0.1,
-    plateau_factor: float = 0.1,
     batch_size: int | None = 64,
-    resume: Resume | None = None,
-    save_every: float = 20.0,
-    label: str = "derivative",
-    progress: bool = True,
+    job: Job = Job("derivative"),
+    **how: Any,
 ) -> Result:
-    """Fits rate coefficients to derivatives: ln mean ((CRNN(y) - dy) / range of dy)^2 by Adam.
+    """Fits rate coefficients to derivatives: ln mean ((CRNN(y) - dy) / range of dy)^2.
 
     Args:
-        problem: the network.
         model: the neural ODE of the stage before.
         data: observations of every species.
         key: seeds the start and the batches.
-        start: makes the initial CRNN.
+        start: `(data, key=key) -> model`, such as `CRNN.fitted`.
+        integrator: of the fitted model.
         cases: use the first so many cases; `None` uses all.
         source: see `derivative_pairs`, as for `window`, `stride`, `refine` and `spacing`.
         window: see there.
@@ -127,21 +135,20 @@ def derivative(
         refine: see there.
         spacing: see there.
         steps: optimiser steps.
-        learning_rate: of Adam.
-        plateau: cut the learning rate after this fraction of all steps without a better loss.
-        plateau_factor: of each cut.
         batch_size: windows a step.
-        resume: where to keep progress.
-        save_every: seconds between checkpoints.
-        label: for the progress bar.
-        progress: show a bar.
+        job: label, progress and checkpoint.
+        **how: of `train.recipe`.
 
     Returns:
         The fitted CRNN; histories `loss` and `gradient_norm`.
     """
+    optimizer = recipe(steps=steps, **how)
     data = data.first(cases)
+    first, key = jax.random.split(key)
+    begin = integrated(start(data, key=first), job.label, "start from one, such as a CRNN.")
+    if integrator is not None:
+        begin = eqx.tree_at(lambda m: m.integrator, begin, integrator)
     pairs = derivative_pairs(
-        problem,
         model,
         data,
         source=source,
@@ -149,30 +156,24 @@ def derivative(
         stride=stride,
         refine=refine,
         spacing=spacing,
+        rehearsal=job.rehearsal,
     )
     _, scale = span(pairs[1])
 
-    def objective(model: CRNN, batch: Any, key: PRNGKeyArray) -> Any:
+    def objective(model: AbstractIntegrated, batch: Any, key: PRNGKeyArray) -> Any:
         del key
-        states, slopes = batch
-        predicted = jax.vmap(jax.vmap(lambda y: model.field(0.0, y)))(states)
+        states, slopes, conditions = batch
+        predicted = _tendencies(model, states, conditions)
         return jnp.log(jnp.mean(((predicted - slopes) / scale[None, None]) ** 2))
 
     fitted, history = fit(
         objective,
-        start(problem, data, key),
+        begin,
         pairs,
-        optimizer=adam(
-            learning_rate,
-            patience=None if plateau is None else max(int(plateau * steps), 1),
-            factor=plateau_factor,
-        ),
+        optimizer=optimizer,
         steps=steps,
         key=key,
         batch_size=batch_size,
-        label=label,
-        resume=resume,
-        save_every=save_every,
-        progress=progress,
+        job=job,
     )
-    return Result(fitted, history, rate_metrics(problem, fitted))
+    return Result(fitted, history, rate_metrics(data, fitted))

@@ -12,16 +12,16 @@ from jaxtyping import PRNGKeyArray
 
 from ..dataset import Observations
 from ..models import AbstractEmulator, AbstractWrapper, conserved, similar
-from ..models.base import columns
+from ..models.base import columns, hands_on
 from ..network import Network
-from ..train import fit, scheduled
-from .base import Problem, Result, Resume
+from ..train import Job, fit, recipe
+from .base import Result
 
 __all__ = ["emulate"]
 
 
+@hands_on(recipe, without=("steps",))
 def emulate(
-    problem: Problem,
     model: Any,
     data: Observations,
     key: PRNGKeyArray,
@@ -31,26 +31,18 @@ def emulate(
     normalise: bool = False,
     points: int | None = None,
     steps: int = 10_000,
-    optimizer: str = "soap",
-    learning_rate: float = 3e-3,
-    last_rate: float = 0.0,
-    warm_up: int = 100,
-    refresh: int = 10,
-    batch_size: int | None = 64,
+    batch_size: int | None = None,
     validation: float = 0.0,
     patience: int | None = None,
     similarity: Mapping[str, Any] | None = None,
     conserve: bool = False,
     wrap: Sequence[Callable[[AbstractEmulator, Network], AbstractEmulator]] = (),
-    resume: Resume | None = None,
-    save_every: float = 20.0,
-    label: str = "emulate",
-    progress: bool = True,
+    job: Job = Job("emulate"),
+    **settings: Any,
 ) -> Result:
     """Fits an emulator so that it meets the observed trajectories.
 
     Args:
-        problem: the network.
         model: from the stage before; ignored where `start` is given.
         data: trajectories of every species.
         key: seeds weights and batches.
@@ -60,12 +52,7 @@ def emulate(
             published recipe does after some steps of burn-in.
         points: times a step, drawn anew for each by `at_times` of the examples; `None` takes all.
         steps: optimiser steps.
-        optimizer: ``"soap"``, ``"adam"`` or ``"lbfgs"`` (see `train.scheduled`).
-        learning_rate: the highest, after `warm_up` steps; a cosine takes it to `last_rate`.
-        last_rate: at the last step.
-        warm_up: steps; at most a tenth of all.
-        refresh: steps from one refresh of SOAP's bases to the next.
-        batch_size: trajectories a step.
+        batch_size: trajectories a step; `None` takes all.
         validation: this part of the trajectories is not trained on, nor seen by `start`; the model
             with the smallest loss on it is kept.
         patience: stop after so many times 200 steps without a smaller one.
@@ -74,18 +61,20 @@ def emulate(
         conserve: wrap the trained model so that its outputs hold the elements and the charge of
             the initial state (see `models.conserved`).
         wrap: further wrappers of the trained model, `(model, network) -> model`, inner ones first.
-        resume: where to keep progress.
-        save_every: seconds between checkpoints.
-        label: for the progress bar.
-        progress: show a bar.
+        job: label, progress and checkpoint.
+        **settings: of `train.recipe`.
 
     Returns:
         The fitted model; histories `loss` and `gradient_norm`.
 
     Raises:
-        ValueError: there is no model to start from, an unknown loss term, or patience without
-            validation.
+        ValueError: there is no model to start from, a loss term that is unknown or cannot be
+            normalised, patience without validation, or examples that L-BFGS would see a part of.
     """
+    optimizer = recipe(steps=steps, **settings)
+    for name, part in {"batch_size": batch_size, "points": points}.items():
+        if part is not None and settings.get("optimizer") == "lbfgs":
+            raise ValueError(f"{name}={part}: L-BFGS wants all examples at once; set {name}=null.")
     if patience is not None and not validation:
         raise ValueError(
             f"patience={patience} waits for a smaller loss on what is held back, but that is "
@@ -95,19 +84,23 @@ def emulate(
     if validation:
         order = np.random.default_rng(0).permutation(len(data.y0))
         aside = round(validation * len(order))
+        if job.rehearsal:  # of fewer cases
+            aside = max(aside, 1)
         if not 0 < aside < len(order):
             raise ValueError(
                 f"validation={validation} of {len(order)} trajectories leaves none to train on or "
                 "none to validate on."
             )
         held, data = data.chosen(order[:aside]), data.chosen(order[aside:])
+    first, key = jax.random.split(key)
     if start is not None:
-        model = start(data, key=key)
-    while isinstance(model, AbstractWrapper):  # what the stage before wrapped it in
+        model = start(data, key=first)
+    # what the stage before wrapped it in; not a committee, which has several inside
+    while isinstance(model, AbstractWrapper) and "inner" in vars(model):
         model = model.inner
     if not isinstance(model, AbstractEmulator):
         got = "no model" if model is None else f"a {type(model).__name__}"
-        raise ValueError(f"stage {label} trains an emulator but got {got}; give it a start.")
+        raise ValueError(f"stage {job.label} trains an emulator but got {got}; give it a start.")
     columns(model.about.states, data.network.species, "states")
     if model.about.states != data.network.species:
         raise ValueError(
@@ -118,20 +111,29 @@ def emulate(
     held = held and held.in_order(model.about.conditions)
     examples, held = (None if part is None else model.examples(part) for part in (data, held))
     weights = {"trajectory": 1.0} if weights is None else dict(weights)
-    known = jax.eval_shape(model.terms, examples, key)
-    for name in weights:
-        if name not in known:
-            raise ValueError(
-                f"a {type(model).__name__} has no loss term {name!r}; known: {', '.join(known)}."
-            )
     count = len(data.ts)
     fewer = points if points is not None and points < count else None
     if fewer and not hasattr(examples, "at_times"):
         raise ValueError(
             f"points={points}: a {type(model).__name__} learns whole trajectories; set points=null."
         )
+    known = jax.eval_shape(
+        lambda e: model.terms(e.at_times(jnp.arange(fewer)) if fewer else e, key), examples
+    )
+    for name in weights:
+        if name not in known:
+            raise ValueError(
+                f"a {type(model).__name__} has no loss term {name!r} of {fewer or count} times; "
+                f"known: {', '.join(known)}."
+            )
     if normalise:
         terms = eqx.filter_jit(lambda model, *of: model.terms(*of))(model, examples, key)
+        if nothing := [name for name in weights if not terms[name] > 0]:
+            raise ValueError(
+                f"the loss term {nothing[0]!r} is {float(terms[nothing[0]]):g} where this stage "
+                "begins, so its weight cannot be divided by it; leave it out "
+                f"(~stages.{job.label}.weights.{nothing[0]}), or set normalise=false."
+            )
         weights = {name: weight / float(terms[name]) for name, weight in weights.items()}
 
     def objective(model: Any, batch: Any, key: PRNGKeyArray) -> Any:
@@ -147,29 +149,20 @@ def emulate(
         objective,
         model,
         examples,
-        optimizer=scheduled(
-            optimizer,
-            learning_rate,
-            steps=steps,
-            last=last_rate,
-            warm_up=warm_up,
-            refresh=refresh,
-        ),
+        optimizer=optimizer,
         steps=steps,
         key=key,
         batch_size=batch_size,
         held=held,
         patience=patience,
-        label=label,
-        resume=resume,
-        save_every=save_every,
-        progress=progress,
+        job=job,
     )
+    network = data.network
     wrappers = list(wrap)
     if similarity is not None:
         wrappers.insert(0, functools.partial(similar, **similarity))
     if conserve:
         wrappers.append(conserved)
     for wrapper in wrappers:
-        model = wrapper(model, problem.network)
+        model = wrapper(model, network)
     return Result(model, history, {})

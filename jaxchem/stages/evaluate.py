@@ -1,70 +1,31 @@
-"""How good an estimate is: rate, trajectory, tendency and conservation errors."""
+"""How good a model is: one report for every family, wrapper and the solver itself."""
 
+import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from ..baselines import BASELINES
-from ..dataset import Observations
+from ..dataset import Observations, observe
 from ..kinetics import tendency
 from ..metrics import conservation_drift, emulation_scores, scaled_mse, uncertainty_scores
-from ..models import AbstractEmulator, AbstractWrapper, rollout
+from ..models import About, AbstractEmulator, AbstractIntegrated, AbstractWrapper, Function, rollout
+from ..network import Network
+from ..parse import load, shipped
 from ..scale import span
-from ..solvers import solve
-from .base import Problem, integrate, rate_metrics
+from ..solvers import Integrator, solve
+from .base import rate_metrics, true_rates
 
-__all__ = ["emulation_report", "evaluate", "evaluate_emulator", "gradient_scores"]
+__all__ = ["Report", "evaluate", "gradient_scores", "report"]
 
 log = logging.getLogger("jaxchem")
-
-
-def evaluate(
-    problem: Problem, model: Any, test: Observations
-) -> tuple[dict[str, float], Float[np.ndarray, "case T S"]]:
-    """Measures a model on whole trajectories.
-
-    `err_y` and `err_dy` are the scaled mean square errors of the last trajectory and of its
-    tendencies (SPIN-ODE, arXiv:2505.05625); `drift` the largest relative change of what the
-    network conserves; `failed` the number of trajectories that could not be integrated.
-
-    Returns:
-        The metrics, and the predicted trajectories.
-    """
-    ts, truth, y0 = test.ts, test.states, test.y0
-    cases, first = len(y0), int(ts[0] <= test.t0)  # a state at t0 needs no integration
-    run = eqx.filter_jit(integrate)
-    states, good = run(
-        model,
-        model.integrator,
-        y0,
-        jnp.tile(ts[first:], (cases, 1)),
-        jnp.full(cases, test.t0),
-    )
-    prediction = jnp.concatenate([y0[:, None]] * first + [states], axis=1)
-    _, scale = span(truth)
-    metrics = {
-        **rate_metrics(problem, model),
-        "err_y": float(scaled_mse(prediction[-1:], truth[-1:], scale)),
-        "failed": float(jnp.sum(~good)),
-        "smallest_y": float(jnp.min(prediction)),
-    }
-    if problem.network.balanced:
-        drift = conservation_drift(jnp.asarray(problem.network.conserved), prediction, y0)
-        metrics["drift"] = float(jnp.max(jnp.abs(drift)))
-    if problem.k_true is not None:
-        slopes = jax.jit(jax.vmap(lambda k, y: tendency(problem.network, k, y), (None, 0)))
-        exact = slopes(jnp.asarray(problem.k_true), truth[-1])
-        modelled = jax.jit(jax.vmap(lambda y: model.field(0.0, y)))(truth[-1])
-        metrics["err_dy"] = float(scaled_mse(modelled, exact, span(exact)[1]))
-    return metrics, np.asarray(prediction)
-
 
 LEAST = 1e-99
 """Smallest concentration that is told from zero."""
@@ -75,103 +36,309 @@ MOST_FITTED = 2000
 SEGMENTS = 10
 """Pieces that a predicted trajectory is chained from."""
 
+BLOCK = 256
+"""Trajectories that are predicted at once."""
 
-def evaluate_emulator(
+SOLVED = 64
+"""Trajectories that the solver is measured on."""
+
+RUNGS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+"""Relative tolerances that the solver is asked for, until it is as good as the model."""
+
+
+class Report(NamedTuple):
+    """How good a model is. Prints as a table.
+
+    Attributes:
+        metrics: flat name -> number, as of `evaluate`.
+        prediction: [case, T, S] what the model gives.
+        latents: [case, T, L] what it goes through, of a model with a latent space.
+    """
+
+    metrics: dict[str, float]
+    prediction: Float[np.ndarray, "case T S"]
+    latents: Float[np.ndarray, "case T L"] | None
+
+    def __str__(self) -> str:
+        return report(self.metrics)
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+def evaluate(
     model: AbstractEmulator,
-    test: Observations,
-    data: Observations,
+    data: Any,
     *,
+    network: Network | None = None,
+    train: Observations | None = None,
+    integrator: Integrator | None = None,
     floor: float = 0.0,
-) -> tuple[dict[str, float], Float[np.ndarray, "case T S"]]:
-    """Measures an emulator on trajectories that it has not seen, beside trivial ones.
+    gradients: int = 8,
+    brief: bool = False,
+) -> Report:
+    """Measures a model on trajectories, beside trivial ones and beside the solver.
 
-    One that can start anywhere is also chained: over `SEGMENTS` pieces of as many output times
-    each (the same stretch of log time, where they are evenly spaced in it), each from the state
-    that it has predicted itself.
+    Scores are of the trajectories that come out finite; `failed` are the others. One that can
+    start anywhere is also chained: over `SEGMENTS` pieces of as many output times each (the same
+    stretch of log time, where they are evenly spaced in it), each from the state that it has
+    predicted itself, under the conditions of the case.
 
     Args:
         model: any emulator; states and conditions are met by name.
-        test: the trajectories that it is measured on.
-        data: what it was trained on, for the scale of `rmse` and for the baselines.
+        data: the trajectories that it is measured on: a dataset, or `Observations` of every
+            species.
+        network: of a dataset; `None` is the shipped one that the dataset names.
+        train: what it was trained on, for the scale of `rmse` and for the baselines, which are
+            left out where this is not given.
+        integrator: of the solver; `None` is `Integrator()`.
         floor: concentrations are compared from this part of the initial state's total up.
+        gradients: cases whose derivatives are compared with the solver's; 0 compares none.
+        brief: the scores of the model alone, nothing beside it.
 
     Returns:
-        `metrics.emulation_scores` of the model, its `drift`, and the scores of each baseline as
-        `NAME/...`, save where the data are of other times than the test; and the predicted
-        trajectories. Of one that is corrected, as to conserve, the scores without that as
-        `free/...`; of one that knows its spread, `metrics.uncertainty_scores`. Of a chain, the
-        scores as `rollout/...`, its `rollout/drift`, and `rollout/growth`, its mean error in dex
-        over that of the model from the initial states.
-    """
-    network, y0, conditions = test.network, np.asarray(test.y0), np.asarray(test.conditions)
-    times = test.ts - test.t0
-    data = data.in_order(test.names)
-    free = None
-    if isinstance(model, AbstractWrapper) and model.corrects:
-        free = model.inner.in_order(network.species, test.names)
-    model = model.in_order(network.species, test.names)
-    model.check_range(y0, conditions)
+        `metrics.emulation_scores` of the model, `drift` (the largest relative change of what the
+        network conserves), `failed` and `smallest_y`; `err_y`, the scaled mean square error of
+        the last trajectory (SPIN-ODE, arXiv:2505.05625).
 
-    def predict(call: Callable[..., Any]) -> np.ndarray:
-        run = jax.jit(jax.vmap(call, in_axes=(0, 0, None)))
-        blocks = [slice(i, i + 256) for i in range(0, len(y0), 256)]
-        parts = [run(jnp.asarray(y0[b]), jnp.asarray(conditions[b]), times) for b in blocks]
-        return np.concatenate([np.asarray(part) for part in parts])
+        Where there is such: `err_dy` likewise of tendencies, and `base.rate_metrics`;
+        of a model that is corrected, as to conserve, the scores without that as `free/...`; of a
+        chain, `rollout/...` with `rollout/growth`, its mean error in dex over that of the model
+        from the initial states; of a spread, `metrics.uncertainty_scores`; of cases that leave
+        the training range, `outside/cases`, `outside/mean_dex` and `inside/mean_dex`; of each
+        baseline `NAME/...`; of the solver at the loosest of `RUNGS` at which mean and largest
+        error are no larger than the model's, `solver/...` with `solver/rtol`;
+        `gradient_scores`; and `time/model` and
+        `time/solver`, seconds a trajectory, in batches.
+
+    Raises:
+        ValueError: no model, or no dataset; other states, conditions or units than the model's, a
+            part of the species, or a dataset of a network that does not ship.
+    """
+    if not isinstance(model, AbstractEmulator):
+        raise ValueError(f"evaluate measures an AbstractEmulator, not a {type(model).__name__}.")
+    test = _observed(data, network).in_order(model.about.conditions)
+    _compare(model.about, test)
+    network, truth, y0, conditions = test.network, test.states, test.y0, test.conditions
+    times = test.ts - test.t0
+    integrator = Integrator() if integrator is None else integrator
+    whole, model = model, model.in_order(network.species, test.names)
+    model.check_range(y0, conditions)
+    seen = test if train is None else train.in_order(test.names)
+
+    def floored(y0: Any) -> np.ndarray:
+        return np.maximum(floor * np.sum(np.asarray(y0), axis=1), LEAST)[:, None, None]
 
     def logs(values: Any, y0: Any) -> np.ndarray:
-        least = np.maximum(floor * np.sum(np.asarray(y0), axis=1), LEAST)[:, None, None]
-        return np.log10(np.maximum(np.asarray(values, dtype=float), least))
+        return np.log10(np.maximum(np.asarray(values, dtype=float), floored(y0)))
 
-    exact, seen = logs(test.states, y0), logs(data.states, data.y0)
-    limits = float(seen.min()), float(seen.max())
+    exact, known = logs(truth, y0), logs(seen.states, seen.y0)
+    limits = float(known.min()), float(known.max())
 
-    def judged(prediction: np.ndarray) -> dict[str, float]:
-        scores = emulation_scores(jnp.asarray(logs(prediction, y0)), jnp.asarray(exact), *limits)
+    def judged(prediction: np.ndarray, cases: Any = slice(None)) -> dict[str, float]:
+        good = np.all(np.isfinite(prediction), axis=(1, 2))
+        if not good.any():
+            return dict.fromkeys(("mean_dex", "median_dex", "p99_dex", "max_dex", "rmse"), np.nan)
+        prediction, start = prediction[good], np.asarray(y0)[cases][good]
+        found = jnp.asarray(logs(prediction, start)), jnp.asarray(exact[cases][good])
+        scores = emulation_scores(*found, *limits)
         if network.balanced:
             drift = conservation_drift(
-                jnp.asarray(network.conserved), jnp.asarray(prediction), jnp.asarray(y0)
+                jnp.asarray(network.conserved), jnp.asarray(prediction), jnp.asarray(start)
             )
             scores["drift"] = float(jnp.max(jnp.abs(drift)))
         return scores
 
-    prediction = predict(model)
+    predict = functools.partial(_predicted, y0=y0, conditions=conditions, times=times)
+    prediction, taken = predict(model)
     scores = judged(prediction)
-    if free is not None:  # what the wrap costs or gains
-        scores |= {f"free/{name}": value for name, value in judged(predict(free)).items()}
+    scores |= {
+        "err_y": float(scaled_mse(jnp.asarray(prediction[-1:]), truth[-1:], span(truth)[1])),
+        "failed": float(np.sum(~np.all(np.isfinite(prediction), axis=(1, 2)))),
+        "smallest_y": float(np.min(prediction, initial=np.inf, where=np.isfinite(prediction))),
+        "time/model": taken,
+        **rate_metrics(test, whole),
+    }
+    if isinstance(whole, AbstractIntegrated):
+        scores |= _tendency_errors(whole, test)
+    if brief:
+        return Report(scores, prediction, None)
+    if isinstance(whole, AbstractWrapper) and whole.corrects:  # what the wrap costs or gains
+        free, _ = predict(whole.inner.in_order(network.species, test.names))
+        scores |= _under("free", judged(free))
     if model.restarts:
         segments = min(SEGMENTS, len(times))
-        chained = judged(predict(functools.partial(rollout, model, segments=segments)))
+        chained = judged(predict(functools.partial(rollout, model, segments=segments))[0])
         chained["growth"] = chained["mean_dex"] / scores["mean_dex"]
-        scores |= {f"rollout/{name}": value for name, value in chained.items()}
-    if jax.eval_shape(model.spread, test.y0[0], test.conditions[0], times) is not None:
-        scores |= uncertainty_scores(logs(prediction, y0) - exact, predict(model.spread))
-    if test.ts.shape != data.ts.shape or not np.allclose(test.ts, data.ts, rtol=1e-9):
-        log.info("no baselines: the data are of other times than the test")
-        return scores, prediction
-    inputs = [
-        np.log10(np.maximum(np.concatenate([np.asarray(a), np.asarray(b)], axis=1), LEAST))
-        for a, b in ((data.y0, data.conditions), (y0, conditions))
-    ]
+        scores |= _under("rollout", chained)
+    if jax.eval_shape(model.spread, y0[0], conditions[0], times) is not None:
+        scores |= uncertainty_scores(logs(prediction, y0) - exact, predict(model.spread)[0])
+    latents = None
+    if jax.eval_shape(model.latents, y0[0], conditions[0], times) is not None:
+        latents = predict(model.latents)[0]
+    out = _outside(model, test)
+    if out.any():
+        scores["outside/cases"] = float(out.sum())
+        for name, cases in (("outside", out), ("inside", ~out)):
+            if cases.any():
+                scores[f"{name}/mean_dex"] = judged(prediction[cases], cases)["mean_dex"]
+    if train is not None:
+        for name, guess in _baselines(model, test, seen, floored(seen.y0)):
+            found = emulation_scores(jnp.asarray(logs(guess, y0)), jnp.asarray(exact), *limits)
+            scores |= _under(name, found)
+    try:
+        test.rates(conditions[0])
+    except ValueError as error:
+        log.info("no solver beside it: %s", error)
+        return Report(scores, prediction, latents)
+    few = test.chosen(slice(SOLVED))
+    beside = judged(prediction[:SOLVED], slice(SOLVED))
+    for rtol, ys, taken in _solved(few, integrator):
+        found = judged(ys, slice(SOLVED))
+        scores |= _under("solver", {**found, "rtol": rtol}) | {"time/solver": taken}
+        if all(found[name] <= beside[name] for name in ("mean_dex", "max_dex")):
+            break
+    if gradients and len(y0) > 1:
+        few = test.chosen(slice(gradients + 1))
+        scores |= gradient_scores(model, few, integrator, floor=floor)
+    return Report(scores, prediction, latents)
+
+
+def _observed(data: Any, network: Network | None) -> Observations:
+    """Trajectories with the network that they are of."""
+    if isinstance(data, Observations):
+        return data
+    if not hasattr(data, "attrs"):
+        raise ValueError(
+            f"evaluate wants a dataset, as jaxchem.read gives, not a {type(data).__name__}."
+        )
+    name = data.attrs.get("network")
+    if network is None and name not in shipped():
+        raise ValueError(f"the data are of network {name!r}, which does not ship: give network.")
+    return observe(data, load(name) if network is None else network)
+
+
+def _compare(about: About, test: Observations) -> None:
+    """Refuses other units than the model's, and warns of other conditions than in training."""
+    units = test.network.units
+    if any(about.units) and about.units != units:
+        raise ValueError(
+            f"the model is of {about.units.concentration} and {about.units.time}, but network "
+            f"{test.network.name!r} counts in {units.concentration} and {units.time}; give data in "
+            "the model's units."
+        )
+    for name, value in about.fixed:
+        other = test.fixed.get(name, value)
+        if other != value:
+            log.warning("the model is of data at %s %g, but is measured at %s", name, value, other)
+
+
+def _under(name: str, scores: Mapping[str, float]) -> dict[str, float]:
+    return {f"{name}/{key}": value for key, value in scores.items()}
+
+
+def _predicted(
+    call: Callable[..., Any], y0: Any, conditions: Any, times: Any
+) -> tuple[np.ndarray, float]:
+    """What a model gives for all cases, and seconds a trajectory once it is compiled."""
+    run = jax.jit(jax.vmap(call, in_axes=(0, 0, None)))
+    blocks = [slice(at, at + BLOCK) for at in range(0, len(y0), BLOCK)]
+    parts = [np.asarray(run(y0[b], conditions[b], times)) for b in blocks]
+    begin = time.perf_counter()
+    jax.block_until_ready(run(y0[blocks[0]], conditions[blocks[0]], times))
+    return np.concatenate(parts), (time.perf_counter() - begin) / len(parts[0])
+
+
+def _tendency_errors(model: AbstractIntegrated, test: Observations) -> dict[str, float]:
+    """`err_dy` of the last trajectory, where the network's laws give the true tendency."""
+    last = test.conditions[-1]
+    k = true_rates(test, last)
+    if k is None or model.about.states != test.network.species:
+        return {}
+    exact = jax.jit(jax.vmap(lambda y: tendency(test.network, jnp.asarray(k), y)))(test.states[-1])
+    modelled = jax.jit(jax.vmap(lambda y: model.field(0.0, y, last)))(test.states[-1])
+    return {"err_dy": float(scaled_mse(modelled, exact, span(exact)[1]))}
+
+
+def _outside(model: AbstractEmulator, test: Observations) -> np.ndarray:
+    """[case] whether an input leaves its range in training."""
+    inputs = np.asarray(test.y0), np.asarray(test.conditions)
+    if not model.outside(*inputs):
+        return np.zeros(len(test.y0), bool)
+    each = [tuple(part[n : n + 1] for part in inputs) for n in range(len(test.y0))]
+    return np.array([bool(model.outside(*one)) for one in each])
+
+
+def _baselines(
+    model: AbstractEmulator, test: Observations, data: Observations, least: Any
+) -> Iterator[tuple[str, Float[np.ndarray, "case T S"]]]:
+    """Trajectories that trivial emulators, learned from the data, give for the test.
+
+    They are asked what the model inside of wrappers is asked, as the gas on the line of `Similar`.
+    Between the times of the data, their logarithms are interpolated in the logarithm of time.
+    """
+    wrappers = []
+    while isinstance(model, AbstractWrapper):
+        if type(model).within is not AbstractWrapper.within:  # asks for something else
+            wrappers.append(model)
+        model = model.inner
+    times, grid = test.ts - test.t0, np.asarray(data.ts - data.t0)
+    asked, seen, states = (test.y0, test.conditions), (data.y0, data.conditions), data.states
+    for wrapper in wrappers:  # of the data, which are on the line already, it changes the order
+        asked, before = (
+            jax.vmap(lambda y0, c, w=wrapper: w.within(y0, c, times)[:2])(*one)
+            for one in (asked, seen)
+        )
+        along = jax.vmap(lambda y, c, w=wrapper: w.within(y, c, times)[0], (0, None))
+        states, seen = jax.vmap(along)(states, seen[1]), before
+    inputs = [np.log10(np.maximum(np.concatenate(one, axis=1), LEAST)) for one in (seen, asked)]
     varied = np.ptp(inputs[0], axis=0) > 1e-9
+    known = np.log10(np.maximum(np.asarray(states, float), least))
+    places = jnp.log(jnp.maximum(grid, np.finfo(float).tiny))
+
+    def whole(field: Any, y0: Any, conditions: Any) -> Any:
+        def between(y0: Any, conditions: Any, ts: Any) -> Any:
+            at = jnp.log(jnp.maximum(ts, np.finfo(float).tiny))
+            return 10.0 ** jax.vmap(lambda f: jnp.interp(at, places, f), 1, 1)(field)
+
+        call: Any = Function(function=between, about=model.about)
+        for wrapper in reversed(wrappers):
+            call = dataclasses.replace(wrapper, inner=call)
+        return call.predict(y0, conditions, times)
+
     for name, baseline in BASELINES.items():
         few = slice(MOST_FITTED if name in ("chebyshev", "gaussian_process") else None)
         try:
-            guess = baseline(inputs[0][few, varied], seen[few], inputs[1][:, varied])
+            fields = baseline(inputs[0][few, varied], known[few], inputs[1][:, varied])
         except ValueError as error:  # too few trajectories, or too many, for this one
             log.info("no %s: %s", name, error)
             continue
-        found = emulation_scores(jnp.asarray(guess), jnp.asarray(exact), *limits)
-        scores |= {f"{name}/{key}": value for key, value in found.items()}
-    return scores, prediction
+        if not wrappers and grid.shape == times.shape and np.allclose(grid, times, rtol=1e-9):
+            yield name, 10.0 ** np.asarray(fields)
+        else:
+            yield name, np.asarray(jax.jit(jax.vmap(whole))(fields, test.y0, test.conditions))
+
+
+def _solved(
+    test: Observations, integrator: Integrator
+) -> Iterator[tuple[float, Float[np.ndarray, "case T S"], float]]:
+    """Relative tolerance, trajectories and seconds a trajectory, from loose to tight."""
+
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(None, 0, 0))
+    def run(rtol: Any, y0: Any, conditions: Any) -> Any:
+        how = {"t0": test.t0, "integrator": integrator.replace(rtol=rtol), "throw": False}
+        return solve(test.network, test.rates(conditions), y0, test.ts, **how).ys
+
+    for rtol in (*(r for r in RUNGS if r > integrator.rtol), float(integrator.rtol)):
+        ys = np.asarray(run(rtol, test.y0, test.conditions))
+        begin = time.perf_counter()
+        jax.block_until_ready(run(rtol, test.y0, test.conditions))
+        yield rtol, ys, (time.perf_counter() - begin) / len(ys)
 
 
 def gradient_scores(
-    problem: Problem,
-    model: Any,
-    rates: Callable[[Float[Array, " C"]], Float[Array, " R"]],
-    test: Observations,
-    *,
-    floor: float = 0.0,
+    model: AbstractEmulator, test: Observations, integrator: Integrator, *, floor: float = 0.0
 ) -> dict[str, float]:
     """Derivatives of an emulator beside those of the solver.
 
@@ -179,15 +346,14 @@ def gradient_scores(
     charge are what the cases have them be; per dex of the input that changes most.
 
     Args:
-        problem: the network, and how it is integrated.
         model: any emulator; states and conditions are met by name.
-        rates: rate coefficients of the conditions of `test`.
         test: two cases or more.
+        integrator: of the solver.
         floor: states below this part of the initial state's total do not count.
 
     Returns:
         `gradient/mean` and `gradient/median` of |emulator - solver|, and `gradient/size`, the mean
-        of |solver|.
+        of |solver|; nothing where no two cases differ.
     """
     model = model.in_order(test.network.species, test.names)
     y0, conditions = test.y0, test.conditions
@@ -217,14 +383,17 @@ def gradient_scores(
             return jax.jit(jax.vmap(nearly))(*parts)
 
     def solver(y0: Any, conditions: Any) -> Any:
-        integrator = problem.integrator.replace(adjoint="forward")
-        how = {"t0": test.t0, "integrator": integrator, "throw": False}
-        return solve(problem.network, rates(conditions), y0, test.ts, **how).ys
+        forward = integrator.replace(adjoint="forward")
+        how = {"t0": test.t0, "integrator": forward, "throw": False}
+        return solve(test.network, test.rates(conditions), y0, test.ts, **how).ys
 
     exact, wanted = slopes(solver)
-    _, found = slopes(lambda y0, conditions: model(y0, conditions, test.ts - test.t0))
+    nearly, found = slopes(lambda y0, conditions: model(y0, conditions, test.ts - test.t0))
     least = np.maximum(floor * jnp.sum(where[0], axis=1), LEAST)[:, None, None]
-    counts = np.asarray((exact > np.log10(least)) & jnp.isfinite(wanted))
+    finite = jnp.isfinite(wanted) & jnp.isfinite(found) & jnp.isfinite(nearly)
+    counts = np.asarray((exact > np.log10(least)) & finite)
+    if not counts.any():
+        return {}
     error, wanted = np.abs(np.asarray(found - wanted))[counts], np.abs(np.asarray(wanted))[counts]
     return {
         "gradient/mean": float(error.mean()),
@@ -233,21 +402,26 @@ def gradient_scores(
     }
 
 
-def emulation_report(metrics: Mapping[str, float]) -> str:
-    """The metrics of an emulator as Markdown: a table beside the baselines, and what else is known.
+def report(metrics: Mapping[str, float]) -> str:
+    """The metrics of a model as Markdown: a table beside the baselines, and what else is known.
 
     Args:
-        metrics: of `evaluate_emulator` and `gradient_scores`; those of single stages are left out.
+        metrics: of `evaluate`; those of single stages are left out.
     """
     columns = ("rmse", "mean_dex", "median_dex", "p99_dex", "max_dex", "drift")
-    rows = {"emulator": "", "without conservation": "free/", "in a chain": "rollout/"}
+    rows = {"model": "", "without conservation": "free/", "in a chain": "rollout/"}
     rows |= {name.replace("_", " "): f"{name}/" for name in BASELINES}
-    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    rows["solver"] = "solver/"
+    lines = ["| | " + " | ".join((*columns, "us a trajectory")) + " |"]
+    lines.append("|---" * (len(columns) + 2) + "|")
     for row, prefix in rows.items():
         cells = [metrics.get(prefix + column) for column in columns]
-        if cells[0] is not None:
+        if cells[1] is not None:
+            seconds = metrics.get(f"time/{row}")
+            cells.append(None if seconds is None else 1e6 * seconds)
             told = ("" if cell is None else f"{cell:.2g}" for cell in cells)
             lines.append(f"| {row} | " + " | ".join(told) + " |")
-    groups = ("gradient/", "gate/", "spread/", "rollout/growth")
+    groups = ("failed", "solver/rtol", "outside/", "inside/", "gradient/", "gate/", "spread/")
+    groups += ("rollout/growth", "err_", "k_err", "max_err_k")
     others = [f"- {n}: {v:.3g}" for n, v in metrics.items() if n.startswith(groups)]
     return "\n".join([*lines, "", *others]).rstrip() + "\n"

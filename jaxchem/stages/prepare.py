@@ -1,30 +1,50 @@
 """The data of a run: drawn or read, solved, kept, split and observed."""
 
+import dataclasses
 import inspect
+import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..checkpoint import digest
-from ..dataset import Observations, draw, generate, observe, read, sample, stream, times, write
-from ..ensemble import generate_ensemble
+from ..dataset import (
+    Observations,
+    draw,
+    generate,
+    label_cells,
+    observe,
+    read,
+    sample,
+    stream,
+    times,
+    write,
+)
+from ..ensemble import generate_ensemble, solve_ensemble
 from ..network import Network
 from ..parse import table
+from ..solvers import Integrator
 from ..suggest import no_setting
 
-__all__ = ["Data", "prepare"]
+__all__ = ["Data", "Plan", "unused"]
 
 log = logging.getLogger("jaxchem")
 
 _NOT_MADE = ("test", "split", "observe", "floor")
 """Settings that change nothing of what is solved."""
 
-_OURS = ("network", "fixed", "seed")
-"""What a draw is given from elsewhere than its section."""
+_DRAWN, _SAMPLED = ("draw", "spin_up", "solver"), ("initial", "cases", "spread", "truth")
+"""Settings of states that are drawn, and of those that are given."""
+
+_KNOWN = ("path", "time_scale", "t0", "times", *_DRAWN, *_SAMPLED, *_NOT_MADE)
+
+
+_MOST = 2048
+"""Cases that are sketched at most."""
 
 
 class Data(NamedTuple):
@@ -43,65 +63,194 @@ class Data(NamedTuple):
     apart: bool
 
 
-def prepare(
-    settings: Mapping[str, Any],
-    network: Network,
-    conditions: Mapping[str, Any],
-    *,
-    seed: int,
-    folder: Path,
-    notes: str = "",
-    progress: bool = True,
-) -> Data:
-    """The data that a section `data` of a configuration wants.
+class Plan:
+    """The data that a section `data` of a configuration wants, before they are made.
 
     Without `split` and `test` the observed cases are those that results are measured on.
-
-    Args:
-        settings: the section, as conf/data/base.yaml has it.
-        network: what reacts.
-        conditions: what is the same in all cases.
-        seed: of draws, test draws and noise, each apart from the others (see `dataset.stream`).
-        folder: keeps the trajectories; those that are there already, of these settings, are taken.
-        notes: kept with the trajectories.
-        progress: show bars.
-
-    Raises:
-        ValueError: settings that exclude one another, or bad ones.
     """
-    tests = {name: value for name, value in settings["test"].items() if value is not None}
-    share = settings["split"]
-    if tests and share:
-        raise ValueError("data.split and data.test exclude one another; set data.split=null.")
 
-    def made(settings: Mapping[str, Any], name: str) -> Any:
-        path = folder / {"train": "data.nc", "test": "test.nc"}[name]
-        return _trajectories(settings, network, conditions, (seed, name), path, notes, progress)
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        network: Network,
+        conditions: Mapping[str, Any],
+        *,
+        seed: int,
+    ):
+        """Checks the settings.
 
-    held = seen = whole = made(settings, "train")
-    if tests:  # as the data, but for what `data.test` says otherwise
-        own = {} if "path" in tests or not {"draw", "initial"} & set(tests) else {"path": None}
-        held = made(_merged(settings, tests | own), "test")
-    if share:
-        order = np.random.default_rng(0).permutation(whole.sizes["case"])
-        tested = round(share * len(order))
-        if not 0 < tested < len(order):
-            raise ValueError(
-                f"data.split={share} of {len(order)} cases leaves none to train on or none to test "
-                "on."
+        Args:
+            settings: the section, as conf/data/base.yaml has it.
+            network: what reacts.
+            conditions: what is the same in all cases.
+            seed: of draws, test draws and noise, each apart from the others (see `stream`).
+
+        Raises:
+            ValueError: settings that there are not, or that exclude one another.
+        """
+        tests = {
+            name: value for name, value in (settings["test"] or {}).items() if value is not None
+        }
+        if tests and settings["split"]:
+            raise ValueError("data.split and data.test exclude one another; set data.split=null.")
+        self.settings, self.seed = settings, seed
+        self.network, self.conditions = network, conditions
+        self.sections = {"train": settings}
+        for name in ("observe", "floor", "split", "test"):
+            if name in tests:
+                raise ValueError(f"data.test.{name} is that of the data: set data.{name}.")
+        if tests:  # as the data, but for what `data.test` says otherwise
+            own = {} if "path" in tests or not {"draw", "initial"} & set(tests) else {"path": None}
+            self.sections["test"] = _merged(settings, tests | own)
+            path = self.sections["test"]["path"]
+            if path and path == settings["path"]:
+                raise ValueError(f"data.test is read from {path}, as the data are; give another.")
+        for section in self.sections.values():
+            _check(section)
+
+    def sketch(self, cases: int = 16) -> Data:
+        """Data of this form that took no solving, to rehearse with: a few cases, not true ones."""
+        data = self._data({name: self._made(name, None) for name in self.sections})
+        few = slice(cases)
+        return data._replace(seen=data.seen.chosen(few), test=data.test.chosen(few))
+
+    def make(self, folder: Path, *, notes: str = "", progress: bool = True) -> Data:
+        """The data.
+
+        Args:
+            folder: keeps the trajectories; those that are there already, of these settings, are
+                taken.
+            notes: kept with the trajectories.
+            progress: show bars.
+
+        Raises:
+            ValueError: bad settings, or a damaged file.
+        """
+        kept: dict[str, Any] = {}
+        for name, file in (("train", "data.nc"), ("test", "test.nc")):
+            if name not in self.sections:
+                continue
+            path = folder / file
+            wanted = {n: v for n, v in self.sections[name].items() if n not in _NOT_MADE}
+            own = self.seed, name
+            mark = digest(table.dumps(self.network), dict(self.conditions), wanted, own)
+            store = path.with_name(f"{path.stem}-{mark}")  # so that a killed run goes on
+            dataset = read(path, self.network) if path.exists() else None
+            if dataset is not None and dataset.attrs.get("fingerprint") == mark:
+                log.info("data: taken up from %s", path)
+            else:
+                dataset = self._made(name, store, progress)
+                dataset.attrs |= {"fingerprint": mark, "configuration": notes}
+                write(dataset, path)
+            kept[name] = dataset
+            shutil.rmtree(store, ignore_errors=True)
+        data = self._data(kept)
+        log.info(
+            "%s: %d species, %d reactions; %d cases, %d of %d times observed",
+            self.network.name,
+            len(self.network.species),
+            len(self.network.equations),
+            len(data.seen.y0),
+            len(data.seen.ts),
+            kept["train"].sizes["time"],
+        )
+        return data
+
+    def _data(self, made: Mapping[str, Any]) -> Data:
+        """Splits and observes."""
+        seen = whole = made["train"]
+        held, share = made.get("test", whole), self.settings["split"]
+        if share:
+            order = np.random.default_rng(0).permutation(whole.sizes["case"])
+            tested = round(share * len(order))
+            if not 0 < tested < len(order):
+                raise ValueError(
+                    f"data.split={share} of {len(order)} cases leaves none to train on or none to "
+                    "test on."
+                )
+            held, seen = whole.isel(case=order[:tested]), whole.isel(case=order[tested:])
+        how = {"seed": stream(self.seed, "noise"), **self.settings["observe"]}
+        observed = observe(seen, self.network, **how)
+        return Data(observed, observe(held, self.network), held, bool(share or "test" in made))
+
+    def _made(self, name: str, store: Path | None, progress: bool = False) -> Any:
+        """The trajectories of a section, kept in parts at `store`; a sketch where it is `None`."""
+        section, network, seed = self.sections[name], self.network, stream(self.seed, name)
+        start = {"t0": section["t0"], "progress": progress}
+        if section["path"]:
+            dataset = read(section["path"], network, time_scale=section["time_scale"])
+            _under(dataset, self.conditions, section["path"])
+            return dataset
+        ts = times(**section["times"])
+        if "draw" in section:
+            y0, given = draw(network, **section["draw"], fixed=self.conditions, seed=seed)
+            if store is None:
+                return _sketched(network, ts, y0, given, section["t0"])
+            if section.get("spin_up"):
+                y0, given = self._spun(y0, given, section, progress)
+            how = {"store": store, **start, **section["solver"]}
+            dataset, failed = generate_ensemble(network, y0, given, ts, **how)
+            _tell(failed, len(y0))
+            return dataset
+        try:
+            k = network.rates(**self.conditions)
+        except ValueError as error:
+            raise ValueError(f"{error} On the command line: +conditions.NAME=VALUE.") from None
+        y0 = sample(
+            network,
+            section["initial"],
+            cases=section["cases"],
+            spread=section["spread"],
+            seed=seed,
+        )
+        if store is None:
+            dataset = _sketched(network, ts, y0, {}, section["t0"])
+            _under(dataset, self.conditions, "data")
+            return dataset
+        how = {"conditions": self.conditions, **start, **section["truth"]}
+        return generate(network, k, y0, ts, **how)
+
+    def _spun(self, y0: Any, given: Any, section: Any, progress: bool) -> tuple[Any, Any]:
+        """States after a while under their conditions, and these conditions."""
+        ts = [float(section["spin_up"])]
+        how = {"progress": progress, **section["solver"]}
+        found = solve_ensemble(self.network, given, y0, ts, **how)
+        good = found.result == 0
+        _tell(np.flatnonzero(~good), len(y0))
+        return np.asarray(found.ys)[good, -1], {name: v[good] for name, v in given.items()}
+
+
+def _tell(failed: Any, count: int) -> None:
+    if len(failed):
+        log.warning("data: %d of %d cells failed and are left out", len(failed), count)
+
+
+def _sketched(network: Network, ts: Any, y0: Any, given: Mapping[str, Any], t0: float) -> Any:
+    """Smooth trajectories from these states, of which none is a solution."""
+    y0, given = y0[:_MOST], {name: values[:_MOST] for name, values in given.items()}
+    cases, points, species = (np.arange(n) for n in (len(y0), len(ts), y0.shape[1]))
+    bend = np.sin(cases[:, None, None] + points[:, None] / len(ts) * (1 + species))
+    least = 1e-12 * np.max(y0, axis=1, keepdims=True)
+    ys = np.maximum(y0, least)[:, None] * np.exp(0.1 * bend)
+    return label_cells(network, ts, ys, y0, given, t0=t0, provenance="a sketch")
+
+
+def _under(dataset: Any, conditions: Mapping[str, Any], path: Any) -> None:
+    """Writes the conditions of a run into a file's data, where these do not say otherwise."""
+    told = json.loads(dataset.attrs.get("conditions") or "{}")
+    names = [] if "given" not in dataset else [str(n) for n in dataset["condition"].values]
+    for name, value in conditions.items():
+        if name in names or (name in told and told[name] != value):
+            log.warning(
+                "%s has its own %s, which counts instead of conditions.%s", path, name, name
             )
-        held, seen = whole.isel(case=order[:tested]), whole.isel(case=order[tested:])
-    observed = observe(seen, network, seed=stream(seed, "noise"), **settings["observe"])
-    log.info(
-        "%s: %d species, %d reactions; %d cases, %d of %d times observed",
-        network.name,
-        len(network.species),
-        len(network.equations),
-        len(observed.y0),
-        len(observed.ts),
-        whole.sizes["time"],
-    )
-    return Data(observed, observe(held, network), held, bool(share or tests))
+    ours = {name: value for name, value in conditions.items() if name not in names}
+    dataset.attrs["conditions"] = json.dumps(ours | told)
+
+
+def unused(section: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a section has and does not read: how to make data that are read, or the reverse."""
+    return ("times", *_DRAWN, *_SAMPLED) if section["path"] else ("time_scale",)
 
 
 def _merged(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,46 +264,39 @@ def _merged(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str,
     return result
 
 
-def _trajectories(
-    settings: Mapping[str, Any],
-    network: Network,
-    conditions: Mapping[str, Any],
-    seed: tuple[int, str],
-    path: Path,
-    notes: str,
-    progress: bool,
-) -> Any:
-    """The trajectories that a section wants, read or made, and kept at `path`."""
-    wanted = {name: value for name, value in settings.items() if name not in _NOT_MADE}
-    mark = digest(table.dumps(network), dict(conditions), wanted, seed)
-    store = path.with_name(f"{path.stem}-{mark}")  # of what is solved, so that a killed run goes on
-    if path.exists() and (kept := read(path, network)).attrs.get("fingerprint") == mark:
-        log.info("data: taken up from %s", path)
-        shutil.rmtree(store, ignore_errors=True)
-        return kept
-    how: dict[str, Any] = {"t0": settings["t0"], "progress": progress}
-    if settings["path"]:
-        dataset = read(settings["path"], network, time_scale=settings["time_scale"])
-    elif "draw" in settings:
-        known = [p for p in inspect.signature(draw).parameters if p not in _OURS]
-        for name in settings["draw"]:
-            if name not in known:
-                raise ValueError(
-                    f"{no_setting('data.draw', name, known)}; ranges stand in data.draw.conditions "
-                    "and data.draw.initial."
-                )
-        y0, given = draw(network, **settings["draw"], fixed=conditions, seed=stream(*seed))
-        how |= {"store": store, **settings["solver"]}
-        dataset, failed = generate_ensemble(network, y0, given, times(**settings["times"]), **how)
-        if len(failed):
-            log.warning("data: %d of %d cells failed and are left out", len(failed), len(y0))
-    else:
-        varied = {name: settings[name] for name in ("cases", "spread")}
-        y0 = sample(network, settings["initial"], **varied, seed=stream(*seed))
-        k, ts = network.rates(**conditions), times(**settings["times"])
-        how |= {"conditions": conditions, **settings["truth"]}
-        dataset = generate(network, k, y0, ts, **how)
-    dataset.attrs |= {"fingerprint": mark, "configuration": notes}
-    write(dataset, path)
-    shutil.rmtree(store, ignore_errors=True)
-    return dataset
+def _check(section: Mapping[str, Any]) -> None:
+    """Refuses settings that there are not, and those of another way to come by data."""
+    kinds: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+        "times": (times, ()),
+        "truth": (generate, ("t0", "conditions", "progress")),
+        "observe": (observe, ("seed",)),
+        "draw": (draw, ("fixed", "seed")),
+    }
+    known = {
+        name: [
+            p.name
+            for p in inspect.signature(function).parameters.values()
+            if p.kind is p.KEYWORD_ONLY and p.name not in ours
+        ]
+        for name, (function, ours) in kinds.items()
+    }
+    known["solver"] = [field.name for field in dataclasses.fields(Integrator)]
+    for name, value in section.items():
+        if name not in _KNOWN:
+            raise ValueError(f"{no_setting('data', name, _KNOWN)}.")
+        for inner in value if name in known and value else ():
+            if inner not in known[name]:
+                hint = "; ranges stand in data.draw.conditions and data.draw.initial."
+                end = hint if name == "draw" else "."
+                raise ValueError(f"{no_setting(f'data.{name}', inner, known[name])}{end}")
+    spin = section.get("spin_up")
+    if spin is not None and not spin > 0:
+        raise ValueError(f"data.spin_up={spin}: give a time that is positive, or null.")
+    drawn = "draw" in section
+    for name in _SAMPLED if drawn else _DRAWN:
+        if section.get(name) and not section["path"]:
+            way = "are drawn" if drawn else "are given"
+            raise ValueError(
+                f"data.{name}={section[name]} has no part where initial states {way} "
+                f"(data.{'draw' if drawn else 'initial'}); leave it out."
+            )

@@ -1,5 +1,7 @@
 """All rate coefficients at once by linear regression of the integrated rate equations."""
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,7 +13,10 @@ from jaxtyping import Float, PRNGKeyArray
 from ..dataset import Observations
 from ..kinetics import flux
 from ..models import CRNN
-from .base import Problem, Result, Resume, check_known, rate_metrics
+from ..models.crnn import true_coefficients
+from ..solvers import Integrator
+from ..train import Job
+from .base import Result, rate_metrics
 
 __all__ = ["regress"]
 
@@ -20,18 +25,17 @@ _TINY = np.finfo(float).tiny
 
 
 def regress(
-    problem: Problem,
     model: Any,
     data: Observations,
     key: PRNGKeyArray,
     *,
+    known: Sequence[int] = (),
+    integrator: Integrator | None = None,
     rounds: int = 10,
     cases: int | None = None,
     least_error: float = 1e-6,
     floor: float = 1e-6,
-    resume: Resume | None = None,
-    label: str = "regress",
-    progress: bool = True,
+    job: Job = Job("regress"),
 ) -> Result:
     """Estimates every coefficient from observed trajectories, with no start and no solver.
 
@@ -45,47 +49,53 @@ def regress(
     structure.
 
     Args:
-        problem: the network, and the coefficients that are known.
         model: not used.
         data: observations of every species.
         key: not used; the estimate has nothing random.
+        known: reactions (from 0) whose coefficients are those of the network's own laws.
+        integrator: of the fitted model.
         rounds: of reweighting.
         cases: use the first so many cases; `None` uses all.
         least_error: smallest relative error that is granted to a quadrature or a sample.
         floor: a coefficient that regression sets to zero becomes the smallest that would matter:
             this fraction of the largest flux of a species that the reaction changes.
-        resume: not used; the estimate takes seconds.
-        label: not used.
-        progress: not used.
+        job: not used but to rehearse; the estimate takes seconds.
 
     Returns:
         A CRNN with the estimate; `loss` by round.
 
     Raises:
-        ValueError: not every species is observed; some coefficients are given, but not their
-            values.
+        ValueError: not every species is observed; some coefficients are given, but the network's
+            laws do not give their values.
     """
-    del model, key, resume, label, progress
-    check_known(problem)
+    del model, key
     data = data.first(cases)
-    network, stoichiometry = problem.network, problem.network.stoichiometry
+    network, stoichiometry = data.network, data.network.stoichiometry
     least_error = max(least_error, data.noise)
-    unit = jnp.ones(len(network.equations))
-    fluxes = jax.jit(jax.vmap(lambda y: flux(network, unit, y)))
+    k = np.zeros(len(network.equations))
+    given, true = true_coefficients(data, known) if known else (k > 0, k)
+    k[given] = true[given]
+    one = CRNN.of(data, jnp.zeros(len(k)), known=given, integrator=integrator)
+    if job.rehearsal:
+        return Result(one, {"loss": np.zeros(0)}, rate_metrics(data, one))
+    of_case = jax.jit(jax.vmap(one.rate_coefficients))(data.conditions)  # over those in the middle
+    fluxes = jax.jit(jax.vmap(lambda k, y: flux(network, k, y), (None, 0)))
     ts, states = np.asarray(data.ts), np.asarray(data.states)
     phi, doubt = (  # [M, R] int prod y dt over each interval, and how far to trust it
         np.concatenate(parts)
-        for parts in zip(*(_integrals(ts, y, fluxes) for y in states), strict=True)
+        for parts in zip(
+            *(
+                _integrals(ts, y, functools.partial(fluxes, relative))
+                for relative, y in zip(of_case, states, strict=True)
+            ),
+            strict=True,
+        )
     )
     change = np.concatenate([np.diff(y, axis=0) for y in states])  # [M, S]
     size = np.max(states, axis=(0, 1))
-    known, free = problem.known, ~problem.known
-    k = np.zeros(len(network.equations))
-    if known.any():
-        k[known] = np.asarray(problem.k_true)[known]
     target = change - (phi * k) @ stoichiometry.T
     weight = 1.0 / (np.abs(change) + 1e-6 * size + _TINY)
-    active = np.flatnonzero(free)
+    active = np.flatnonzero(~given)
     losses = []
     for _ in range(rounds):
         rows = weight.T[:, :, None] * stoichiometry[:, None, active] * phi[None, :, active]
@@ -102,8 +112,8 @@ def regress(
         through = ((doubt + least_error * phi) * k) @ np.abs(stoichiometry).T
         weight = 1.0 / (through + least_error * np.abs(change) + 1e-14 * size + _TINY)
     k = _lift(k, phi, stoichiometry, floor)
-    fitted = CRNN(network, jnp.log(jnp.asarray(k)), known=known, integrator=problem.integrator)
-    return Result(fitted, {"loss": np.asarray(losses)}, rate_metrics(problem, fitted))
+    fitted = CRNN.of(data, jnp.log(jnp.asarray(k)), known=given, integrator=integrator)
+    return Result(fitted, {"loss": np.asarray(losses)}, rate_metrics(data, fitted))
 
 
 def _integrals(

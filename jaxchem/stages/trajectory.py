@@ -1,4 +1,4 @@
-"""Fit a model to trajectories through the solver, with Adam.
+"""Fit a model to trajectories through the solver.
 
 Stage 1 of SPIN-ODE with a neural ODE, its stage 3 and its baseline with a CRNN
 (arXiv:2505.05625).
@@ -8,27 +8,32 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .. import losses
 from ..dataset import Observations
+from ..models import AbstractIntegrated
+from ..models.base import hands_on
+from ..models.integrated import integrate
 from ..scale import span
 from ..solvers import Integrator
-from ..train import adam, fit
-from .base import Problem, Result, Resume, integrate, rate_metrics, windows
+from ..train import Job, fit, recipe
+from .base import Result, integrated, rate_metrics, windows
 
 __all__ = ["trajectory"]
 
 
+@hands_on(recipe, without=("steps",))
 def trajectory(
-    problem: Problem,
     model: Any,
     data: Observations,
     key: PRNGKeyArray,
     *,
-    start: Callable[[Problem, Observations, PRNGKeyArray], Any] | None = None,
+    start: Callable[..., AbstractIntegrated] | None = None,
+    integrator: Integrator | None = None,
     cases: int | None = None,
     window: int | None = None,
     stride: int | None = None,
@@ -38,17 +43,10 @@ def trajectory(
     gradient_similarity: float = 0.0,
     total_variation: float = 0.0,
     steps: int = 1000,
-    learning_rate: float = 1e-3,
-    plateau: float | None = 0.1,
-    plateau_factor: float = 0.1,
-    clip: float | None = None,
     batch_size: int | None = 64,
-    integrator: Integrator | None = None,
     scaled_atol: float | None = None,
-    resume: Resume | None = None,
-    save_every: float = 20.0,
-    label: str = "trajectory",
-    progress: bool = True,
+    job: Job = Job("trajectory"),
+    **settings: Any,
 ) -> Result:
     """Fits a model so that its integrated trajectories meet the observed ones.
 
@@ -57,11 +55,11 @@ def trajectory(
     the step is refused.
 
     Args:
-        problem: the network and how it is integrated.
         model: from the stage before; ignored where `start` is given.
         data: what is observed.
         key: seeds the start and the batches.
-        start: makes the initial model; `None` continues with `model`.
+        start: `(data, key=key) -> model`; `None` continues with `model`.
+        integrator: how the model is integrated, here and from here on; `None` is as it was.
         cases: use the first so many cases; `None` uses all.
         window: points a window; each is integrated from its own first observed state, and the
             windows are one vmapped batch. `None` takes whole trajectories.
@@ -75,19 +73,12 @@ def trajectory(
         gradient_similarity: weight of that loss term, 0 leaves it out.
         total_variation: weight of that loss term, 0 leaves it out.
         steps: optimiser steps.
-        learning_rate: of Adam.
-        plateau: cut the learning rate after this fraction of all steps without a better loss.
-        plateau_factor: of each cut.
-        clip: largest element of the gradient.
         batch_size: windows a step.
-        integrator: instead of the problem's.
         scaled_atol: absolute tolerance of each species, in its range over the data, instead of
             the integrator's. A neural ODE wants it: one number for all species gives up those of
             small concentration, and a purely relative one follows its noise near zero.
-        resume: where to keep progress.
-        save_every: seconds between checkpoints.
-        label: for the progress bar.
-        progress: show a bar.
+        job: label, progress and checkpoint.
+        **settings: of `train.recipe`.
 
     Returns:
         The fitted model; histories `loss` and `gradient_norm`.
@@ -97,33 +88,30 @@ def trajectory(
     """
     if loss not in ("scaled_mse", "log_mse"):
         raise ValueError(f"unknown loss {loss!r}; known: scaled_mse, log_mse.")
+    optimizer = recipe(steps=steps, **settings)
     data = data.first(cases)
-    if start is not None:
-        model = start(problem, data, key)
-    if model is None:
-        raise ValueError(
-            f"stage {label} has no model to continue with; give it a start, or run a stage "
-            "before it that makes one."
-        )
-    how = problem.integrator if integrator is None else integrator
+    first, key = jax.random.split(key)
+    model = model if start is None else start(data, key=first)
+    model = integrated(
+        model, job.label, "give it a start, or run a stage before it that makes one."
+    )
+    data = data.in_order(model.about.conditions)
+    how = model.integrator if integrator is None else integrator
     if scaled_atol is not None:
         how = how.replace(atol=scaled_atol * np.asarray(span(data.states)[1]))
     operator = data.operator
     if shooting:
-        ts, observed = windows(data, window, stride)
-        examples = (observed[:, 0], ts[:, 1:], ts[:, 0], observed[:, 1:])
+        ts, observed, conditions = windows(data, window, stride)
+        examples = (observed[:, 0], ts[:, 1:], conditions, ts[:, 0], observed[:, 1:])
         operator = jnp.eye(operator.shape[1])
     else:
         cases = data.values.shape[0]
-        first = int(data.ts[0] <= data.t0)  # the initial state itself carries no information
-        times = jnp.tile(data.ts[first:], (cases, 1))
-        examples = (data.y0, times, jnp.full(cases, data.t0), data.values[:, first:])
+        skip = int(data.ts[0] <= data.t0)  # the initial state itself carries no information
+        times, t0 = jnp.tile(data.ts[skip:], (cases, 1)), jnp.full(cases, data.t0)
+        examples = (data.y0, times, data.conditions, t0, data.values[:, skip:])
     _, scale = span(data.states if shooting else data.values)
 
-    def objective(model: Any, batch: Any, key: PRNGKeyArray) -> Any:
-        del key
-        y0, ts, t0, truth = batch
-        states, good = integrate(model, how, y0, ts, t0, sequential=sequential)
+    def misfit(states: Any, good: Any, truth: Any) -> Any:
         prediction = jnp.where(good[:, None, None], states, 0.0) @ operator.T
         if loss == "log_mse":
             value = losses.log_mse(prediction, truth, good)
@@ -135,18 +123,24 @@ def trajectory(
             value += total_variation * losses.total_variation(prediction, scale, good)
         return value
 
-    patience = None if plateau is None else max(int(plateau * steps), 1)
+    def objective(model: Any, batch: Any, key: PRNGKeyArray) -> Any:
+        del key
+        *members, truth = batch
+        states, good = integrate(model, how, *members, sequential=sequential)
+        return misfit(states, good, truth)
+
+    if job.rehearsal:  # all but the integration, which takes long to trace
+        y0, ts, *_, truth = examples
+        states = jnp.zeros((*ts.shape, y0.shape[1]))
+        jax.eval_shape(misfit, states, jnp.ones(len(ts), bool), truth)
     model, history = fit(
         objective,
         eqx.tree_at(lambda m: m.integrator, model, how),
         examples,
-        optimizer=adam(learning_rate, patience=patience, factor=plateau_factor, clip=clip),
+        optimizer=optimizer,
         steps=steps,
         key=key,
         batch_size=batch_size,
-        label=label,
-        resume=resume,
-        save_every=save_every,
-        progress=progress,
+        job=job,
     )
-    return Result(model, history, rate_metrics(problem, model))
+    return Result(model, history, rate_metrics(data, model))

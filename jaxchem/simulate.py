@@ -11,20 +11,19 @@ import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from .. import checkpoint
-from ..box import constrain, exchange, hold, number_density
-from ..budget import Budget, lifetimes
-from ..budget.accounting import account, course, shares_in
-from ..dataset import label_budget, to_dataset
-from ..kinetics import flux
-from ..network import Network, RateFunction
-from ..parse.musica import initial_conditions
-from ..rates import LAWS
-from ..solar import Sun
-from ..solvers import Integrator, explain, solve
-from ..solvers.cell import compiles
-from ..system import System
-from ..train import Resume
+from .box import constrain, exchange, hold, number_density
+from .budget import Budget, lifetimes
+from .budget.accounting import account, course, shares_in
+from .dataset import label_budget, to_dataset
+from .kinetics import flux
+from .network import Network, RateFunction
+from .parse.musica import initial_conditions
+from .rates import LAWS
+from .solar import Sun
+from .solvers import Integrator, explain, solve
+from .solvers.cell import compiles
+from .system import System
+from .train import Job
 
 __all__ = ["Simulation", "simulate"]
 
@@ -75,9 +74,7 @@ def simulate(
     dilution: Any = None,
     background: Mapping[str, Any] | None = None,
     budgets: Sequence[str] | None = None,
-    resume: Resume | None = None,
-    save_every: float = 20.0,
-    progress: bool = True,
+    job: Job = Job("box"),
 ) -> Simulation:
     """Integrates a mechanism through a day, or several.
 
@@ -115,9 +112,7 @@ def simulate(
         background: species -> mole fraction in that air; `None` is `ambient`.
         budgets: species whose production and loss are written; `None` are O3, OH and NO2 where
             they are.
-        resume: where to keep what is integrated already.
-        save_every: seconds between checkpoints.
-        progress: show a bar.
+        job: label, progress and checkpoint.
 
     Raises:
         ValueError: an unknown species or condition, a quantity that the mechanism leaves to its
@@ -184,7 +179,7 @@ def simulate(
         box.index(name)  # refuses an unknown one before the work begins
 
     begin = time.monotonic()
-    ys, steps = _integrate(box, k, y0, ts, integrator, resume, save_every, progress)
+    ys, steps = _integrate(box, k, y0, ts, integrator, job)
     taken = time.monotonic() - begin
     trajectory = to_dataset(
         box,
@@ -192,7 +187,7 @@ def simulate(
         y0=np.asarray(y0)[None],
         t0=first,
         conditions={**given, "quantities": quantities},
-        provenance=f"jaxchem.stages.simulate, {integrator.method}, rtol {integrator.rtol:g}",
+        provenance=f"jaxchem.simulate, {integrator.method}, rtol {integrator.rtol:g}",
     )
 
     @jax.jit  # once: rates of a mechanism take a while to compile
@@ -329,9 +324,7 @@ def _integrate(
     y0: Float[Array, " S"],
     ts: Float[np.ndarray, " T"],
     integrator: Integrator,
-    resume: Resume | None,
-    save_every: float,
-    progress: bool,
+    job: Job,
 ) -> tuple[Float[np.ndarray, "T S"], int]:
     """States at the output times, the first being `y0`, and the number of steps."""
     if integrator.atol is None:
@@ -348,12 +341,11 @@ def _integrate(
     piece = next(n for n in range(12, 0, -1) if count % n == 0)  # all pieces compile to one
     ys, done, steps, step = np.full((count + 1, len(y0)), np.nan), 0, 0, 0.0
     ys[0] = y0
-    if resume is not None and resume.path.exists():
-        ys, done, steps, step = checkpoint.load(
-            resume.path, (ys, done, steps, step), kind="box", fingerprint=resume.fingerprint
-        )
+    ys, done, steps, step = job.load((ys, done, steps, step), "box")
     saved = time.monotonic()
-    with tqdm(total=count, initial=done, desc="box", disable=None if progress else True) as bar:
+    with tqdm(
+        total=count, initial=done, desc=job.label, disable=None if job.progress else True
+    ) as bar:
         while done < count:
             ahead = slice(done + 1, done + piece + 1)
             found = advance(jnp.asarray(ys[done]), ts[done], jnp.asarray(ts[ahead]), step)
@@ -365,9 +357,8 @@ def _integrate(
             step = float(found.stats.get("last_step", 0.0))
             done += piece
             bar.update(piece)
-            if resume is not None and (done == count or time.monotonic() - saved > save_every):
-                state = (ys, done, steps, step)
-                checkpoint.save(resume.path, state, kind="box", fingerprint=resume.fingerprint)
+            if done == count or time.monotonic() - saved > job.save_every:
+                job.save((ys, done, steps, step), "box")
                 saved = time.monotonic()
     return ys, steps
 

@@ -1,0 +1,251 @@
+"""One report for every model: from a run, from a file, and by name."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import DATA, clouds
+from test_run import go, numbers, untimed
+
+import jaxchem
+from jaxchem.dataset import observe
+from jaxchem.ensemble import generate_ensemble
+from jaxchem.models import CRNN, About, FlowMap, Function, Latent, conserved
+
+SMALL = ["+experiment=emulate_latent", "data.draw.cases=24", "data.times.points=8", "gradients=2"]
+SMALL += ["stages.emulate.steps=3", "model.coder=[8]", "stages.emulate.points=null"]
+EVALUATE = ["+experiment=emulate_latent", "stages=evaluate", "model=file", "gradients=2"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    go(folder, *SMALL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data():
+    network = jaxchem.load("osu29")
+    y0, conditions = clouds(network, cases=24, temperature=(20.0, 100.0))
+    ts = np.geomspace(1e3, 1e13, 8)
+    dataset, _ = generate_ensemble(network, y0, conditions, ts, t0=1.0, progress=False)
+    return dataset, observe(dataset, network)
+
+
+def test_a_saved_model_has_the_report_of_its_training(run, tmp_path):
+    """But for times, to the last bit; and on other data without training."""
+    path = f"model.path={run / 'emulate' / 'model.eqx'}"
+    go(tmp_path / "same", *EVALUATE, path, "data.draw.cases=24", "data.times.points=8")
+    before, after = (
+        {
+            n: v
+            for n, v in untimed(numbers(f)).items()
+            if not n.startswith(("emulate/", "evaluate/"))
+        }
+        for f in (run, tmp_path / "same")
+    )
+    assert "train_mean/rmse" in after and "gradient/mean" in after and "solver/rtol" in after
+    assert after == before
+    assert (tmp_path / "same" / "figures" / "latents.png").is_file()
+    go(tmp_path / "other", *EVALUATE, path, f"data.path={run / 'data.nc'}", "data.split=null")
+    other = numbers(tmp_path / "other")
+    assert other["mean_dex"] != before["mean_dex"] and "train_mean/rmse" not in other
+    again = go(tmp_path / "same", *EVALUATE, path, "data.draw.cases=24", "data.times.points=8")
+    assert again == after["rmse"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=pollu", "network=pollu", "conditions=none"], "'C' is missing"),
+        (["data=osu29_wide", "conditions=none"], r"density, but \(none\) are wanted"),
+    ],
+)
+def test_data_of_other_names_are_refused_before_they_are_made(run, tmp_path, overrides, message):
+    path = f"model.path={run / 'emulate' / 'model.eqx'}"
+    with pytest.raises(ValueError, match=message):
+        go(tmp_path, *EVALUATE, path, *overrides)
+    assert not list(tmp_path.rglob("*.nc"))
+
+
+def test_in_python_as_in_a_run(run):
+    """From the dataset alone: it names its network and its conditions."""
+    model = jaxchem.load_model(run / "emulate" / "model.eqx")
+    network = jaxchem.load("osu29")
+    held = jaxchem.read(run / "data.nc", network)
+    order = np.random.default_rng(0).permutation(24)
+    test, train = held.isel(case=order[:2]), observe(held.isel(case=order[2:]), network)
+    tight = jaxchem.Integrator(rtol=1e-8, max_steps=20000)
+    report = jaxchem.evaluate(model, test, train=train, integrator=tight, gradients=2)
+    wanted = untimed(numbers(run))
+    found = {name: value for name, value in untimed(report.metrics).items() if name in wanted}
+    assert found == {name: wanted[name] for name in found} and len(found) > 40
+    assert report.latents.shape == (2, 8, 5)
+    text = str(report)
+    for row in ("model", "solver", "train mean", "chebyshev"):
+        assert f"\n| {row} |" in text
+
+
+def test_a_dataset_of_a_network_of_ones_own_wants_it(data, getkey):
+    dataset, test = data
+    model = FlowMap.fitted(test, key=getkey(), modes=8, width=8)
+    mine = dataset.assign_attrs(network="mine")
+    with pytest.raises(ValueError, match="of network 'mine', which does not ship: give network"):
+        jaxchem.evaluate(model, mine)
+    report = jaxchem.evaluate(model, mine, network=test.network, gradients=0)
+    assert report.metrics["failed"] == 0
+
+
+def test_the_solver_in_its_own_row(data):
+    """At the loosest tolerance that is as good; a model that is exact asks for the tightest."""
+    _, test = data
+    tight = jaxchem.Integrator(rtol=1e-9, max_steps=100_000)
+
+    def exact(y0, conditions, ts):
+        how = {"integrator": tight, "t0": 1.0, "throw": False}
+        return jaxchem.solve(test.network, test.rates(conditions), y0, ts + 1.0, **how).ys
+
+    def rough(y0, conditions, ts):
+        return 1.3 * exact(y0, conditions, ts)
+
+    few = test.chosen(slice(4))
+    reports = [
+        jaxchem.evaluate(Function(call, About.of(test)), few, integrator=tight, gradients=0).metrics
+        for call in (exact, rough)
+    ]
+    assert reports[0]["mean_dex"] < 1e-5 and reports[0]["solver/rtol"] <= 1e-5
+    np.testing.assert_allclose(reports[1]["mean_dex"], np.log10(1.3), rtol=1e-3)
+    assert reports[1]["solver/rtol"] >= 1e-3
+    for found in reports:
+        assert found["solver/mean_dex"] <= max(found["mean_dex"], 1e-6)
+        assert found["time/model"] > 0 and found["time/solver"] > 0
+
+
+def test_a_case_that_fails_is_counted_and_the_others_are_scored(data):
+    _, test = data
+    few = test.chosen(slice(4))
+
+    def call(y0, conditions, ts):
+        bad = conditions[0] == few.conditions[2, 0]
+        return jnp.where(bad, jnp.nan, jnp.tile(2.0 * y0, (len(ts), 1)))
+
+    model, good = Function(call, About.of(test)), np.array([0, 1, 3])
+    found = jaxchem.evaluate(model, few, gradients=0).metrics
+    error = np.abs(np.log10(2.0 * few.y0[:, None]) - np.log10(few.states))[good]
+    assert found["failed"] == 1
+    np.testing.assert_allclose(found["mean_dex"], error.mean(), rtol=1e-9)
+
+
+def test_cases_outside_of_the_training_range_are_told_apart(data, getkey):
+    _, test = data
+    hot = test.conditions[:, 0] > 60.0
+    model = FlowMap.fitted(test.chosen(~hot), key=getkey(), modes=8, width=8)
+    found = jaxchem.evaluate(model, test, gradients=0).metrics
+    far = np.array(
+        [bool(model.outside(test.y0[n][None], test.conditions[n][None])) for n in range(24)]
+    )
+    assert found["outside/cases"] == far.sum() > 0
+    error = np.abs(
+        np.log10(jax.vmap(model, (0, 0, None))(test.y0, test.conditions, test.ts - 1.0))
+        - np.log10(test.states)
+    ).mean(axis=(1, 2))
+    np.testing.assert_allclose(found["outside/mean_dex"], error[far].mean(), rtol=1e-6)
+    np.testing.assert_allclose(found["inside/mean_dex"], error[~far].mean(), rtol=1e-6)
+
+
+def test_latents_go_through_wrappers(data, getkey):
+    _, test = data
+    model = Latent.fitted(test, latent=3, coder=(8,), key=getkey())
+    inputs = test.y0[1], test.conditions[1], test.ts - 1.0
+    wrapped = conserved(model, test.network)
+    np.testing.assert_array_equal(wrapped.latents(*inputs), model.latents(*inputs))
+    np.testing.assert_array_equal(
+        model.state_scale.backward(jax.vmap(model.decoder)(model.latents(*inputs))),
+        model(*inputs),
+    )
+    order = np.random.default_rng(0).permutation(29)
+    other = wrapped.in_order([test.network.species[n] for n in order], test.names)
+    np.testing.assert_array_equal(
+        other.latents(inputs[0][order], *inputs[1:]), model.latents(*inputs)
+    )
+
+
+def test_two_alike_cases_have_no_derivative(data, getkey):
+    _, test = data
+    model = FlowMap.fitted(test, key=getkey(), modes=8, width=8)
+    same = eqx.tree_at(
+        lambda d: (d.y0, d.conditions),
+        test.chosen(slice(2)),
+        (jnp.tile(test.y0[:1], (2, 1)), jnp.tile(test.conditions[:1], (2, 1))),
+    )
+    assert not [n for n in jaxchem.evaluate(model, same).metrics if n.startswith("gradient/")]
+
+
+def test_the_order_of_the_data_changes_nothing(getkey):
+    """Conditions and species in another order: every score is the same."""
+    network = jaxchem.load("osu29")
+    y0, conditions = clouds(
+        network, cases=30, temperature=(20.0, 100.0), cosmic_ray_rate=(1e-17, 1e-15)
+    )
+    ts = np.geomspace(1e3, 1e13, 8)
+    dataset, _ = generate_ensemble(network, y0, conditions, ts, t0=1.0, progress=False)
+    data = observe(dataset, network)
+    test, train = data.chosen(slice(6)), data.chosen(slice(6, None))
+    model = FlowMap.fitted(train, key=getkey(), modes=8, width=8)
+    expected = untimed(jaxchem.evaluate(model, test, train=train).metrics)
+    other = model.in_order(network.species[::-1], train.names[::-1])
+    reverse = test.in_order(test.names[::-1]), train.in_order(train.names[::-1])
+    for one, (tested, seen) in ((model, reverse), (other, (test, train)), (other, reverse)):
+        found = untimed(jaxchem.evaluate(one, tested, train=seen).metrics)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
+
+
+def test_conditions_that_all_cases_share_are_met_and_compared(data, getkey, caplog):
+    _, test = data
+    model = FlowMap.fitted(test, key=getkey(), modes=8, width=8)
+    one = test.chosen(slice(1))
+    shared = dataclasses.replace(
+        one, conditions=jnp.zeros((1, 0)), names=(), fixed={**one.fixed, "temperature": 30.0}
+    )
+    report = jaxchem.evaluate(model, shared, gradients=0)
+    ys = model(one.y0[0], {"temperature": 30.0}, one.ts - one.t0)
+    np.testing.assert_allclose(report.prediction[0], ys, rtol=1e-6)
+    assert not caplog.records
+    hotter = dataclasses.replace(test, fixed={**test.fixed, "cosmic_ray_rate": 1e-15})
+    jaxchem.evaluate(model, hotter, gradients=0)
+    assert "of data at cosmic_ray_rate 1e-16, but is measured at 1e-15" in caplog.text
+
+
+def test_coefficients_of_other_reactions_are_not_compared(tmp_path):
+    network = jaxchem.load("robertson")
+    text = (DATA / "robertson.txt").read_text().splitlines()
+    (tmp_path / "other.txt").write_text("\n".join([*text[:-2], text[-1], text[-2]]) + "\n")
+    other = jaxchem.load(tmp_path / "other.txt")
+    assert other.species == network.species and other.equations != network.equations
+    y0 = jaxchem.sample(network, {"A": 1.0})
+    truth = jaxchem.generate(network, network.rates(), y0, [1.0, 2.0, 3.0, 4.0], progress=False)
+    model = CRNN(network, jnp.log(network.rates()))
+    assert jaxchem.evaluate(model, observe(truth, network)).metrics["err_k"] == 0
+    found = jaxchem.evaluate(model, observe(truth, other)).metrics
+    assert "err_k" not in found and found["mean_dex"] < 1e-4
+
+
+def test_what_cannot_be_measured(data, getkey):
+    dataset, test = data
+    model = FlowMap.fitted(test, key=getkey(), modes=8, width=8)
+    with pytest.raises(ValueError, match="measures an AbstractEmulator, not a NoneType"):
+        jaxchem.evaluate(None, test)
+    with pytest.raises(ValueError, match=r"wants a dataset, as jaxchem.read gives, not a str"):
+        jaxchem.evaluate(model, "cells.nc")
+    with pytest.raises(ValueError, match="the dataset has no initial states; give y0"):
+        jaxchem.evaluate(model, dataset.drop_vars("initial"))
+    scaled = test.network.units._replace(concentration="mol m-3")
+    other = dataclasses.replace(test, network=dataclasses.replace(test.network, units=scaled))
+    with pytest.raises(ValueError, match="the model is of cm-3 and s, but network 'osu29' counts"):
+        jaxchem.evaluate(model, other)
