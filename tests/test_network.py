@@ -51,7 +51,7 @@ def reaction(reactants, products, rate=1.0) -> Reaction:
 
 
 def test_shipped_names():
-    assert shipped() == tuple(sorted((*SHIPPED, "mcm_methane")))
+    assert shipped() == tuple(sorted((*SHIPPED, "ism_atomic", "ism_molecular", "mcm_methane")))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -547,3 +547,12 @@ def test_network_is_a_pytree_of_its_rate_parameters():
     before = network.rates(temperature=50.0, cosmic_ray_rate=1e-16)
     after = doubled.rates(temperature=50.0, cosmic_ray_rate=1e-16)
     np.testing.assert_allclose(after, before * jnp.array([2.0, 1, 1, 1, 1]), rtol=1e-15)
+
+
+def test_a_pool_names_each_species_once(tmp_path):
+    path = tmp_path / "twice.txt"
+    lines = ["name = twice", "units = 1, s", "[species]", "A = C", "B = C", "[pools]"]
+    lines += ["P = A + B + B", "[sources]", "S = No (1900)", "[reactions]", "A -> B ; 2 * P ; S"]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=r"pool 'P' .*twice.txt, line 7.* names a species twice"):
+        jaxchem.load(path)

@@ -169,6 +169,9 @@ class Network(eqx.Module):
             if pool in known:
                 where = at(f"pool {pool!r}", "pools", pool)
                 raise ValueError(f"{where} has the name of a quantity or condition; rename it.")
+            if len(set(pools[pool])) < len(pools[pool]):
+                where = at(f"pool {pool!r}", "pools", pool)
+                raise ValueError(f"{where} names a species twice; a pool counts each once.")
         for quantity, tree in defined.items():
             if tree is not None:
                 try:
