@@ -145,6 +145,20 @@ def latents(dataset: xr.Dataset, ax: Any, *, case: int = 0) -> Any:
     return ax
 
 
+def thermal(dataset: xr.Dataset, ax: Any) -> Any:
+    """Heating (full lines) and cooling (broken ones) by process against time."""
+    ts = _time_axis(dataset, ax)
+    for kind, style in (("heating", "-"), ("cooling", "--")):
+        for n, name in enumerate(dataset[f"{kind}_process"].values):
+            values = np.abs(dataset[kind].sel({f"{kind}_process": name}).values)
+            if np.any(values > 0):
+                ax.plot(ts, np.where(values > 0, values, np.nan), style, color=f"C{n}", label=name)
+    top = max(float(np.abs(dataset[kind]).max()) for kind in ("heating", "cooling"))
+    ax.set(yscale="log", ylim=(1e-6 * top, 3 * top), ylabel="erg cm$^{-3}$ s$^{-1}$")
+    ax.legend(fontsize="small", ncols=2)
+    return ax
+
+
 def budget(dataset: xr.Dataset, ax: Any, *, reactions: int = 5) -> Any:
     """Production of a species stacked above zero, loss below it, and their sum as a line.
 

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -79,55 +77,6 @@ def krome(thermal, name):
     if not path.is_file():
         pytest.skip("KROME's references are not here")
     return np.load(path)
-
-
-@pytest.mark.parametrize("atomic", [True, False])
-def test_thermo_chemistry_is_that_of_krome(thermal, atomic):
-    """400 states of any temperature: every term of the temperature's change, and its slope."""
-    data = krome(thermal, "krome_atom_rhs" if atomic else "krome_mol_rhs")
-    cloud = thermal.Cloud(atomic)
-    names = [str(name) for name in data["species"]]
-    columns = [names.index(name) for name in cloud.network.species]
-    ys = np.concatenate([data["n"][:, columns], data["T"][:, None]], axis=1)
-
-    @jax.jit
-    @jax.vmap
-    def found(y):
-        k, change, gas = cloud.k(0.0, y), cloud.change(0.0, y), cloud.gas(y)
-        reacted = jaxchem.tendency(cloud.network, k, y[:-1])
-        _, slopes = jax.jvp(lambda y: (cloud.k(0.0, y), cloud.change(0.0, y)), (y,), (y,))
-        finite = jnp.isfinite(jnp.concatenate(slopes)).all()
-        return reacted + change[:-1], change[-1], cloud.heating(gas, k), cloud.cooling(gas), finite
-
-    reacted, warming, heating, cooling, finite = found(jnp.asarray(ys))
-    assert bool(finite.all())
-    whole = np.abs(data["dndt"]).max(axis=1, keepdims=True)
-    assert np.abs((reacted - data["dndt"][:, columns]) / whole).max() < 1e-10
-    np.testing.assert_allclose(warming, data["dTdt"], rtol=1e-10)
-    for kind, terms in (("heating", heating), ("cooling", cooling)):
-        known = dict(zip(data[f"{kind}_names"], data[kind].T, strict=True))
-        for name, values in terms.items():
-            scale = np.abs(data[kind]).max(axis=1)
-            assert np.abs((values - known[name]) / scale).max() < 1e-10, name
-        assert not any(known[name].any() for name in set(known) - set(terms))
-
-
-def test_ranges_of_temperature_are_krome_s(thermal):
-    assert thermal.limits("all") == ("", "")
-    assert thermal.limits("1e2<=T<1e5") == (">=1e2", "<1e5")
-    assert thermal.limits("T<=5.5e3") == ("", "<=5.5e3")
-    assert thermal.limits("T>5.5e3") == (">5.5e3", "")
-    with pytest.raises(ValueError, match="as a range"):
-        thermal.limits("cold")
-
-
-def test_a_table_is_bilinear_between_its_nodes(thermal, tmp_path):
-    path = tmp_path / "table.dat"
-    rows = [f"{x} {y} {2 * x - y + 3 * x * y}" for x in (0.0, 1.0, 2.0) for y in (-1.0, 0.0, 1.0)]
-    path.write_text("\n".join(["# x y z", "3, 3", *rows]))
-    table = thermal.read_table(path)
-    for x, y in ((0.3, 0.2), (1.0, -0.5), (2.0, 1.0), (-0.5, 1.5)):
-        assert float(table(jnp.asarray(x), jnp.asarray(y))) == pytest.approx(2 * x - y + 3 * x * y)
 
 
 def start(script, *arguments, good=True, **environment):

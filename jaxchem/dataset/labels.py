@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -15,8 +16,17 @@ from ..metrics import conservation_drift
 from ..network import Network
 from ..rates import CONDITIONS
 from ..system import System
+from ..thermal import Cloud
+from ..thermal.cloud import LINES
 
-__all__ = ["label_budget", "label_cells", "label_estimate", "label_history", "to_dataset"]
+__all__ = [
+    "label_budget",
+    "label_cells",
+    "label_estimate",
+    "label_history",
+    "label_thermal",
+    "to_dataset",
+]
 
 
 def to_dataset(
@@ -203,6 +213,29 @@ def label_budget(network: Network, course: Course) -> xr.Dataset:
             "jaxchem_version": metadata.version("jaxchem"),
         },
     )
+
+
+def label_thermal(cloud: Cloud, ts: Any, ys: Any) -> xr.Dataset:
+    """Heating and cooling by process against time.
+
+    Args:
+        cloud: whose processes they are.
+        ts: [T] times.
+        ys: [T, S + 1] states, as of its `system`.
+
+    Returns:
+        `heating(time, heating_process)` and `cooling(time, cooling_process)`, erg cm-3 s-1.
+    """
+    ys = jnp.asarray(ys)
+    parts = jax.vmap(lambda y: jax.tree.map(lambda v: v + 0.0 * y[-1], cloud.terms(y)))(ys)
+    dataset = xr.Dataset(coords={"time": ("time", np.asarray(ts), {"units": "s"})})
+    for kind, terms in zip(("heating", "cooling"), parts, strict=True):
+        process = f"{kind}_process"
+        names = [*cloud.heating] if kind == "heating" else [*cloud.cooling, LINES]
+        values = np.stack([np.asarray(terms[name]) for name in names], axis=1)
+        dataset[kind] = (("time", process), values, {"units": "erg cm-3 s-1"})
+        dataset = dataset.assign_coords({process: np.array(names, dtype=object)})
+    return dataset
 
 
 def label_history(history: Mapping[str, Any]) -> xr.Dataset:

@@ -23,6 +23,8 @@ CONDITIONS: dict[str, str] = {
     "quantities": "{name: value}, of what a mechanism leaves to its user",
     "visual_extinction": "mag",
     "uv_field": "1, in units of the field that the network's photo-rates are for",
+    "metallicity": "1, relative to the sun's",
+    "dust_to_gas": "1, by mass, relative to that near the sun",
     "gas_to_dust": "1, by number: about 1e12 in interstellar gas",
 }
 """Every condition by the name it has everywhere, and its unit."""
