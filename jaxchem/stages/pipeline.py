@@ -92,7 +92,9 @@ def pursue(
                     kept.unlink()
             log.info("stage %s", name)
             own = job._replace(label=name, path=last, fingerprint=mark)
-            result = stage(model, data.seen, jax.random.fold_in(key, position), job=own)
+            # the first draws from the seed itself: its start is that of the stage called alone
+            its_key = jax.random.fold_in(key, position) if position else key
+            result = stage(model, data.seen, its_key, job=own)
             model, found = result.model, result.metrics
             if position < len(stages) - 1:
                 found = {**measure(model, brief=True).metrics, **found}
