@@ -75,11 +75,14 @@ _HOMES = {
     "solvers": ("Integrator", "explain", "ladder", "solve", "solve_to_steady_state"),
     "stages": ("evaluate",),
     "system": ("System",),
+    "thermal": (),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return _import_module(f".{name}", __name__)
     if name not in _HOME:
         raise AttributeError(f"module 'jaxchem' has no attribute {name!r}")
     value = getattr(_import_module(f".{_HOME[name]}", __name__), name)
@@ -88,4 +91,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME, *_HOMES})

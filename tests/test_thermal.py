@@ -1,6 +1,8 @@
 """Thermo-chemistry beside KROME's right-hand side, terms and trajectories, and by itself."""
 
 import functools
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -284,3 +286,10 @@ def test_bad_tables(tmp_path, text, message):
         MetalLines.read(path)
     with pytest.raises(ValueError, match="no table of metal lines at"):
         MetalLines.read(tmp_path / "absent.dat")
+
+
+def test_modules_are_imported_when_they_are_used():
+    """As the README has it, after nothing but ``import jaxchem``."""
+    code = "import jaxchem; jaxchem.thermal.Cloud; jaxchem.dataset.label_thermal; jaxchem.models"
+    code += "; assert {'thermal', 'Network'} <= set(dir(jaxchem))"
+    subprocess.run([sys.executable, "-c", code], check=True)
