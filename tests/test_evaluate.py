@@ -13,7 +13,9 @@ from test_run import go, numbers, untimed
 import jaxchem
 from jaxchem.dataset import observe
 from jaxchem.ensemble import generate_ensemble
-from jaxchem.models import CRNN, About, FlowMap, Function, Latent, conserved
+from jaxchem.models import CRNN, About, Committee, FlowMap, Function, Latent, conserved
+from jaxchem.stages import emulate
+from jaxchem.stages.check import check_metric
 
 SMALL = ["+experiment=emulate_latent", "data.draw.cases=24", "data.times.points=8", "gradients=2"]
 SMALL += ["stages.emulate.steps=3", "model.coder=[8]", "stages.emulate.points=null"]
@@ -98,6 +100,21 @@ def test_a_dataset_of_a_network_of_ones_own_wants_it(data, getkey):
         jaxchem.evaluate(model, mine)
     report = jaxchem.evaluate(model, mine, network=test.network, gradients=0)
     assert report.metrics["failed"] == 0
+
+
+def test_every_metric_of_a_report_is_one_that_can_be_asked_for(run, data, getkey):
+    """Of an emulator, of one that is wrapped and outside of its range, and of coefficients."""
+    _, test = data
+    hot = test.conditions[:, 0] > 60.0
+    flow = FlowMap.fitted(test.chosen(~hot), key=getkey(), modes=8, width=8)
+    wrapped = jaxchem.evaluate(conserved(flow, test.network), test, train=test, gradients=2)
+    members = jaxchem.evaluate(Committee((flow, flow)), test, gradients=0)
+    mass_action = CRNN.fitted(test, key=getkey())
+    asked = {*numbers(run), *wrapped.metrics, *members.metrics}
+    asked |= set(jaxchem.evaluate(mass_action, test, brief=True).metrics)
+    assert {"free/rmse", "gate/recall", "outside/cases", "err_k", "err_dy"} <= asked
+    for name in asked:
+        check_metric(name, {"emulate": emulate})
 
 
 def test_the_solver_in_its_own_row(data):
