@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float
-from tqdm import tqdm
 
 from .train import Job
 
@@ -119,8 +118,7 @@ def least_squares(
     step = eqx.filter_jit(
         lambda best, state: solver.step(function, best, None, {}, state, frozenset())
     )
-    bar_settings = {"desc": job.label, "disable": None if job.progress else True}
-    with tqdm(total=iterations, initial=done, **bar_settings) as bar:
+    with job.bar(iterations, done) as bar:
         while done < iterations and not bool(state.terminate) and not _stalled(losses[:done]):
             best, state, _ = step(best, state)
             cost = float(jnp.sum((state.f_info.residual * unit) ** 2))

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from tqdm import tqdm
 
 from .box import constrain, exchange, hold, number_density
 from .budget import Budget, lifetimes
@@ -343,9 +342,7 @@ def _integrate(
     ys[0] = y0
     ys, done, steps, step = job.load((ys, done, steps, step), "box")
     saved = time.monotonic()
-    with tqdm(
-        total=count, initial=done, desc=job.label, disable=None if job.progress else True
-    ) as bar:
+    with job.bar(count, done) as bar:
         while done < count:
             ahead = slice(done + 1, done + piece + 1)
             found = advance(jnp.asarray(ys[done]), ts[done], jnp.asarray(ts[ahead]), step)

@@ -59,6 +59,11 @@ class Job(NamedTuple):
             return state
         return checkpoint.load(self.path, state, kind=kind, fingerprint=self.fingerprint)
 
+    def bar(self, total: int, done: int) -> tqdm:
+        """A bar of so many steps, of which some are done."""
+        shown = None if self.progress else True
+        return tqdm(total=total, initial=done, desc=self.label, disable=shown)
+
     def save(self, state: Any, kind: str) -> None:
         """Keeps a state."""
         if self.path is not None:
@@ -218,6 +223,8 @@ def fit(
         raise ValueError(f"{job.label}: there is nothing to fit; the data hold no example.")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"{job.label}: batch_size={batch_size}; a batch has one example or more.")
+    if job.rehearsal:
+        return model, {"loss": np.zeros(0), "gradient_norm": np.zeros(0)}
     size = count if batch_size is None else min(batch_size, count)
     batches = -(-count // size)
     drawn, loss_key = jax.random.split(key)
@@ -347,11 +354,8 @@ def fit(
         return int(state.best.waited) >= patience
 
     examples = None if sampler else data
-    if job.rehearsal:
-        return model, {"loss": np.zeros(0), "gradient_norm": np.zeros(0)}
     done, burst, saved = int(state.step), 1, time.monotonic()
-    bar_settings = {"desc": job.label, "disable": None if job.progress else True}
-    with tqdm(total=steps, initial=done, **bar_settings) as bar:
+    with job.bar(steps, done) as bar:
         while done < steps and not stopped(state):
             begin = time.monotonic()
             number = min(burst, steps - done)

@@ -175,17 +175,8 @@ class CRNN(AbstractIntegrated):
         del t
         return tendency(self.network, self.rate_coefficients(conditions), y)
 
-    def solution(
-        self,
-        y0: Float[Array, " S"],
-        ts: Float[Array, " T"],
-        conditions: Any = None,
-        *,
-        t0: Any = 0.0,
-        integrator: Integrator | None = None,
-    ) -> diffrax.Solution:
-        """The integrated trajectory with its result, by another integrator if one is given."""
-        how = self.integrator if integrator is None else integrator
+    def run(self, how: Integrator, y0: Any, ts: Any, conditions: Any, t0: Any) -> diffrax.Solution:
+        """By `jaxchem.solve`, which knows mass action."""
         k = self.rate_coefficients(conditions)
         return solve(self.network, k, y0, ts, integrator=how, t0=t0, throw=False)
 

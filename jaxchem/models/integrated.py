@@ -39,6 +39,10 @@ class AbstractIntegrated(AbstractEmulator):
     ) -> diffrax.Solution:
         """The integrated trajectory with its result, by another integrator if one is given."""
         how = self.integrator if integrator is None else integrator
+        return self.run(how, y0, ts, conditions, t0)
+
+    def run(self, how: Integrator, y0: Any, ts: Any, conditions: Any, t0: Any) -> diffrax.Solution:
+        """What `solution` gives, by an integrator; a failure is told by its result."""
 
         def right(t: Any, y: Any, args: Any) -> Any:
             return args[0].field(t, y, args[1])

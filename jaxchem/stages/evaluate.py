@@ -132,7 +132,8 @@ def evaluate(
     def logs(values: Any, y0: Any) -> np.ndarray:
         return np.log10(np.maximum(np.asarray(values, dtype=float), floored(y0)))
 
-    exact, known = logs(truth, y0), logs(seen.states, seen.y0)
+    exact = logs(truth, y0)
+    known = exact if train is None else logs(seen.states, seen.y0)
     limits = float(known.min()), float(known.max())
 
     def judged(prediction: np.ndarray, cases: Any = slice(None)) -> dict[str, float]:

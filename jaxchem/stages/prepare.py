@@ -42,7 +42,6 @@ _DRAWN, _SAMPLED = ("draw", "spin_up", "solver"), ("initial", "cases", "spread",
 
 _KNOWN = ("path", "time_scale", "t0", "times", *_DRAWN, *_SAMPLED, *_NOT_MADE)
 
-
 _MOST = 2048
 """Cases that are sketched at most."""
 
@@ -96,6 +95,7 @@ class Plan:
         self.settings, self.seed = settings, seed
         self.network, self.conditions = network, conditions
         self.sections = {"train": settings}
+        self._files: dict[str, Any] = {}  # what is read, by section: to sketch and to make
         for name in ("observe", "floor", "split", "test"):
             if name in tests:
                 raise ValueError(f"data.test.{name} is that of the data: set data.{name}.")
@@ -178,9 +178,11 @@ class Plan:
         section, network, seed = self.sections[name], self.network, stream(self.seed, name)
         start = {"t0": section["t0"], "progress": progress}
         if section["path"]:
-            dataset = read(section["path"], network, time_scale=section["time_scale"])
-            _under(dataset, self.conditions, section["path"])
-            return dataset
+            if name not in self._files:
+                dataset = read(section["path"], network, time_scale=section["time_scale"])
+                _under(dataset, self.conditions, section["path"])
+                self._files[name] = dataset
+            return self._files[name]
         ts = times(**section["times"])
         if "draw" in section:
             y0, given = draw(network, **section["draw"], fixed=self.conditions, seed=seed)
