@@ -163,10 +163,11 @@ def _staged(
     stages.check_order(order, plain["stages"])
     chosen = {name: _build(cfg.stages[name]) for name in order}
     stages.check(chosen, plain, raw, typed, [*_ALWAYS, *_STAGED])
-    plan = stages.Plan(plain["data"], network, _build(cfg.conditions) or {}, seed=cfg.data_seed)
+    conditions = _build(cfg.conditions) or {}
+    plan = stages.Plan(plain["data"], network, conditions, seed=cfg.data_seed, folder=folder)
     cases = max([16, *(plain["stages"][name].get("cases") or 0 for name in order)])
     stages.rehearse(chosen, lambda: plan.sketch(cases).seen, cfg.metric)
-    data = plan.make(folder, notes=OmegaConf.to_yaml(cfg, resolve=True), progress=job.progress)
+    data = plan.make(notes=OmegaConf.to_yaml(cfg, resolve=True), progress=job.progress)
     # a file may change under its name
     data_settings = {n: v for n, v in plain["data"].items() if n != "floor"}
     own = {n: v for n, v in plain.items() if n not in _AFTERWARDS} | {"data": data_settings}

@@ -113,11 +113,11 @@ def test_bad_draws(osu29, settings, message):
         draw(osu29, **{"cases": 4, "initial": {"C": 1.0}, **settings})
 
 
-def test_unknown_settings_of_a_draw(osu29):
+def test_unknown_settings_of_a_draw(osu29, tmp_path):
     settings = {"test": {"path": None}, "split": None, "path": None, "t0": 0.0}
     settings |= {"draw": {"cases": 4, "inital": {"C": 1.0}}}
     with pytest.raises(ValueError, match=r"data.draw.inital is no setting; did you mean 'initial'"):
-        Plan(settings, osu29, {}, seed=0)
+        Plan(settings, osu29, {}, seed=0, folder=tmp_path)
 
 
 def test_no_seed_draws_what_another_does(osu29):
@@ -140,7 +140,7 @@ def test_states_after_a_while(osu29, tmp_path):
     settings |= {"times": {"start": 1e10, "stop": 1e12, "points": 3, "spacing": "log"}}
     settings |= {"solver": {"rtol": 1e-8, "atol": 1e-20}, "spin_up": 1e11, "floor": 0.0}
     conditions = {"temperature": 50.0, "cosmic_ray_rate": 1e-16, "density": 1.0}
-    data = Plan(settings, osu29, conditions, seed=0).make(tmp_path, progress=False)
+    data = Plan(settings, osu29, conditions, seed=0, folder=tmp_path).make(progress=False)
     y0, _ = draw(osu29, **settings["draw"], seed=stream(0, "train"))
     k = osu29.rates(**conditions)
     for n in range(4):

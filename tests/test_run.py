@@ -571,6 +571,7 @@ def test_resume_from_another_folder_with_own_configuration_and_data(tmp_path):
     assert numbers(tmp_path / "out")["err_k"] < 1e-3
     assert "done in" in (tmp_path / "out" / "run.log").read_text()
     (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "measured.csv").unlink()  # the run has its own copy
     status, output = command(tmp_path / "elsewhere", "resume=../out", "known=[7]")
     assert status == 1 and "reactions 0 to 2" in output
     status, output = command(tmp_path / "elsewhere", "resume=../out")  # as if never refused

@@ -75,6 +75,7 @@ class Plan:
         conditions: Mapping[str, Any],
         *,
         seed: int,
+        folder: Path,
     ):
         """Checks the settings.
 
@@ -83,6 +84,8 @@ class Plan:
             network: what reacts.
             conditions: what is the same in all cases.
             seed: of draws, test draws and noise, each apart from the others (see `stream`).
+            folder: keeps the trajectories; those that are there already, of these settings, are
+                taken.
 
         Raises:
             ValueError: settings that there are not, or that exclude one another.
@@ -92,7 +95,7 @@ class Plan:
         }
         if tests and settings["split"]:
             raise ValueError("data.split and data.test exclude one another; set data.split=null.")
-        self.settings, self.seed = settings, seed
+        self.settings, self.seed, self.folder = settings, seed, folder
         self.network, self.conditions = network, conditions
         self.sections = {"train": settings}
         self._files: dict[str, Any] = {}  # what is read, by section: to sketch and to make
@@ -107,43 +110,38 @@ class Plan:
                 raise ValueError(f"data.test is read from {path}, as the data are; give another.")
         for section in self.sections.values():
             _check(section)
+        self._kept = {name: self._found(name) for name in self.sections}
 
     def sketch(self, cases: int = 16) -> Data:
         """Data of this form that took no solving, to rehearse with: a few cases, not true ones."""
-        data = self._data({name: self._made(name, None) for name in self.sections})
+        known = self._kept
+        made = {n: self._made(n, None) if known[n] is None else known[n] for n in known}
+        data = self._data(made)
         few = slice(cases)
         return data._replace(seen=data.seen.chosen(few), test=data.test.chosen(few))
 
-    def make(self, folder: Path, *, notes: str = "", progress: bool = True) -> Data:
+    def make(self, *, notes: str = "", progress: bool = True) -> Data:
         """The data.
 
         Args:
-            folder: keeps the trajectories; those that are there already, of these settings, are
-                taken.
             notes: kept with the trajectories.
             progress: show bars.
 
         Raises:
             ValueError: bad settings, or a damaged file.
         """
-        kept: dict[str, Any] = {}
-        for name, file in (("train", "data.nc"), ("test", "test.nc")):
-            if name not in self.sections:
-                continue
-            path = folder / file
-            wanted = {n: v for n, v in self.sections[name].items() if n not in _NOT_MADE}
-            own = self.seed, name
-            mark = digest(table.dumps(self.network), dict(self.conditions), wanted, own)
+        for name, dataset in self._kept.items():
+            path, mark = self._path(name), self._mark(name)
             store = path.with_name(f"{path.stem}-{mark}")  # so that a killed run goes on
-            dataset = read(path, self.network) if path.exists() else None
-            if dataset is not None and dataset.attrs.get("fingerprint") == mark:
+            if dataset is not None:
                 log.info("data: taken up from %s", path)
             else:
                 dataset = self._made(name, store, progress)
                 dataset.attrs |= {"fingerprint": mark, "configuration": notes}
                 write(dataset, path)
-            kept[name] = dataset
+                self._kept[name] = dataset
             shutil.rmtree(store, ignore_errors=True)
+        kept = self._kept
         data = self._data(kept)
         log.info(
             "%s: %d species, %d reactions; %d cases, %d of %d times observed",
@@ -155,6 +153,22 @@ class Plan:
             kept["train"].sizes["time"],
         )
         return data
+
+    def _path(self, name: str) -> Path:
+        """Where the trajectories of a section are kept."""
+        return self.folder / ("data.nc" if name == "train" else "test.nc")
+
+    def _mark(self, name: str) -> str:
+        """Tells the trajectories of a section from those of other settings."""
+        wanted = {n: v for n, v in self.sections[name].items() if n not in _NOT_MADE}
+        return digest(table.dumps(self.network), dict(self.conditions), wanted, (self.seed, name))
+
+    def _found(self, name: str) -> Any:
+        """The trajectories of a section if they are kept, else `None`."""
+        path = self._path(name)
+        dataset = read(path, self.network) if path.exists() else None
+        right = dataset is not None and dataset.attrs.get("fingerprint") == self._mark(name)
+        return dataset if right else None
 
     def _data(self, made: Mapping[str, Any]) -> Data:
         """Splits and observes."""
