@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .solvers import ladder as ladder
     from .solvers import solve as solve
     from .solvers import solve_to_steady_state as solve_to_steady_state
+    from .solvers import thermal_equilibrium as thermal_equilibrium
     from .stages import evaluate as evaluate
     from .system import System as System
 
@@ -72,7 +73,10 @@ _HOMES = {
     "parse": ("dump", "load", "shipped"),
     "rates": ("Conditions",),
     "solar": ("Sun", "solar_zenith_angle"),
-    "solvers": ("Integrator", "explain", "ladder", "solve", "solve_to_steady_state"),
+    "solvers": (
+        *("Integrator", "explain", "ladder", "solve", "solve_to_steady_state"),
+        "thermal_equilibrium",
+    ),
     "stages": ("evaluate",),
     "system": ("System",),
     "thermal": (),

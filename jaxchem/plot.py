@@ -9,12 +9,16 @@ import xarray as xr
 from .metrics import dex_errors
 
 __all__ = [
+    "abundances",
     "budget",
     "conservation",
     "errors",
     "history",
+    "latents",
+    "phases",
     "rates",
     "species_errors",
+    "thermal",
     "trajectories",
 ]
 
@@ -156,6 +160,44 @@ def thermal(dataset: xr.Dataset, ax: Any) -> Any:
     top = max(float(np.abs(dataset[kind]).max()) for kind in ("heating", "cooling"))
     ax.set(yscale="log", ylim=(1e-6 * top, 3 * top), ylabel="erg cm$^{-3}$ s$^{-1}$")
     ax.legend(fontsize="small", ncols=2)
+    return ax
+
+
+def abundances(dataset: xr.Dataset, ax: Any, *, case: int = 0) -> Any:
+    """Concentrations, and the temperature (broken, on the right), both logarithmic.
+
+    Args:
+        dataset: with `concentration` and `temperature`, and `truth` for points.
+        ax: matplotlib axes.
+        case: which trajectory.
+    """
+    ts = _time_axis(dataset, ax)
+    for n, name in enumerate(dataset["species"].values):
+        values = dataset["concentration"].values[case, :, n]
+        ax.plot(ts, np.where(values > 0, values, np.nan), color=f"C{n}", label=str(name))
+        if "truth" in dataset:
+            ax.plot(ts, dataset["truth"].values[case, :, n], ".", ms=3, color=f"C{n}")
+    top = float(dataset["concentration"][case].max())
+    unit = dataset["concentration"].attrs.get("units", "")
+    ax.set(yscale="log", ylim=(1e-16 * top, 3 * top), ylabel=f"concentration [{unit}]")
+    right = ax.twinx()
+    right.plot(ts, dataset["temperature"].values[case], "k--", label="T")
+    if "true_temperature" in dataset:
+        right.plot(ts, dataset["true_temperature"].values[case], "k.", ms=3)
+    right.set(yscale="log", ylabel="temperature [K]")
+    ax.legend(fontsize="small", ncols=3)
+    return ax
+
+
+def phases(dataset: xr.Dataset, ax: Any) -> Any:
+    """The temperature at rest against density, a line for each field; none where none was found."""
+    for field in dataset["uv_field"].values:
+        row = dataset.sel(uv_field=field)
+        shown = np.where(row["settled"].values, row["temperature"].values, np.nan)
+        ax.plot(dataset["density"].values, shown, label=f"{field:g}")
+    unit = dataset["density"].attrs.get("units", "")
+    ax.set(xscale="log", yscale="log", xlabel=f"density [{unit}]", ylabel="temperature [K]")
+    ax.legend(title="field", fontsize="small")
     return ax
 
 

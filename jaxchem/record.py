@@ -104,15 +104,15 @@ def conclude(folder: Path, data: Data, found: Outcome) -> dict[str, float]:
 
 
 def simulated(folder: Path, found: Simulation) -> dict[str, float]:
-    """Writes the trajectory and the budgets of a box, its report, metrics and figures."""
+    """Writes the trajectory of a box, its parts, report, metrics and figures."""
     steps, seconds = found.metrics["steps"], found.metrics["wall_s"]
     log.info("%.0f steps in %.1f s; report, data and figures in %s", steps, seconds, folder)
     write(found.trajectory, folder / "data.nc")
     with atomic(folder / "report.md") as temporary:
         temporary.write_text(found.report)
-    figure(folder, "trajectories", plot.trajectories, found.trajectory)
-    for species, budget in found.budgets.items():
-        write(budget, folder / f"budget_{species}.nc")
-        figure(folder, f"budget_{species}", plot.budget, budget, (9, 6))
+    for name, part in found.parts.items():
+        if part.kept:
+            write(part.dataset, folder / f"{name}.nc")
+        figure(folder, name, part.draw, part.dataset, part.size)
     write_metrics(folder, found.metrics)
     return found.metrics

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from . import plot
 from .box import constrain, exchange, hold, number_density
 from .budget import Budget, lifetimes
 from .budget.accounting import account, course, shares_in
@@ -24,11 +25,27 @@ from .solvers.cell import compiles
 from .system import System
 from .train import Job
 
-__all__ = ["Simulation", "simulate"]
+__all__ = ["Part", "Simulation", "simulate"]
 
 _WATCHED = ("O3", "OH", "NO2")
 _ELSEWHERE = ("cosmic_ray_rate", "visual_extinction", "uv_field", "gas_to_dust")
 """Conditions that mechanisms of other places than the earth's air need."""
+
+
+class Part(NamedTuple):
+    """A figure, and the dataset that it shows.
+
+    Attributes:
+        dataset: as of `jaxchem.dataset`.
+        draw: a function of `jaxchem.plot`.
+        size: of the figure, inches.
+        kept: whether the dataset is a file of its own.
+    """
+
+    dataset: Any
+    draw: Callable[[Any, Any], Any]
+    size: tuple[float, float] = (7, 4.5)
+    kept: bool = True
 
 
 class Simulation(NamedTuple):
@@ -36,13 +53,13 @@ class Simulation(NamedTuple):
 
     Attributes:
         trajectory: dataset with `concentration(case, time, species)`, one case.
-        budgets: species -> dataset of `label_budget`.
+        parts: what else there is to see, by name.
         metrics: flat name -> number.
         report: in Markdown.
     """
 
     trajectory: Any
-    budgets: dict[str, Any]
+    parts: dict[str, Part]
     metrics: dict[str, float]
     report: str
 
@@ -198,7 +215,7 @@ def simulate(
     found = evaluate(jnp.asarray(ts), jnp.asarray(ys))
     angles, fluxes, lasting = map(np.asarray, found)
     trajectory["solar_zenith_angle"] = ("time", angles, {"units": "rad"})
-    labelled = {name: label_budget(box, course(box, ts, fluxes, name)) for name in chosen}
+    budgets_through = {name: label_budget(box, course(box, ts, fluxes, name)) for name in chosen}
     noon = int(np.argmax(ys @ shares_in(box, chosen[0]))) if chosen else len(ts) - 1
     budgets_then = [account(box, fluxes[noon], ys[noon], name) for name in chosen]
     share = 1.0 / float(air(ts[-1])) if box.units.per_mole else np.nan
@@ -211,7 +228,10 @@ def simulate(
         "lowest": float(ys.min()),
     }
     metrics |= {f"final/{n}": float(v) for n, v in zip(box.species, ys[-1], strict=True)}
-    return Simulation(trajectory, labelled, metrics, report)
+    parts = {"trajectories": Part(trajectory, plot.trajectories, kept=False)}
+    for name, labelled in budgets_through.items():
+        parts[f"budget_{name}"] = Part(labelled, plot.budget, (9, 6))
+    return Simulation(trajectory, parts, metrics, report)
 
 
 def _ordinary(network: Network, given: Mapping[str, Any], sun: Sun) -> dict[str, Any]:

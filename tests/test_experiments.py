@@ -169,6 +169,18 @@ def test_box_model(site, tmp_path):
                 assert budget.attrs["species"] == name and budget.sizes["time"] == 3
 
 
+def test_ism_box(site, tmp_path):
+    few = ["box.points=3", "box.phases.density=[1,2,2]", "box.phases.uv_field=[1]"]
+    output = command(site, tmp_path, "+experiment=ism_box", *few, "hydra.run.dir=out")
+    assert "steps in" in output
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["final/temperature"] == pytest.approx(552.2, rel=0.03)  # KROME, full table
+    figures = {path.stem for path in (tmp_path / "out" / "figures").glob("*.png")}
+    assert figures == {"abundances", "thermal", "phases"}
+    with xr.open_dataset(tmp_path / "out" / "thermal.nc", engine="h5netcdf") as data:
+        assert data["heating"].sizes == {"time": 3, "heating_process": 4}
+
+
 def killed(site, cwd, out, when, *arguments):
     """Starts a run, and kills it as soon as `when` exists."""
     process = start(site, cwd, *arguments, f"hydra.run.dir={out}")

@@ -88,7 +88,7 @@ def test_a_closed_box():
     np.testing.assert_allclose(states[:, :2], reference, rtol=2e-6, atol=1.0)
     assert states[0, 2] == pytest.approx(0.2 * 101325 / (1.380649e-23 * 280) * 1e-6, rel=1e-12)
     assert found.metrics["steps"] > 25 and found.metrics["final/A"] == states[-1, 0]
-    assert found.budgets == {}
+    assert list(found.parts) == ["trajectories"]
     assert "tiny" in found.report and "| A |" in found.report and "'HEAT'" in found.report
     zenith = solar_zenith_angle(30.0, 15.0, datetime.date(2023, 3, 5), ts)
     np.testing.assert_allclose(data["solar_zenith_angle"].values, zenith, rtol=1e-12)
@@ -126,9 +126,9 @@ def test_an_open_box():
     np.testing.assert_allclose(
         data["concentration"].values[0, :, :2], reference, rtol=2e-6, atol=1.0
     )
-    budget = found.budgets["B"]["contribution"]
+    budget = found.parts["budget_B"].dataset["contribution"]
     np.testing.assert_allclose(budget.sum("reaction").values, slopes[:, 1], rtol=1e-3)
-    whole = found.budgets["AB"]["contribution"].sum("reaction").values
+    whole = found.parts["budget_AB"].dataset["contribution"].sum("reaction").values
     np.testing.assert_allclose(whole, slopes.sum(axis=1), rtol=1e-3)
     most = ts[np.argmax(reference.sum(axis=1))]
     assert f"Lifetimes and budgets at t = {most:g} s" in found.report

@@ -142,11 +142,15 @@ def test_molecules_form_on_dust():
     np.testing.assert_allclose(made, 2 * 3.5e-17 * START["H"] * nuclei, rtol=1e-6)
 
 
-@pytest.mark.parametrize("condition", ["cosmic_ray_rate", "uv_field", "dust_to_gas", "metallicity"])
+@pytest.mark.parametrize(
+    "condition",
+    ["cosmic_ray_rate", "uv_field", "visual_extinction", "dust_to_gas", "metallicity"],
+)
 def test_derivatives_with_respect_to_conditions(condition):
     """The temperature after a while, by central differences."""
     network = jaxchem.load("ism_molecular")
     value = {"cosmic_ray_rate": 3e-17, "uv_field": 1.0, "dust_to_gas": 0.3, "metallicity": 1.0}
+    value["visual_extinction"] = 0.5
 
     def temperature(factor):
         given = {condition: factor * value[condition]}

@@ -1,6 +1,7 @@
 """Arrays to labelled datasets: names, units, conditions and provenance."""
 
 import json
+import logging
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
@@ -19,11 +20,14 @@ from ..system import System
 from ..thermal import Cloud
 from ..thermal.cloud import LINES
 
+log = logging.getLogger("jaxchem")
+
 __all__ = [
     "label_budget",
     "label_cells",
     "label_estimate",
     "label_history",
+    "label_phases",
     "label_thermal",
     "to_dataset",
 ]
@@ -227,6 +231,8 @@ def label_thermal(cloud: Cloud, ts: Any, ys: Any) -> xr.Dataset:
         `heating(time, heating_process)` and `cooling(time, cooling_process)`, erg cm-3 s-1.
     """
     ys = jnp.asarray(ys)
+    if told := cloud.beyond(ys):
+        log.warning("%s", told)
     parts = jax.vmap(lambda y: jax.tree.map(lambda v: v + 0.0 * y[-1], cloud.terms(y)))(ys)
     dataset = xr.Dataset(coords={"time": ("time", np.asarray(ts), {"units": "s"})})
     for kind, terms in zip(("heating", "cooling"), parts, strict=True):
@@ -236,6 +242,42 @@ def label_thermal(cloud: Cloud, ts: Any, ys: Any) -> xr.Dataset:
         dataset[kind] = (("time", process), values, {"units": "erg cm-3 s-1"})
         dataset = dataset.assign_coords({process: np.array(names, dtype=object)})
     return dataset
+
+
+def label_phases(
+    network: Network,
+    density: Float[np.ndarray, " N"],
+    uv_field: Float[np.ndarray, " F"],
+    y: Float[Any, "N F S+1"],
+    settled: Any,
+) -> xr.Dataset:
+    """Gas at rest over a grid of densities and fields.
+
+    Args:
+        network: its reactions.
+        density: cm-3.
+        uv_field: 1.
+        y: densities, and the temperature.
+        settled: [N, F] whether it is at rest.
+
+    Returns:
+        `temperature(density, uv_field)`, `concentration(density, uv_field, species)`, `settled`.
+    """
+    grid, y = ("density", "uv_field"), np.asarray(y)
+    units = {"units": network.units.concentration}
+    return xr.Dataset(
+        {
+            "temperature": (grid, y[..., -1], {"units": "K"}),
+            "concentration": ((*grid, "species"), y[..., :-1], units),
+            "settled": (grid, np.asarray(settled)),
+        },
+        coords={
+            "density": ("density", np.asarray(density), units),
+            "uv_field": np.asarray(uv_field),
+            "species": np.asarray(network.species, dtype=object),
+        },
+        attrs={"network": network.name},
+    )
 
 
 def label_history(history: Mapping[str, Any]) -> xr.Dataset:

@@ -5,6 +5,7 @@ one interstellar radiation field (that of Draine 1978, ApJS 36, 595, in KIDA and
 `uv_field` multiplies it.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -12,6 +13,7 @@ from .law import law
 
 __all__ = [
     "above",
+    "after",
     "at_least",
     "at_most",
     "below",
@@ -39,6 +41,13 @@ def at_least(temperature: Array, /, limit: Array, rate: Array) -> Array:
     and `below`.
     """
     return jnp.where(temperature >= limit, rate, 0.0)
+
+
+@law
+def after(temperature: Array, /, limit: Array, width: Array) -> Array:
+    """1 well above the limit and 0 well below: a logistic function of ln T, of this width."""
+    # far out it is flat anyway, and its exponential would overflow
+    return jax.nn.sigmoid(jnp.clip(jnp.log(temperature / limit) / width, -200.0, 200.0))
 
 
 @law

@@ -1,6 +1,8 @@
 """Integration of stiff kinetics."""
 
 from .cell import solve as solve
+from .equilibrium import Equilibrium as Equilibrium
+from .equilibrium import thermal_equilibrium as thermal_equilibrium
 from .explain import explain as explain
 from .integrator import ADJOINTS as ADJOINTS
 from .integrator import METHODS as METHODS

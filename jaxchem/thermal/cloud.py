@@ -1,20 +1,26 @@
 """Gas with a temperature of its own: a network, what heats it and what cools it."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from ..expression import Call, Expression, Number, names, rewrite
 from ..formula import CHARGE
 from ..kinetics import flux
 from ..network import Network
+from ..rates.evaluation import RateLaw
 from ..system import System
+from .constants import BOLTZMANN, COLDEST, GAMMA, HOTTEST
 from .cooling import COOLING
-from .gas import BOLTZMANN, COLDEST, GAMMA, HOTTEST, Gas
+from .gas import Gas
 from .heating import HEATING
+from .light import Light
 from .metals import MetalLines
 
 __all__ = ["Cloud"]
@@ -22,7 +28,8 @@ __all__ = ["Cloud"]
 LINES = "metal lines"
 """The process of `Cloud.metals`."""
 
-CONDITIONS = {"cosmic_ray_rate": 3e-17, "uv_field": 1.0, "dust_to_gas": 0.3, "metallicity": 1.0}
+CONDITIONS = {"cosmic_ray_rate": 3e-17, "uv_field": 1.0, "visual_extinction": 0.0}
+CONDITIONS |= {"dust_to_gas": 0.3, "metallicity": 1.0}
 """What holds where nothing else is said, as in Branca & Pallottini (2022)."""
 
 
@@ -30,7 +37,8 @@ class Cloud(eqx.Module):
     """A network whose gas has a temperature that heating and cooling change.
 
     ``Cloud(network).system`` stands wherever a `System` does. The temperature follows the species
-    in a state and counts from 2.73 to 1e9 K; dT/dt = (gamma - 1) (heating - cooling) / (k_B n).
+    in a state and counts from 2.73 to 1e9 K, and gas that would be colder rests within a tenth
+    below; dT/dt = (gamma - 1) (heating - cooling) / (k_B n).
 
     Attributes:
         network: the reactions, such as `ism_molecular` or `ism_atomic`.
@@ -38,6 +46,8 @@ class Cloud(eqx.Module):
         heating: processes by name, `Gas -> erg cm-3 s-1`.
         cooling: likewise.
         metals: lines of metals.
+        light: what photo-reactions are of.
+        smooth: width in ln T of what switches at a temperature; 0 is a jump.
     """
 
     network: Network
@@ -45,6 +55,8 @@ class Cloud(eqx.Module):
     heating: dict[str, Callable[[Gas], Any]] = eqx.field(static=True)
     cooling: dict[str, Callable[[Gas], Any]] = eqx.field(static=True)
     metals: MetalLines
+    light: Light
+    smooth: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -52,7 +64,9 @@ class Cloud(eqx.Module):
         *,
         heating: Mapping[str, Callable[[Gas], Any]] = HEATING,
         cooling: Mapping[str, Callable[[Gas], Any]] = COOLING,
-        metals: MetalLines | None = None,
+        metals: MetalLines | str | Path | None = None,
+        light: Light | None = None,
+        smooth: float = 0.0,
         **conditions: Any,
     ):
         """Puts gas together.
@@ -61,12 +75,17 @@ class Cloud(eqx.Module):
             network: the reactions.
             heating: processes by name; further ones of yours, or fewer.
             cooling: likewise.
-            metals: lines of metals; `None` is the coarse table that ships.
-            **conditions: `cosmic_ray_rate` [s-1], `uv_field`, `dust_to_gas` and `metallicity`,
-                relative to what the rates are of.
+            metals: lines of metals, or a file of them; `None` is the coarse table that ships.
+            light: rates of photo-reactions and their heats; `None` is the networks' own.
+            smooth: rates and processes that switch at a temperature are blended across it by a
+                logistic function of ln T of this width, such as 0.004: what is differentiated, as
+                a residual, wants no jumps. 0 are the jumps of KROME.
+            **conditions: `cosmic_ray_rate` [s-1], `uv_field`, `visual_extinction` [mag],
+                `dust_to_gas` and `metallicity`, relative to what the rates are of.
 
         Raises:
-            ValueError: an unknown condition.
+            ValueError: an unknown condition, or one that is negative or not finite; a width that
+                is negative.
         """
         for name in conditions:
             if name not in CONDITIONS:
@@ -74,10 +93,28 @@ class Cloud(eqx.Module):
                     f"a cloud has no condition {name!r}; known: {', '.join(CONDITIONS)}. Its "
                     "temperature is part of the state."
                 )
-        self.network = network
+        for name, value in conditions.items():
+            if not isinstance(value, Tracer) and not np.all(np.isfinite(value) & (value >= 0)):
+                raise ValueError(f"{name}={value}: give a number that is not negative.")
+        if not smooth >= 0:
+            raise ValueError(f"smooth={smooth}: give a width in ln T, such as 0.004, or 0.")
+        self.network = _smooth(network, smooth) if smooth else network
+        self.smooth, self.light = smooth, light or Light()
         self.conditions = {**CONDITIONS, **conditions}
         self.heating, self.cooling = dict(heating), dict(cooling)
-        self.metals = MetalLines.shipped() if metals is None else metals
+        if not isinstance(metals, MetalLines):
+            metals = MetalLines.shipped() if metals is None else MetalLines.read(metals)
+        self.metals = metals
+
+    def under(self, **conditions: Any) -> "Cloud":
+        """The same gas under other conditions; those that are not named stay.
+
+        Raises:
+            ValueError: as the class.
+        """
+        kept = ("heating", "cooling", "metals", "light", "smooth")
+        parts = {name: getattr(self, name) for name in kept}
+        return Cloud(self.network, **parts, **{**self.conditions, **conditions})
 
     @property
     def system(self) -> System:
@@ -130,19 +167,23 @@ class Cloud(eqx.Module):
 
         def events(equation: str) -> Any:
             if not found:  # once, where a process asks
-                for one, value in zip(self.network.equations, self._fluxes(y), strict=True):
-                    found[one] = found.get(one, 0.0) + value
+                fluxes = flux(self.network, self.rates(0.0, y), y[:-1])
+                for keys, value in zip(_keys(self.network), fluxes, strict=True):
+                    for one in keys:
+                        found[one] = found.get(one, 0.0) + value
             return found.get(equation, 0.0)
 
         temperature = jnp.clip(y[-1], COLDEST, HOTTEST)
-        return Gas(densities, temperature, self.conditions, events)
+        return Gas(densities, temperature, self.conditions, events, self.light, self.smooth)
 
     def rates(self, t: Any, y: Float[Array, " S+1"]) -> Float[Array, " R"]:
         """Rate coefficients of a state."""
         del t
         gas = self.gas(y)
         needed = {n: v for n, v in self.conditions.items() if n in self.network.needs}
-        quantities = {"charging": gas.charging}
+        own = dict(self.network.quantities)
+        quantities = {n: v for n, v in self.light.rates.items() if n in own}
+        quantities |= {"charging": gas.charging} if "charging" in own else {}
         k: Any = self.network.rates(temperature=gas.temperature, quantities=quantities, **needed)
         return k
 
@@ -157,9 +198,63 @@ class Cloud(eqx.Module):
         """What changes besides the reactions: the temperature."""
         del t
         heating, cooling = self.terms(y)
-        net = sum(heating.values()) - sum(cooling.values())
-        warming = (GAMMA - 1) / (BOLTZMANN * self.gas(y).particles) * net
+        # none goes on below what counts as the least, so that there is a state of rest
+        kept = jnp.clip(10 * y[-1] / COLDEST - 9, 0, 1)
+        net = sum(heating.values()) - kept * sum(cooling.values())
+        warming = self.warming(y) * net
         return jnp.concatenate([jnp.zeros(len(self.network.species)), warming[None]])
 
-    def _fluxes(self, y: Float[Array, " S+1"]) -> Float[Array, " R"]:
-        return flux(self.network, self.rates(0.0, y), y[:-1])
+    def beyond(self, ys: Float[Any, "*n S+1"]) -> str:
+        """Which states leave the table of metal lines, in a sentence; nothing if none does."""
+        logs = self.metals.places(self.gas(jnp.moveaxis(jnp.asarray(ys), -1, 0)))
+        told = []
+        for name, nodes, x in zip(
+            ("density of hydrogen nuclei", "temperature"),
+            (self.metals.density, self.metals.temperature),
+            map(np.asarray, logs),
+            strict=True,
+        ):
+            for end, out, worst in (
+                (nodes[0], x < nodes[0] - 1e-6, x.min()),
+                (nodes[-1], x > nodes[-1] + 1e-6, x.max()),
+            ):
+                if out.any():
+                    told.append(f"a {name} of {10.0**worst:.3g}, where it ends at {10.0**end:.3g}")
+        return f"{LINES} go on beyond their table: {'; '.join(told)}." if told else ""
+
+    def warming(self, y: Float[Array, " S+1"]) -> Any:
+        """dT/dt over heating less cooling, K erg-1 cm3."""
+        return (GAMMA - 1) / (BOLTZMANN * jnp.sum(y[:-1]))
+
+
+def _trees(network: Network) -> list[Expression]:
+    """The expression of every rate."""
+    trees: dict[int, Expression] = {}
+    for law in network.laws:
+        trees |= zip(law.reactions, law.expressions(), strict=True)
+    return [trees[j] for j in range(len(trees))]
+
+
+def _keys(network: Network) -> list[set[str]]:
+    """What the events of each reaction go by: its equation, and quantities that its rate names."""
+    own = {name for name, _ in network.quantities}
+    pairs = zip(network.equations, _trees(network), strict=True)
+    return [{equation, *(own & set(names(tree)))} for equation, tree in pairs]
+
+
+def _smooth(network: Network, width: float) -> Network:
+    """The network with rates that a limit of temperature switches blended across it."""
+
+    def blended(part: Expression) -> Expression:
+        if not isinstance(part, Call) or part.function not in _SWITCHES:
+            return part
+        limit, rate = part.arguments
+        after = Call("after", (limit, Number(width)))
+        up = part.function in ("above", "at_least")
+        return Call("*", (after if up else Call("-", (Number(1.0), after)), rate))
+
+    laws = RateLaw.group([rewrite(tree, blended) for tree in _trees(network)])
+    return eqx.tree_at(lambda network: network.laws, network, laws)
+
+
+_SWITCHES = ("above", "at_least", "at_most", "below")

@@ -7,7 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .gas import COLDEST, HOTTEST, Gas
+from .constants import COLDEST, HOTTEST
+from .gas import Gas
 
 __all__ = ["COOLING", "atomic_lines", "compton", "molecular_lines"]
 
@@ -60,15 +61,20 @@ def molecular_lines(gas: Gas) -> Any:
         fall = 10 / (10 + jnp.exp(-50 * (1.2 - x)))
         return 10.0 ** (200 * (rise * fall - 1))
 
-    warm, between = (t > 10) & (t <= 1e4), window(2, 4)
+    def within(coefficients: tuple[float, ...], outside: float) -> Any:
+        """A fit from 10 to 1e4 K."""
+        beyond = outside * window(1, 4)
+        return gas.choose(10, beyond, gas.choose(1e4, fit(10, 1e4, *coefficients), beyond))
+
+    between = window(2, 4)
     by_h = 1.862314467912518e-22 * window(1, np.log10(6e3))
     for low, high, coefficients in zip((1000, 100, COLDEST), (6000, 1000, 100), H2_H, strict=True):
-        by_h = jnp.where(t <= high, fit(low, high, *coefficients), by_h)
-    by_proton = jnp.where(warm, fit(10, 1e4, *H2_PROTON), 1.182509139382060e-21 * window(1, 4))
-    by_helium = jnp.where(warm, fit(10, 1e4, *H2_HE), 1.002560385050777e-22 * window(1, 4))
+        by_h = gas.choose(high, fit(low, high, *coefficients), by_h)
+    by_proton = within(H2_PROTON, 1.182509139382060e-21)
+    by_helium = within(H2_HE, 1.002560385050777e-22)
     by_h2 = fit(COLDEST, HOTTEST, *H2_H2) * between
-    by_electron = between * jnp.where(
-        t <= 500, fit(COLDEST, 500, *H2_E[0]), fit(500, HOTTEST, *H2_E[1])
+    by_electron = between * gas.choose(
+        500, fit(COLDEST, 500, *H2_E[0]), fit(500, HOTTEST, *H2_E[1])
     )
     dilute = (
         by_h * gas["H"]
@@ -83,11 +89,8 @@ def molecular_lines(gas: Gas) -> Any:
     vibration = 6.7e-19 * jnp.exp(-5.86 / cold) + 1.6e-18 * jnp.exp(-11.7 / cold)
     # to 1e-84 and no lower, as derivatives square it
     beyond = 5.531333679406485e-19 / (1 + jnp.exp(jnp.minimum((t - 3e4) * 2e-4, 150.0)))
-    dense = jnp.where(
-        t < 2000,
-        rotation + vibration,
-        jnp.where(t <= 1e4, fit(2000, 1e4, *H2_DENSE), beyond),
-    )
+    hot = gas.choose(1e4, fit(2000, 1e4, *H2_DENSE), beyond)
+    dense = gas.choose(np.nextafter(2000.0, 0.0), rotation + vibration, hot)
     return gas["H2"] * dense * dilute / (dense + dilute)
 
 

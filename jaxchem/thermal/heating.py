@@ -5,19 +5,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from .gas import ELECTRON_VOLT, HABING, Gas
+from .constants import ELECTRON_VOLT
+from .gas import Gas
 
 __all__ = ["HEATING", "chemical", "cosmic_rays", "photoelectric", "photoheating"]
-
-PHOTOHEATING = {
-    "H": 1.3888302781531358e-25,
-    "He": 1.5926085944820079e-25,
-    "He+": 1.8336655336622289e-26,
-    "H-": 1.5411430758826770e-21,
-    "H2": 2.2530434674410369e-25 + 2.7218991221198108e-27,
-    "H2+": 4.2792307348453352e-24 + 1.0818916936893611e-26,
-}
-"""erg s-1 a particle, of the light that the photo-rates of the networks are of."""
 
 IONISED = {"H": 0.46, "He": 0.5, "H2": 0.1 + 3e-4 + 0.93 + 0.93}
 """Events a particle for each ionisation of hydrogen by cosmic rays, as the networks have them."""
@@ -25,7 +16,7 @@ IONISED = {"H": 0.46, "He": 0.5, "H2": 0.1 + 3e-4 + 0.93 + 0.93}
 
 def photoheating(gas: Gas) -> Any:
     """What photons leave beyond the thresholds of the photo-reactions."""
-    return gas.conditions["uv_field"] * sum(q * gas[name] for name, q in PHOTOHEATING.items())
+    return sum(energy * gas.flux(name) for name, energy in gas.light.energies.items())
 
 
 def cosmic_rays(gas: Gas) -> Any:
@@ -36,7 +27,7 @@ def cosmic_rays(gas: Gas) -> Any:
 
 def photoelectric(gas: Gas) -> Any:
     """Electrons from dust, less recombination (Bakes & Tielens 1994, doi:10.1086/174188)."""
-    t, psi, field = gas.temperature, gas.charging, gas.conditions["uv_field"] * HABING
+    t, psi, field = gas.temperature, gas.charging, gas.ultraviolet
     share = 4.9e-2 / (1 + 4e-3 * psi**0.73) + 3.7e-2 * (t / 1e4) ** 0.7 / (1 + 2e-4 * psi)
     lost = 4.65e-30 * t**0.94 * psi ** (0.735 * t**-0.068) * gas["e-"] * gas["H"]
     return gas.conditions["dust_to_gas"] * (1.3e-24 * share * field * gas.nuclei - lost)

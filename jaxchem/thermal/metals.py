@@ -63,11 +63,15 @@ class MetalLines(eqx.Module):
         """A coarse grid: 0.005 dex from the table that it was sampled from, 0.16 dex at most."""
         return cls.read(Path(__file__).parents[1] / "data" / "metal_lines.dat")
 
+    def places(self, gas: Gas) -> tuple[Any, Any]:
+        """Where gas is in the table: log10 of hydrogen nuclei and of temperature."""
+        return jnp.log10(gas.nuclei), jnp.log10(gas.temperature)
+
     def __call__(self, gas: Gas) -> Any:
         """What they cool, erg cm-3 s-1."""
-        nuclei = gas.nuclei
-        i, along = _place(self.density, jnp.log10(nuclei))
-        j, across = _place(self.temperature, jnp.log10(gas.temperature))
+        nuclei, (density, temperature) = gas.nuclei, self.places(gas)
+        i, along = _place(self.density, density)
+        j, across = _place(self.temperature, temperature)
         width, values = len(self.temperature), jnp.asarray(self.values)
         corner = i * width + j
         low = (1 - across) * values[corner] + across * values[corner + 1]

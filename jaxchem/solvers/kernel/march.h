@@ -68,6 +68,8 @@ static void unload(Worker *worker, int l, int status) {
 }
 
 /* the first step of Hairer, Norsett & Wanner (1993, II.4) */
+#define SHORTEST 1e-30 /* of all the time: a shorter step means a tendency that is no number */
+
 static double first_step(Worker *worker, int l) {
   const Job *job = worker->job;
   const Network *n = job->net;
@@ -89,8 +91,10 @@ static double first_step(Worker *worker, int l) {
     d0 += (AT(w->y[i], l) / scale) * (AT(w->y[i], l) / scale);
     d1 += (AT(slope[i], l) / scale) * (AT(slope[i], l) / scale);
   }
-  double span = worker->lanes.end[l] - AT(w->t, l);
-  return d1 > 0 && d0 > 0 ? 0.01 * sqrt(d0 / d1) : 1e-6 * span;
+  double span = worker->lanes.end[l] - AT(w->t, l), least = SHORTEST * worker->lanes.end[l];
+  if (!(d1 > 0 && d0 > 0)) return 1e-6 * span;
+  double guess = 0.01 * sqrt(d0 / d1); /* too cautious where nothing is there yet */
+  return guess > least ? guess : least;
 }
 
 /* gives lane l the next cell */
@@ -430,7 +434,7 @@ static int judge(Worker *worker, int l, double h, double norm) {
 #endif
   }
   double t = AT(w->t, l), next = AT(lanes->h, l);
-  double least = 1e-30 * lanes->end[l];
+  double least = SHORTEST * lanes->end[l];
   int status = -1;
   if (lanes->next_time[l] >= job->times) status = SUCCESS;
   else if (lanes->accepted[l] + lanes->rejected[l] >= job->settings.max_steps)
