@@ -18,10 +18,39 @@ from .thermal import Cloud, Light
 from .thermal.constants import HOTTEST
 from .train import Job
 
-__all__ = ["evolve"]
+__all__ = ["evolve", "gas"]
 
 YEAR = 365 * 86400.0
 """s, as KROME has it"""
+
+
+def gas(
+    network: Network,
+    *,
+    conditions: Mapping[str, float] | None = None,
+    metal_table: str | None = None,
+    spectrum: str | None = None,
+    cross_sections: Mapping[str, str] | None = None,
+    smooth: float = 0.0,
+) -> Cloud:
+    """A cloud of settings.
+
+    Args:
+        network: its reactions.
+        conditions: of `thermal.Cloud`.
+        metal_table: a file of `thermal.MetalLines`; `None` is the coarse one that ships.
+        spectrum: a file of `thermal.Spectrum`; `None` is the light that the networks are of.
+        cross_sections: files for `thermal.Light.of` by the name of their rate.
+        smooth: width in ln T of what switches at a temperature.
+
+    Raises:
+        ValueError: as `thermal.Cloud`; cross sections without a spectrum.
+    """
+    if cross_sections and not spectrum:
+        raise ValueError("cross_sections have no part without a spectrum; give both or neither.")
+    light = None if spectrum is None else Light.of(spectrum, cross_sections)
+    given: dict[str, Any] = dict(conditions or {})
+    return Cloud(network, metals=metal_table, light=light, smooth=smooth, **given)
 
 
 def evolve(
@@ -33,13 +62,9 @@ def evolve(
     years: float = 1e6,
     first: float = 1.0,
     points: int = 241,
-    conditions: Mapping[str, float] | None = None,
-    metal_table: str | None = None,
-    spectrum: str | None = None,
-    cross_sections: Mapping[str, str] | None = None,
-    smooth: float = 0.0,
     phases: Mapping[str, Any] | None = None,
     job: Job = Job("cloud"),
+    **cloud: Any,
 ) -> Simulation:
     """Integrates the chemistry and the temperature of gas.
 
@@ -51,38 +76,30 @@ def evolve(
         years: length, of 365 days.
         first: the first output after the start, years; the others follow logarithmically.
         points: outputs.
-        conditions: of `thermal.Cloud`.
-        metal_table: a file of `thermal.MetalLines`; `None` is the coarse one that ships.
-        spectrum: a file of `thermal.Spectrum`; `None` is the light that the networks are of.
-        cross_sections: files for `thermal.Light.of` by the name of their rate.
-        smooth: width in ln T of what switches at a temperature.
         phases: also find where gas comes to rest: `density`, of hydrogen nuclei, as [first, last,
             number], and `uv_field`, a list; with further arguments of `thermal_equilibrium`.
         job: label.
+        **cloud: as of `gas`.
 
     Raises:
-        ValueError: as `thermal.Cloud`, `Cloud.y0` and `thermal_equilibrium`; a bad length; gas that
+        ValueError: as `gas`, `Cloud.y0` and `thermal_equilibrium`; a bad length; gas that
             runs away, with what heats it.
     """
     if not (0 < first < years and points > 1):
         raise ValueError(f"first={first}, years={years}, points={points}: let 0 < first < years.")
-    if cross_sections and not spectrum:
-        raise ValueError("cross_sections have no part without a spectrum; give both or neither.")
-    light = None if spectrum is None else Light.of(spectrum, cross_sections)
-    given: dict[str, Any] = dict(conditions or {})
-    cloud = Cloud(network, metals=metal_table, light=light, smooth=smooth, **given)
-    y0 = cloud.y0(densities, temperature)
+    made = gas(network, **cloud)
+    y0 = made.y0(densities, temperature)
     if integrator.atol is None:
         integrator = integrator.replace(atol=1e-20)
     ts = YEAR * np.geomspace(first, years, points)
-    system = cloud.system
+    system = made.system
     advance = jax.jit(lambda y, ts: solve(system, y, ts, integrator=integrator, throw=False))
     begin = time.monotonic()
     found = jax.block_until_ready(advance(jnp.asarray(y0), jnp.asarray(ts)))
     taken = time.monotonic() - begin
     ys = np.asarray(found.ys)
-    _check(cloud, ts, ys)
-    told = {**cloud.conditions, "temperature": None}
+    _check(made, ts, ys)
+    told = {**made.conditions, "temperature": None}
     trajectory = to_dataset(
         system,
         (ts, ys),
@@ -90,7 +107,7 @@ def evolve(
         conditions={name: value for name, value in told.items() if value is not None},
         provenance=f"jaxchem.clouds, {integrator.method}, rtol {integrator.rtol:g}",
     )
-    budget = label_thermal(cloud, ts, ys)
+    budget = label_thermal(made, ts, ys)
     parts = {
         "abundances": Part(trajectory, plot.abundances, kept=False),
         "thermal": Part(budget, plot.thermal),
@@ -98,9 +115,9 @@ def evolve(
     metrics = {"steps": float(found.stats["num_steps"]), "wall_s": taken}
     metrics |= {f"final/{n}": float(v) for n, v in zip(system.states, ys[-1], strict=True)}
     if phases is not None:
-        parts["phases"] = Part(_phases(cloud, **phases), plot.phases)
+        parts["phases"] = Part(_phases(made, **phases), plot.phases)
         metrics["settled"] = float(parts["phases"].dataset["settled"].mean())
-    return Simulation(trajectory, parts, metrics, _report(cloud, ts, ys, budget))
+    return Simulation(trajectory, parts, metrics, _report(made, ts, ys, budget))
 
 
 def _phases(cloud: Cloud, density: Sequence[float], uv_field: Any, **more: Any) -> Any:

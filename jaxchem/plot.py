@@ -17,6 +17,7 @@ __all__ = [
     "latents",
     "phases",
     "rates",
+    "relative",
     "species_errors",
     "thermal",
     "trajectories",
@@ -185,6 +186,16 @@ def abundances(dataset: xr.Dataset, ax: Any, *, case: int = 0) -> Any:
     if "true_temperature" in dataset:
         right.plot(ts, dataset["true_temperature"].values[case], "k.", ms=3)
     right.set(yscale="log", ylabel="temperature [K]")
+    ax.legend(fontsize="small", ncols=3)
+    return ax
+
+
+def relative(dataset: xr.Dataset, ax: Any) -> Any:
+    """log10 of the relative error of each state against time."""
+    ts = _time_axis(dataset, ax)
+    for n, name in enumerate(dataset["state"].values):
+        ax.plot(ts, dataset["relative"].values[:, n], color=f"C{n}", lw=1, label=str(name))
+    ax.set_ylabel("log$_{10}$ relative error")
     ax.legend(fontsize="small", ncols=3)
     return ax
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import matplotlib
 
-from . import plot
+from . import models, plot
 from .checkpoint import atomic
 from .dataset import label_estimate, read_history, write
 from .simulate import Simulation
@@ -105,8 +105,13 @@ def conclude(folder: Path, data: Data, found: Outcome) -> dict[str, float]:
 
 def simulated(folder: Path, found: Simulation) -> dict[str, float]:
     """Writes the trajectory of a box, its parts, report, metrics and figures."""
-    steps, seconds = found.metrics["steps"], found.metrics["wall_s"]
-    log.info("%.0f steps in %.1f s; report, data and figures in %s", steps, seconds, folder)
+    if "steps" in found.metrics:
+        steps, seconds = found.metrics["steps"], found.metrics["wall_s"]
+        log.info("%.0f steps in %.1f s; report, data and figures in %s", steps, seconds, folder)
+    else:
+        log.info("%s", ", ".join(f"{n} {v:.3g}" for n, v in list(found.metrics.items())[:8]))
+    if found.model is not None:
+        models.save(folder / "model.eqx", found.model)
     write(found.trajectory, folder / "data.nc")
     with atomic(folder / "report.md") as temporary:
         temporary.write_text(found.report)

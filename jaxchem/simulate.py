@@ -56,12 +56,14 @@ class Simulation(NamedTuple):
         parts: what else there is to see, by name.
         metrics: flat name -> number.
         report: in Markdown.
+        model: what was trained, if anything was.
     """
 
     trajectory: Any
     parts: dict[str, Part]
     metrics: dict[str, float]
     report: str
+    model: Any = None
 
 
 def simulate(

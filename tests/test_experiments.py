@@ -22,7 +22,7 @@ import jaxchem
 from jaxchem.solvers import native
 
 ROOT = Path(__file__).parents[1]
-STEPLESS = {"box_model"}
+STEPLESS = {"box_model", "ism_box", "ism_single", "pinn_benchmark"}
 EXPERIMENTS = sorted(
     {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")} - STEPLESS
 )
@@ -179,6 +179,34 @@ def test_ism_box(site, tmp_path):
     assert figures == {"abundances", "thermal", "phases"}
     with xr.open_dataset(tmp_path / "out" / "thermal.nc", engine="h5netcdf") as data:
         assert data["heating"].sizes == {"time": 3, "heating_process": 4}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["+experiment=pinn_benchmark", "box.window=1.0"],
+        ["+experiment=ism_single", "network=ism_atomic", "box.years=2", "box.points=3"],
+        [
+            *("+experiment=ism_single", "network=ism_atomic", "box.years=2", "box.points=3"),
+            *("box.recipe=published", "+box.settings.steps=2", "+box.settings.polish=1"),
+            *("+box.settings.layers=1", "+box.settings.width=4", "+box.settings.points=8"),
+        ],
+    ],
+)
+def test_equations_alone(site, tmp_path, arguments):
+    command(site, tmp_path, *arguments, "hydra.run.dir=out")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "| metric | value |" in report
+    if "+experiment=pinn_benchmark" in arguments:
+        assert metrics["varying/conserving/mean"] < 2e-5
+        return
+    assert {"q50", "q75", "q90", "max", "train_cpu_s", "max/temperature"} <= set(metrics)
+    assert (tmp_path / "out" / "model.eqx").exists()
+    if "box.recipe=published" not in arguments:
+        assert metrics["q90"] < -5 and metrics["drift"] < 1e-12
+    figures = {path.stem for path in (tmp_path / "out" / "figures").glob("*.png")}
+    assert figures == {"abundances", "errors", "loss"}
 
 
 def killed(site, cwd, out, when, *arguments):

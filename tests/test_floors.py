@@ -24,7 +24,7 @@ FLOORS = {
             ("dataset", "soap", "train", "least_squares", "losses", "baselines"),
             ("ensemble",),
             ("models",),
-            ("stages", "simulate", "clouds", "plot"),
+            ("stages", "simulate", "clouds", "physics", "published", "learned", "plot"),
             ("record",),
             ("run",),
         )
@@ -41,7 +41,19 @@ HOMES = {
 }
 """Library -> the only modules that import it."""
 
-JITS = ("train", "least_squares", "stages", "simulate", "clouds", "dataset", "ensemble", "run")
+JITS = (
+    "train",
+    "least_squares",
+    "stages",
+    "simulate",
+    "clouds",
+    "physics",
+    "published",
+    "learned",
+    "dataset",
+    "ensemble",
+    "run",
+)
 """The only modules that compile; everything else leaves that to its caller."""
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-__all__ = ["Perceptron"]
+__all__ = ["DeepGalerkin", "Perceptron"]
 
 
 class Perceptron(eqx.Module):
@@ -74,6 +74,76 @@ class Perceptron(eqx.Module):
             out = _function(self.final if last else self.activation)(weight @ x + bias)
             x = x + out if self.residual and not last and out.shape == x.shape else out
         return x
+
+
+class DeepGalerkin(eqx.Module):
+    """Dense, Deep Galerkin and linear layers, with adaptive sigmoids if wanted.
+
+    phi' = (1 - G) H + Z phi with gates Z, G, R = sigma(U x + W phi + b) and H = sigma(U x + W (phi
+    R) + b), x being the inputs (Sirignano & Spiliopoulos 2018, doi:10.1016/j.jcp.2018.08.029);
+    sigma is a logistic function whose slope is a parameter of its layer (Jagtap et al. 2020,
+    doi:10.1016/j.jcp.2019.109136).
+
+    Attributes:
+        first: weight and bias of the dense layer.
+        gates: for each layer U [4, w, D], W [4, w, w] and b [4, w], of Z, G, R and H.
+        last: weight and bias of the linear layer.
+        slopes: of the sigmoids, one a layer; fixed at 1 where they are NumPy's.
+    """
+
+    first: tuple[Float[Array, "w D"], Float[Array, " w"]]
+    gates: tuple[tuple[Float[Array, "4 w D"], Float[Array, "4 w w"], Float[Array, "4 w"]], ...]
+    last: tuple[Float[Array, "o w"], Float[Array, " o"]]
+    slopes: Float[Any, " L"]
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        outputs: int,
+        *,
+        layers: int = 6,
+        adaptive: bool = True,
+        dtype: Any = np.float32,
+        key: PRNGKeyArray,
+    ):
+        """Layers from `inputs` to `outputs`.
+
+        Args:
+            inputs: D.
+            width: of every layer.
+            outputs: o.
+            layers: Deep Galerkin ones.
+            adaptive: train the slopes of the sigmoids.
+            dtype: of the parameters.
+            key: seeds the weights, which are drawn as by Glorot & Bengio (2010).
+        """
+        keys = iter(jax.random.split(key, 2 + 2 * layers))
+
+        def drawn(*shape: int) -> Array:
+            scale = (2.0 / (shape[-1] + shape[-2])) ** 0.5
+            return jax.random.normal(next(keys), shape, dtype) * jnp.asarray(scale, dtype)
+
+        self.first = drawn(width, inputs), jnp.zeros(width, dtype)
+        self.gates = tuple(
+            (drawn(4, width, inputs), drawn(4, width, width), jnp.zeros((4, width), dtype))
+            for _ in range(layers)
+        )
+        self.last = drawn(outputs, width), jnp.zeros(outputs, dtype)
+        ones = np.ones(layers + 1, dtype)
+        self.slopes = jnp.asarray(ones) if adaptive else ones
+
+    def __call__(self, x: Float[Array, " D"]) -> Float[Array, " o"]:
+        """The last layer's output, in the dtype of the parameters."""
+        x = x.astype(self.first[0].dtype)
+        slopes = jnp.asarray(self.slopes)
+        phi = jax.nn.sigmoid(slopes[0] * (self.first[0] @ x + self.first[1]))
+        for slope, (u, w, b) in zip(slopes[1:], self.gates, strict=True):
+            of_input = u @ x + b
+            z, g, r = jax.nn.sigmoid(slope * (of_input[:3] + w[:3] @ phi))
+            h = jax.nn.sigmoid(slope * (of_input[3] + w[3] @ (phi * r)))
+            phi = (1 - g) * h + z * phi
+        return self.last[0] @ phi + self.last[1]
 
 
 def _function(name: str) -> Any:

@@ -17,7 +17,8 @@ from ..network import Network
 from ..rates.evaluation import RateLaw
 from ..system import System
 from .constants import BOLTZMANN, COLDEST, GAMMA, HOTTEST
-from .cooling import COOLING
+from .cooling import COOLING, molecular_lines
+from .cooling import SWITCHES as COOLING_SWITCHES
 from .gas import Gas
 from .heating import HEATING
 from .light import Light
@@ -203,6 +204,21 @@ class Cloud(eqx.Module):
         net = sum(heating.values()) - kept * sum(cooling.values())
         warming = self.warming(y) * net
         return jnp.concatenate([jnp.zeros(len(self.network.species)), warming[None]])
+
+    @property
+    def switches(self) -> tuple[float, ...]:
+        """Temperatures at which rates or processes jump, K; none where they are smooth."""
+        if self.smooth:
+            return ()
+        limits = set(COOLING_SWITCHES) if molecular_lines in self.cooling.values() else set()
+        waiting = _trees(self.network)
+        while waiting:
+            tree = waiting.pop()
+            if isinstance(tree, Call):
+                waiting += tree.arguments
+                if tree.function in _SWITCHES and isinstance(tree.arguments[0], Number):
+                    limits.add(tree.arguments[0].value)
+        return tuple(sorted(limits))
 
     def beyond(self, ys: Float[Any, "*n S+1"]) -> str:
         """Which states leave the table of metal lines, in a sentence; nothing if none does."""

@@ -101,6 +101,9 @@ COOLING: dict[str, Callable[[Gas], Any]] = {
 }
 """Every process by name; that of metals is a `metals.MetalLines`."""
 
+SWITCHES = (10.0, 100.0, 500.0, 1000.0, 2000.0, 6000.0, 1e4)
+"""K, at which `molecular_lines` jumps."""
+
 # Coefficients of powers of log10(T / 1000 K), of the logarithm of erg cm3 s-1 (erg s-1 if dense)
 # fmt: off
 H2_H = (
