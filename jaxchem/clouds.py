@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from . import plot
 from .dataset import label_phases, label_thermal, to_dataset
+from .models.base import hands_on
 from .network import Network
 from .simulate import Part, Simulation
 from .solvers import Integrator, solve, thermal_equilibrium
@@ -18,7 +19,7 @@ from .thermal import Cloud, Light
 from .thermal.constants import HOTTEST
 from .train import Job
 
-__all__ = ["evolve", "gas"]
+__all__ = ["evolve", "gas", "started"]
 
 YEAR = 365 * 86400.0
 """s, as KROME has it"""
@@ -53,11 +54,12 @@ def gas(
     return Cloud(network, metals=metal_table, light=light, smooth=smooth, **given)
 
 
+@hands_on(gas)
 def evolve(
     network: Network,
     integrator: Integrator,
     *,
-    densities: Mapping[str, float],
+    densities: Mapping[str, float] | None = None,
     temperature: float,
     years: float = 1e6,
     first: float = 1.0,
@@ -71,7 +73,8 @@ def evolve(
     Args:
         network: such as `ism_molecular`.
         integrator: without `atol` it takes 1e-20 cm-3.
-        densities: at the start, cm-3, by species; electrons make the gas neutral.
+        densities: at the start, cm-3, by species; electrons make the gas neutral. `None` is what
+            the network proposes.
         temperature: at the start, K.
         years: length, of 365 days.
         first: the first output after the start, years; the others follow logarithmically.
@@ -88,7 +91,7 @@ def evolve(
     if not (0 < first < years and points > 1):
         raise ValueError(f"first={first}, years={years}, points={points}: let 0 < first < years.")
     made = gas(network, **cloud)
-    y0 = made.y0(densities, temperature)
+    y0 = made.y0(started(network, densities), temperature)
     if integrator.atol is None:
         integrator = integrator.replace(atol=1e-20)
     ts = YEAR * np.geomspace(first, years, points)
@@ -118,6 +121,18 @@ def evolve(
         parts["phases"] = Part(_phases(made, **phases), plot.phases)
         metrics["settled"] = float(parts["phases"].dataset["settled"].mean())
     return Simulation(trajectory, parts, metrics, _report(made, ts, ys, budget))
+
+
+def started(network: Network, densities: Mapping[str, float] | None) -> Mapping[str, float]:
+    """Densities, or those that a network proposes.
+
+    Raises:
+        ValueError: it proposes none.
+    """
+    found = dict(network.initial) if densities is None else densities
+    if not found:
+        raise ValueError(f"network {network.name!r} proposes no densities; give box.densities.")
+    return found
 
 
 def _phases(cloud: Cloud, density: Sequence[float], uv_field: Any, **more: Any) -> Any:

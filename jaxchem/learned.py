@@ -11,9 +11,9 @@ import scipy.integrate
 from jaxtyping import Float
 
 from . import plot
-from .clouds import YEAR, gas
+from .clouds import YEAR, gas, started
 from .dataset import label_history, to_dataset
-from .models.base import AbstractEmulator
+from .models.base import AbstractEmulator, hands_on
 from .network import Network
 from .physics import Equations, march
 from .published import train_galerkin
@@ -31,11 +31,12 @@ _COUNTED = 1e-18
 """cm-3; a density below means nothing."""
 
 
+@hands_on(gas)
 def single(
     network: Network,
     integrator: Integrator,
     *,
-    densities: Mapping[str, float],
+    densities: Mapping[str, float] | None = None,
     temperature: float,
     years: float = 1e6,
     first: float = 1.0,
@@ -55,7 +56,8 @@ def single(
     Args:
         network: such as `ism_molecular`.
         integrator: of nothing here.
-        densities: at the start, cm-3; electrons make the gas neutral.
+        densities: at the start, cm-3; electrons make the gas neutral. `None` is what the network
+            proposes.
         temperature: at the start, K.
         years: length, of 365 days.
         first: the first time at which it is measured, years.
@@ -74,7 +76,10 @@ def single(
     if recipe not in RECIPES:
         raise ValueError(f"recipe={recipe!r} is unknown; write {' or '.join(RECIPES)}.")
     made = gas(network, **cloud)
-    y0, ts = made.y0(densities, temperature), YEAR * np.geomspace(first, years, points)
+    y0, ts = (
+        made.y0(started(network, densities), temperature),
+        YEAR * np.geomspace(first, years, points),
+    )
     equations, key = Equations.of_cloud(made), jax.random.key(seed)
     how: dict[str, Any] = {"key": key, "job": job, **dict(settings or {})}
     if recipe == "windows":

@@ -181,6 +181,7 @@ def test_gas_that_nothing_cools(monkeypatch):
     [
         ({"temperature": -3.0}, "temperature=-3.0: give a positive"),
         ({"densities": {"H+": 1.0, "e-": 0.1}}, "leave out the electrons"),
+        ({"densities": {}}, "'ism_atomic' proposes no densities; give box.densities"),
         ({"years": 0.5}, "let 0 < first < years"),
         ({"cross_sections": {"light_H2": "x"}}, "no part without a spectrum"),
         ({"conditions": {"uv_field": -1.0}}, "uv_field=-1.0: give a number that is not negative"),

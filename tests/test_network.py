@@ -51,7 +51,8 @@ def reaction(reactants, products, rate=1.0) -> Reaction:
 
 
 def test_shipped_names():
-    assert shipped() == tuple(sorted((*SHIPPED, "ism_atomic", "ism_molecular", "mcm_methane")))
+    further = "ism_atomic", "ism_molecular", "mcm_methane", "three_species"
+    assert shipped() == tuple(sorted((*SHIPPED, *further)))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
