@@ -49,15 +49,11 @@ class Equations(NamedTuple):
         """Those of gas with a temperature."""
 
         def frequency(t: Any, y: Float[Array, " n"]) -> Float[Array, " n"]:
-            heat = sum(jnp.abs(x) for terms in cloud.terms(y) for x in terms.values())
             species = _losses(cloud.network, cloud.rates(t, y), y[:-1])
-            return jnp.append(species, cloud.warming(y) * heat / y[-1])
+            return jnp.append(species, cloud.throughput(y) / y[-1])
 
         def smooth() -> "Equations":
-            kept = ("heating", "cooling", "metals", "light")
-            parts = {name: getattr(cloud, name) for name in kept}
-            blended = Cloud(cloud.network, smooth=BLEND, **parts, **cloud.conditions)
-            return cls.of_cloud(blended)
+            return cls.of_cloud(cloud.under(smooth=BLEND))
 
         return cls(cloud.system, frequency, cloud.switches, smooth if cloud.switches else None)
 
@@ -70,6 +66,13 @@ class Equations(NamedTuple):
             return _losses(network, system.rates(t, y), y)
 
         return cls(system, frequency)
+
+    def about(self, starts: Float[np.ndarray, "N n"]) -> About:
+        """What a model says that is trained on them from these starts."""
+        network = self.system.network
+        low, high = (tuple(map(float, f(starts, axis=0))) for f in (np.min, np.max))
+        source = f"the equations of {network.name}"
+        return About(self.system.states, (), network.units, 0.0, source, low, high)
 
 
 def _losses(network: Network, k: Any, y: Float[Array, " S"]) -> Float[Array, " S"]:
@@ -184,19 +187,9 @@ def march(
             bar.set_postfix(loss=f"{float(found.loss):.1e}", refresh=False)
     starts, widths, exponents, networks = zip(*kept, strict=True)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks)
-    names, unit = system.states, system.network.units
-    about = About(
-        names,
-        (),
-        unit,
-        0.0,
-        f"the equations of {system.network.name}",
-        tuple(map(float, y0)),
-        tuple(map(float, y0)),
-    )
-    model = Windows(
-        about, ratios, y0, np.array(starts), np.array(widths), np.array(exponents), stacked, shift
-    )
+    starts, widths, exponents = map(np.array, (starts, widths, exponents))
+    about = equations.about(y0[None])
+    model = Windows(about, ratios, y0, starts, widths, exponents, stacked, shift)
     columns = (np.array(c) for c in zip(*told, strict=True))
     history = dict(zip(("time", "loss", "iterations"), columns, strict=True))
     return model, {**history, "cpu_s": np.array([time.process_time() - begin])}
@@ -325,14 +318,10 @@ def _to_switch(
 def _crossing(switches: tuple[float, ...], course: Float[np.ndarray, " P"]) -> float | None:
     """The first place at which a course of ln T crosses a switch, if it does within its ends."""
     first: float | None = None
-    x = np.linspace(0.0, 1.0, len(course))
     for limit in switches:
-        off = course - np.log(limit)
+        off, places = course - np.log(limit), np.linspace(0.0, 1.0, len(course))
         if abs(off[0]) < 1e-7:  # it begins here
-            off = off[1:] if len(off) > 1 else off
-            places = x[1:]
-        else:
-            places = x
+            off, places = off[1:], places[1:]
         change = np.flatnonzero(off[:-1] * off[1:] < 0)
         if not len(change) or abs(off[-1]) < 1e-9:
             continue

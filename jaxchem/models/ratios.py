@@ -108,9 +108,7 @@ class Amounts(eqx.Module):
     @classmethod
     def of(cls, network: Network, further: int = 0, *, exact: bool = True) -> "Amounts":
         """The coordinates of a network's states; without `exact` nothing is held."""
-        basis = np.linalg.svd(network.stoichiometry)
-        rank = np.linalg.matrix_rank(network.stoichiometry)
-        sums = np.pad(basis.U[:, rank:].T, ((0, 0), (0, further)))
+        sums = np.pad(network.invariants, ((0, 0), (0, further)))
         return cls(sums if exact else sums[:0], np.arange(sums.shape[1]))
 
     def totals(self, y0: Float[Array, " n"]) -> Float[Array, " E"]:

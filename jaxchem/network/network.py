@@ -288,6 +288,13 @@ class Network(eqx.Module):
         rows = [self.elements.index(e) for e in self.balanced if e in self.elements]
         return self.composition[rows]
 
+    @property
+    def invariants(self) -> Float[np.ndarray, "I S"]:
+        """Orthonormal sums of species that the reactions leave alone, of whatever elements."""
+        basis = np.linalg.svd(self.stoichiometry)
+        rank = int(np.sum(1e-10 * np.max(basis.S, initial=0.0) < basis.S))
+        return basis.U[:, rank:].T
+
     def index(self, name: str) -> int:
         """Position of a species in the state vector; `ValueError` with the nearest name."""
         if name not in self.species:

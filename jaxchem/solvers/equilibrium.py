@@ -74,7 +74,7 @@ def thermal_equilibrium(
         value = named[name]
         if not isinstance(value, Tracer) and not np.all(np.isfinite(value) & (value > 0)):
             raise ValueError(f"{name} is not positive and finite everywhere; give such values.")
-    cloud.under(**conditions)
+    cloud.under(**conditions)  # refuses what is no condition, or cannot be
     shape = jnp.broadcast_shapes(*(jnp.shape(value) for value in named.values()))
     flat = {n: jnp.broadcast_to(v, shape).reshape(-1) for n, v in named.items()}
 
@@ -90,8 +90,7 @@ def thermal_equilibrium(
 def _rest(cloud: Cloud, y0: Float[Array, " n"], longest: float, tolerance: float) -> Equilibrium:
     """The state of rest of one cell."""
     network, system = cloud.network, cloud.system
-    basis = np.linalg.svd(network.stoichiometry)
-    rows = np.pad(basis.U[:, np.linalg.matrix_rank(network.stoichiometry) :].T, ((0, 0), (0, 1)))
+    rows = np.pad(network.invariants, ((0, 0), (0, 1)))
     held = rows.T @ rows  # the projector onto what reactions conserve
     gains = jnp.abs(jnp.asarray(network.stoichiometry))
     how: dict[str, Any] = {"method": "rodas4", "rtol": 1e-3, "atol": 1e-20, "max_steps": 10_000}
@@ -100,8 +99,7 @@ def _rest(cloud: Cloud, y0: Float[Array, " n"], longest: float, tolerance: float
 
     def turnover(y: Float[Array, " n"]) -> Float[Array, " n"]:
         gross = jnp.abs(flux(network, cloud.rates(0.0, y), y[:-1]))
-        heat = sum(jnp.abs(x) for terms in cloud.terms(y) for x in terms.values())
-        return jnp.append(jnp.matmul(gains, gross), cloud.warming(y) * heat)
+        return jnp.append(jnp.matmul(gains, gross), cloud.throughput(y))
 
     def step(_: Any, x: Float[Array, " n"]) -> Float[Array, " n"]:
         y = jnp.exp(x)

@@ -136,10 +136,7 @@ def _conserved(
     system: System, ts: Float[Array, " T"], states: Float[Array, "T n"]
 ) -> Float[Array, "n n"]:
     """The projector onto sums of states that neither the reactions nor the tendency change."""
-    network = system.network
-    basis = np.linalg.svd(network.stoichiometry)
-    rank = int(np.sum(1e-10 * np.max(basis.S, initial=0.0) < basis.S))
-    rows = np.pad(basis.U[:, rank:].T, ((0, 0), (0, len(system.further))))
+    rows = np.pad(system.network.invariants, ((0, 0), (0, len(system.further))))
     if system.tendency is None:
         return jnp.asarray(rows.T @ rows)
     kept = jnp.asarray(rows)

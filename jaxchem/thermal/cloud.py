@@ -107,14 +107,18 @@ class Cloud(eqx.Module):
             metals = MetalLines.shipped() if metals is None else MetalLines.read(metals)
         self.metals = metals
 
-    def under(self, **conditions: Any) -> "Cloud":
+    def under(self, *, smooth: float | None = None, **conditions: Any) -> "Cloud":
         """The same gas under other conditions; those that are not named stay.
+
+        Args:
+            smooth: width of its switches; `None` leaves them.
+            **conditions: by name.
 
         Raises:
             ValueError: as the class.
         """
-        kept = ("heating", "cooling", "metals", "light", "smooth")
-        parts = {name: getattr(self, name) for name in kept}
+        parts = {n: getattr(self, n) for n in ("heating", "cooling", "metals", "light")}
+        parts["smooth"] = self.smooth if smooth is None else smooth
         return Cloud(self.network, **parts, **{**self.conditions, **conditions})
 
     @property
@@ -237,6 +241,10 @@ class Cloud(eqx.Module):
                 if out.any():
                     told.append(f"a {name} of {10.0**worst:.3g}, where it ends at {10.0**end:.3g}")
         return f"{LINES} go on beyond their table: {'; '.join(told)}." if told else ""
+
+    def throughput(self, y: Float[Array, " S+1"]) -> Any:
+        """How fast the temperature would change if all processes heated, K s-1."""
+        return self.warming(y) * sum(abs(x) for terms in self.terms(y) for x in terms.values())
 
     def warming(self, y: Float[Array, " S+1"]) -> Any:
         """dT/dt over heating less cooling, K erg-1 cm3."""

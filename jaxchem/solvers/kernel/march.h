@@ -67,9 +67,9 @@ static void unload(Worker *worker, int l, int status) {
   lanes->active[l] = 0;
 }
 
-/* the first step of Hairer, Norsett & Wanner (1993, II.4) */
 #define SHORTEST 1e-30 /* of all the time: a shorter step means a tendency that is no number */
 
+/* the first step of Hairer, Norsett & Wanner (1993, II.4) */
 static double first_step(Worker *worker, int l) {
   const Job *job = worker->job;
   const Network *n = job->net;
