@@ -7,17 +7,17 @@ are those of Wang, Teng & Perdikaris (2021, doi:10.1137/20M1318043).
 import time
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.stats import qmc
 
-from .models.base import About
 from .models.layers import DeepGalerkin, Perceptron
 from .models.pinn import Galerkin
 from .physics import Equations
-from .train import Job, fit, recipe
+from .train import Job, fit, recipe, trainable
 
 __all__ = ["halton", "train_galerkin"]
 
@@ -78,8 +78,8 @@ def train_galerkin(
         job: label, progress and checkpoint.
 
     Returns:
-        The model; `loss` of each step, `residual` [steps after another, n] by state at the end, and
-        `cpu_s` of all once compiled.
+        The model; `loss` of each step, `residual` [n], its mean square by state at the end, and
+        `cpu_s` of all, compilation included.
     """
     starts = np.asarray(starts, float)
     logs = np.log10(starts)
@@ -99,16 +99,8 @@ def train_galerkin(
         sizes = (len(low), *(layers * [width]), size)
         network = Perceptron(sizes, activation="tanh", dtype=np.float64, key=first)
     system = equations.system
-    about = About(
-        system.states,
-        (),
-        system.network.units,
-        0.0,
-        f"the equations of {system.network.name}",
-        tuple(map(float, starts.min(axis=0))),
-        tuple(map(float, starts.max(axis=0))),
-    )
     centre = logs.mean(axis=0)
+    about = equations.about(starts)
     model = Galerkin(about, network, low, high, centre, np.ones(size), varied, hard)
     table = jnp.asarray(logs)
 
@@ -146,8 +138,9 @@ def train_galerkin(
             return weights
 
         def anew() -> Any:
-            by_term = jax.jacrev(lambda model: terms(model, batch), allow_int=True)(model)
-            flat = [g.reshape(len(ones), -1) for g in jax.tree.leaves(by_term) if g.size]
+            own, static = eqx.partition(model, trainable)
+            by_term = jax.jacrev(lambda own: terms(eqx.combine(own, static), batch))(own)
+            flat = [g.reshape(len(ones), -1) for g in jax.tree.leaves(by_term)]
             gradients = jnp.abs(jnp.concatenate(flat, axis=1))
             largest = jnp.max(jnp.sum(gradients[:size], axis=0))
             wanted = largest / jnp.maximum(jnp.mean(gradients, axis=1), 1e-12 * largest)
