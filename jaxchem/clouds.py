@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,25 +19,50 @@ from .thermal import Cloud, Light
 from .thermal.constants import HOTTEST
 from .train import Job
 
-__all__ = ["evolve", "gas", "started"]
+__all__ = ["Start", "begin", "evolve"]
 
 YEAR = 365 * 86400.0
 """s, as KROME has it"""
 
 
-def gas(
+class Start(NamedTuple):
+    """Gas to begin with.
+
+    Attributes:
+        cloud: what it is.
+        y0: [S + 1] its state.
+        ts: [T] times to look at it, s.
+    """
+
+    cloud: Cloud
+    y0: Float[np.ndarray, " S+1"]
+    ts: Float[np.ndarray, " T"]
+
+
+def begin(
     network: Network,
     *,
+    temperature: float,
+    densities: Mapping[str, float] | None = None,
+    years: float = 1e6,
+    first: float = 1.0,
+    points: int = 241,
     conditions: Mapping[str, float] | None = None,
     metal_table: str | None = None,
     spectrum: str | None = None,
     cross_sections: Mapping[str, str] | None = None,
     smooth: float = 0.0,
-) -> Cloud:
-    """A cloud of settings.
+) -> Start:
+    """Gas of settings.
 
     Args:
-        network: its reactions.
+        network: such as `ism_molecular`.
+        temperature: at the start, K.
+        densities: at the start, cm-3, by species; electrons make the gas neutral. `None` is what
+            the network proposes.
+        years: length, of 365 days.
+        first: the first time after the start, years; the others follow logarithmically.
+        points: times.
         conditions: of `thermal.Cloud`.
         metal_table: a file of `thermal.MetalLines`; `None` is the coarse one that ships.
         spectrum: a file of `thermal.Spectrum`; `None` is the light that the networks are of.
@@ -45,69 +70,59 @@ def gas(
         smooth: width in ln T of what switches at a temperature.
 
     Raises:
-        ValueError: as `thermal.Cloud`; cross sections without a spectrum.
+        ValueError: as `thermal.Cloud` and `Cloud.y0`; a network that proposes nothing where no
+            densities are given; a bad length; cross sections without a spectrum.
     """
+    if not (0 < first < years and points > 1):
+        raise ValueError(f"first={first}, years={years}, points={points}: let 0 < first < years.")
     if cross_sections and not spectrum:
         raise ValueError("cross_sections have no part without a spectrum; give both or neither.")
+    found = dict(network.initial) if densities is None else densities
+    if not found:
+        raise ValueError(f"network {network.name!r} proposes no densities; give box.densities.")
     light = None if spectrum is None else Light.of(spectrum, cross_sections)
     given: dict[str, Any] = dict(conditions or {})
-    return Cloud(network, metals=metal_table, light=light, smooth=smooth, **given)
+    cloud = Cloud(network, metals=metal_table, light=light, smooth=smooth, **given)
+    return Start(cloud, cloud.y0(found, temperature), YEAR * np.geomspace(first, years, points))
 
 
-@hands_on(gas)
+@hands_on(begin)
 def evolve(
     network: Network,
     integrator: Integrator,
     *,
-    densities: Mapping[str, float] | None = None,
-    temperature: float,
-    years: float = 1e6,
-    first: float = 1.0,
-    points: int = 241,
     phases: Mapping[str, Any] | None = None,
     job: Job = Job("cloud"),
-    **cloud: Any,
+    **start: Any,
 ) -> Simulation:
     """Integrates the chemistry and the temperature of gas.
 
     Args:
         network: such as `ism_molecular`.
         integrator: without `atol` it takes 1e-20 cm-3.
-        densities: at the start, cm-3, by species; electrons make the gas neutral. `None` is what
-            the network proposes.
-        temperature: at the start, K.
-        years: length, of 365 days.
-        first: the first output after the start, years; the others follow logarithmically.
-        points: outputs.
         phases: also find where gas comes to rest: `density`, of hydrogen nuclei, as [first, last,
             number], and `uv_field`, a list; with further arguments of `thermal_equilibrium`.
         job: label.
-        **cloud: as of `gas`.
+        **start: as of `begin`.
 
     Raises:
-        ValueError: as `gas`, `Cloud.y0` and `thermal_equilibrium`; a bad length; gas that
-            runs away, with what heats it.
+        ValueError: as `begin` and `thermal_equilibrium`; gas that runs away, with what heats it.
     """
-    if not (0 < first < years and points > 1):
-        raise ValueError(f"first={first}, years={years}, points={points}: let 0 < first < years.")
-    made = gas(network, **cloud)
-    y0 = made.y0(started(network, densities), temperature)
+    made, y0, ts = begin(network, **start)
     if integrator.atol is None:
         integrator = integrator.replace(atol=1e-20)
-    ts = YEAR * np.geomspace(first, years, points)
     system = made.system
     advance = jax.jit(lambda y, ts: solve(system, y, ts, integrator=integrator, throw=False))
-    begin = time.monotonic()
+    before = time.monotonic()
     found = jax.block_until_ready(advance(jnp.asarray(y0), jnp.asarray(ts)))
-    taken = time.monotonic() - begin
+    taken = time.monotonic() - before
     ys = np.asarray(found.ys)
     _check(made, ts, ys)
-    told = {**made.conditions, "temperature": None}
     trajectory = to_dataset(
         system,
         (ts, ys),
         y0=y0[None],
-        conditions={name: value for name, value in told.items() if value is not None},
+        conditions=made.conditions,
         provenance=f"jaxchem.clouds, {integrator.method}, rtol {integrator.rtol:g}",
     )
     budget = label_thermal(made, ts, ys)
@@ -121,18 +136,6 @@ def evolve(
         parts["phases"] = Part(_phases(made, **phases), plot.phases)
         metrics["settled"] = float(parts["phases"].dataset["settled"].mean())
     return Simulation(trajectory, parts, metrics, _report(made, ts, ys, budget))
-
-
-def started(network: Network, densities: Mapping[str, float] | None) -> Mapping[str, float]:
-    """Densities, or those that a network proposes.
-
-    Raises:
-        ValueError: it proposes none.
-    """
-    found = dict(network.initial) if densities is None else densities
-    if not found:
-        raise ValueError(f"network {network.name!r} proposes no densities; give box.densities.")
-    return found
 
 
 def _phases(cloud: Cloud, density: Sequence[float], uv_field: Any, **more: Any) -> Any:

@@ -1,18 +1,16 @@
 """Runs that train networks on equations alone and measure them against an independent solver."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.integrate
 from jaxtyping import Float
 
 from . import plot
-from .clouds import YEAR, gas, started
-from .dataset import label_history, to_dataset
+from .clouds import begin
+from .dataset import generate, label_history, to_dataset
 from .models.base import AbstractEmulator, hands_on
 from .network import Network
 from .physics import Equations, march
@@ -24,28 +22,21 @@ from .train import Job
 
 __all__ = ["benchmark", "single"]
 
-log = logging.getLogger("jaxchem")
-
 RECIPES = {"windows": march, "published": train_galerkin}
 _COUNTED = 1e-18
 """cm-3; a density below means nothing."""
 
 
-@hands_on(gas)
+@hands_on(begin)
 def single(
     network: Network,
     integrator: Integrator,
     *,
-    densities: Mapping[str, float] | None = None,
-    temperature: float,
-    years: float = 1e6,
-    first: float = 1.0,
-    points: int = 241,
     recipe: str = "windows",
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     job: Job = Job("single"),
-    **cloud: Any,
+    **start: Any,
 ) -> Simulation:
     """Trains a network on the equations of one cloud.
 
@@ -56,37 +47,27 @@ def single(
     Args:
         network: such as `ism_molecular`.
         integrator: of nothing here.
-        densities: at the start, cm-3; electrons make the gas neutral. `None` is what the network
-            proposes.
-        temperature: at the start, K.
-        years: length, of 365 days.
-        first: the first time at which it is measured, years.
-        points: times at which it is measured, which follow logarithmically.
         recipe: ``"windows"`` (`jaxchem.physics.march`) or ``"published"``
             (`jaxchem.published.train_galerkin`).
         settings: of the recipe.
         seed: of weights and points.
         job: label and progress.
-        **cloud: as of `jaxchem.clouds.gas`.
+        **start: as of `jaxchem.clouds.begin`, whose times are those that it is measured at.
 
     Raises:
-        ValueError: as `thermal.Cloud`; an unknown recipe; gas that will not be fitted.
+        ValueError: as `begin`; an unknown recipe; gas that will not be fitted.
     """
     del integrator
     if recipe not in RECIPES:
         raise ValueError(f"recipe={recipe!r} is unknown; write {' or '.join(RECIPES)}.")
-    made = gas(network, **cloud)
-    y0, ts = (
-        made.y0(started(network, densities), temperature),
-        YEAR * np.geomspace(first, years, points),
-    )
+    made, y0, ts = begin(network, **start)
     equations, key = Equations.of_cloud(made), jax.random.key(seed)
     how: dict[str, Any] = {"key": key, "job": job, **dict(settings or {})}
     if recipe == "windows":
         model, history = march(equations, y0, float(ts[-1]), **how)
     else:
         model, history = train_galerkin(equations, y0[None], (ts[0] / 10, ts[-1]), **how)
-    ys, truth = predicted(model, y0, ts), radau(equations.system, y0, ts, atol=1e-24)
+    ys, truth = predicted(model, y0, ts), reference(equations.system, y0, ts, atol=1e-24)
     known = truth > _COUNTED
     errors = np.log10(np.abs(ys / truth - 1) + 1e-17)
     metrics = quantiles(errors[known]) | {"train_cpu_s": float(history["cpu_s"][0])}
@@ -152,7 +133,7 @@ def benchmark(
             model, history = march(
                 equations, y0, 5.0, exact=exact, log_states=False, job=own, **how
             )
-            ys, truth = predicted(model, y0, ts), radau(equations.system, y0, ts, atol=1e-13)
+            ys, truth = predicted(model, y0, ts), reference(equations.system, y0, ts, atol=1e-13)
             found = np.abs(ys - truth)
             metrics[f"{name}/{reading}/mean"] = float(found.mean())
             metrics[f"{name}/{reading}/max"] = float(found.max())
@@ -186,25 +167,19 @@ def predicted(
     return np.asarray(jax.jit(lambda y0, ts: model(y0, None, ts))(y0, jnp.asarray(ts)))
 
 
-def radau(
-    system: System, y0: Float[np.ndarray, " n"], ts: Float[np.ndarray, " T"], *, atol: float
+def reference(
+    system: System,
+    y0: Float[np.ndarray, " n"],
+    ts: Float[np.ndarray, " T"],
+    *,
+    rtol: float = 1e-11,
+    atol: float,
 ) -> Float[np.ndarray, "T n"]:
-    """States by SciPy's Radau (Hairer & Wanner 1996) at a relative tolerance of 1e-11."""
-    field = jax.jit(lambda t, y: system.field(t, y))
-    slope = jax.jit(lambda t, y: system.jacobian(t, y))
-    found = scipy.integrate.solve_ivp(
-        lambda t, y: np.asarray(field(t, y)),
-        (0.0, float(ts[-1])),
-        y0,
-        method="Radau",
-        t_eval=ts,
-        rtol=1e-11,
-        atol=atol,
-        jac=lambda t, y: np.asarray(slope(t, y)),
-    )
-    if not found.success:
-        raise ValueError(f"the reference could not be integrated: {found.message}")
-    return found.y.T
+    """States by SciPy's Radau, as of `jaxchem.generate`."""
+    how = {"rtol": rtol, "atol": atol, "progress": False}
+    found = generate(system, y0[None], ts, **how)
+    further = [found[name].values[0][:, None] for name, _ in system.further]
+    return np.concatenate([found["concentration"].values[0], *further], axis=1)
 
 
 def quantiles(errors: Float[np.ndarray, " N"]) -> dict[str, float]:

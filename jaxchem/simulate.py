@@ -217,7 +217,6 @@ def simulate(
     found = evaluate(jnp.asarray(ts), jnp.asarray(ys))
     angles, fluxes, lasting = map(np.asarray, found)
     trajectory["solar_zenith_angle"] = ("time", angles, {"units": "rad"})
-    budgets_through = {name: label_budget(box, course(box, ts, fluxes, name)) for name in chosen}
     noon = int(np.argmax(ys @ shares_in(box, chosen[0]))) if chosen else len(ts) - 1
     budgets_then = [account(box, fluxes[noon], ys[noon], name) for name in chosen]
     share = 1.0 / float(air(ts[-1])) if box.units.per_mole else np.nan
@@ -231,7 +230,8 @@ def simulate(
     }
     metrics |= {f"final/{n}": float(v) for n, v in zip(box.species, ys[-1], strict=True)}
     parts = {"trajectories": Part(trajectory, plot.trajectories, kept=False)}
-    for name, labelled in budgets_through.items():
+    for name in chosen:
+        labelled = label_budget(box, course(box, ts, fluxes, name))
         parts[f"budget_{name}"] = Part(labelled, plot.budget, (9, 6))
     return Simulation(trajectory, parts, metrics, report)
 

@@ -94,6 +94,18 @@ def test_a_temperature_of_its_own(warm, settings):
     np.testing.assert_allclose(found.ys, truth, rtol=1e-6)
 
 
+def test_a_reference_of_a_system(warm):
+    """SciPy's trajectories of a system, its temperature included, land on every output."""
+    ts = np.array([0.1, 1.0, 10.0])
+    truth = solve_ivp(warming_field, (0, 10.0), START, "Radau", ts, rtol=1e-11, atol=1e-13).y.T
+    found = jaxchem.generate(warm, START[None], ts, progress=False)
+    np.testing.assert_allclose(found["concentration"][0], truth[:, :-1], rtol=1e-6)
+    np.testing.assert_allclose(found["temperature"][0], truth[:, -1], rtol=1e-8)
+    assert float(found["initial_temperature"][0]) == 290.0
+    with pytest.raises(TypeError, match=r"generate\(system, y0, ts\) wants 2 arguments"):
+        jaxchem.generate(warm, START[None])
+
+
 def test_what_a_system_says_of_itself(warm, robertson):
     assert warm.states == ("A", "B", "D", "E", "temperature")
     assert warm.units == ("1", "1", "1", "1", "K")

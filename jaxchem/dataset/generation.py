@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..network import Network
 from ..solvers.cell import check_concentrations
 from ..solvers.integrator import check_times, default_atol
-from ..system import System
+from ..system import MISSING, System, unpack
 from .labels import to_dataset
 
 __all__ = ["generate", "sample", "times"]
@@ -98,10 +98,10 @@ def times(
 
 
 def generate(
-    network: Network,
-    k: Any,
-    y0: Float[np.ndarray, "case S"],
-    ts: Float[np.ndarray, " T"],
+    network: Network | System,
+    k: Any = MISSING,
+    y0: Any = MISSING,
+    ts: Any = MISSING,
     *,
     t0: float = 0.0,
     method: str = "Radau",
@@ -113,10 +113,11 @@ def generate(
     """Reference trajectories from SciPy at tight tolerance, independent of `jaxchem.solve`.
 
     Args:
-        network: the reactions.
+        network: the reactions; or a `System`, behind which `k` is left out:
+            ``generate(system, y0, ts)``.
         k: rate coefficients [R], a function of time, or one of time and state.
-        y0: one initial state a case; may dip below zero as that of `jaxchem.solve`.
-        ts: output times.
+        y0: [case, S] one initial state a case; may dip below zero as that of `jaxchem.solve`.
+        ts: [T] output times.
         t0: time of the initial states.
         method: of `scipy.integrate.solve_ivp`; Radau (Hairer & Wanner 1996) by default.
         rtol: relative tolerance.
@@ -128,8 +129,8 @@ def generate(
         ValueError: output times before `t0` or out of order; a negative, NaN or infinite
             concentration; a trajectory that SciPy could not integrate, with its case and reason.
     """
+    system, (y0, ts) = unpack("generate", network, k=k, y0=y0, ts=ts)
     check_times(ts, t0)
-    system = System(network, k)
     check_concentrations(system, np.asarray(y0, dtype=float), atol)
     right = jax.jit(lambda t, y: system.field(t, y))
     slope = jax.jit(lambda t, y: system.jacobian(t, y))
@@ -161,7 +162,7 @@ def generate(
         results.append(states)
     tolerance = "default" if atol is None else f"{np.max(atol):g}"
     return to_dataset(
-        network,
+        system,
         (ts, np.asarray(results)),
         y0=y0,
         t0=t0,
