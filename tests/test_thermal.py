@@ -165,10 +165,11 @@ def test_derivatives_with_respect_to_conditions(condition):
     assert abs(exact) > 1e-3
 
 
-def test_derivatives_are_finite_at_every_temperature():
+@pytest.mark.parametrize("name", MODELS)
+def test_derivatives_are_finite_at_every_temperature(name):
     """Also in branches that are not chosen: cold, hot and at each switch."""
-    network = jaxchem.load("ism_molecular")
-    system = cloud("ism_molecular", full=False).system
+    network = jaxchem.load(name)
+    system = cloud(name, full=False).system
     switches = [10.0, 30.0, 100.0, 500.0, 617.0, 1e3, 1160.0, 2e3, 5500.0, 6e3, 9284.0, 1e4, 1e5]
     temperatures = [2.0, 2.73, *switches, *(1.001 * t for t in switches), 1e7, 1e9, 1e10]
     y = jnp.stack([state(network, t) for t in temperatures])

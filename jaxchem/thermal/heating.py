@@ -38,8 +38,8 @@ def chemical(gas: Gas) -> Any:
     t, nuclei = gas.temperature, gas.nuclei
     by_h = 1.6 * jnp.exp(-((400 / t) ** 2)) * gas["H"] / nuclei
     by_h2 = 1.4 * jnp.exp(-12000 / (t + 1200)) * gas["H2"] / nuclei
-    critical = 1e6 / jnp.sqrt(t) / (by_h + by_h2)
-    kept = 1 / (1 + critical / nuclei)  # not radiated
+    dense = jnp.sqrt(t) * (by_h + by_h2) * nuclei / 1e6  # over where collisions outdo radiation
+    kept = dense / (1 + dense)
     formed = 3.53 * kept * gas.flux("H- + H -> H2 + e-")
     formed += 1.83 * kept * gas.flux("H2+ + H -> H2 + H+")
     formed += (4.2 * kept + 0.2) * 0.5 * gas.flux("H -> 0.5 H2")
