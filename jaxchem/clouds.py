@@ -19,7 +19,7 @@ from .thermal import Cloud, Light
 from .thermal.constants import HOTTEST
 from .train import Job
 
-__all__ = ["Start", "begin", "evolve"]
+__all__ = ["Start", "begin", "evolve", "gather"]
 
 YEAR = 365 * 86400.0
 """s, as KROME has it"""
@@ -75,15 +75,35 @@ def begin(
     """
     if not (0 < first < years and points > 1):
         raise ValueError(f"first={first}, years={years}, points={points}: let 0 < first < years.")
-    if cross_sections and not spectrum:
-        raise ValueError("cross_sections have no part without a spectrum; give both or neither.")
+    cloud = gather(
+        network,
+        conditions=conditions,
+        metal_table=metal_table,
+        spectrum=spectrum,
+        cross_sections=cross_sections,
+        smooth=smooth,
+    )
     found = dict(network.initial) if densities is None else densities
     if not found:
         raise ValueError(f"network {network.name!r} proposes no densities; give box.densities.")
+    return Start(cloud, cloud.y0(found, temperature), YEAR * np.geomspace(first, years, points))
+
+
+def gather(
+    network: Network,
+    *,
+    conditions: Mapping[str, float] | None = None,
+    metal_table: str | None = None,
+    spectrum: str | None = None,
+    cross_sections: Mapping[str, str] | None = None,
+    smooth: float = 0.0,
+) -> Cloud:
+    """The equations of settings, which are those of `begin`."""
+    if cross_sections and not spectrum:
+        raise ValueError("cross_sections have no part without a spectrum; give both or neither.")
     light = None if spectrum is None else Light.of(spectrum, cross_sections)
     given: dict[str, Any] = dict(conditions or {})
-    cloud = Cloud(network, metals=metal_table, light=light, smooth=smooth, **given)
-    return Start(cloud, cloud.y0(found, temperature), YEAR * np.geomspace(first, years, points))
+    return Cloud(network, metals=metal_table, light=light, smooth=smooth, **given)
 
 
 @hands_on(begin)

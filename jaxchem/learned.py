@@ -1,6 +1,6 @@
 """Runs that train networks on equations alone and measure them against an independent solver."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,18 +9,20 @@ import numpy as np
 from jaxtyping import Float
 
 from . import plot
-from .clouds import begin
+from .clouds import YEAR, begin, gather
 from .dataset import generate, label_history, to_dataset
+from .general import learn
 from .models.base import AbstractEmulator, hands_on
 from .network import Network
 from .physics import Equations, march
 from .published import train_galerkin
 from .simulate import Part, Simulation
-from .solvers import Integrator
+from .solvers import Integrator, solve
 from .system import System
+from .thermal import random_states
 from .train import Job
 
-__all__ = ["benchmark", "single"]
+__all__ = ["benchmark", "general", "single"]
 
 RECIPES = {"windows": march, "published": train_galerkin}
 _COUNTED = 1e-18
@@ -89,6 +91,107 @@ def single(
         "loss": Part(label_history({"loss": history["loss"]}), plot.history),
     }
     lines = [f"# {network.title or network.name}: a network trained on equations alone", ""]
+    return Simulation(told, parts, metrics, _report(lines, metrics), model)
+
+
+@hands_on(learn)
+def general(
+    network: Network,
+    integrator: Integrator,
+    *,
+    temperature: Sequence[float],
+    density: Sequence[float],
+    cases: int = 200_000,
+    tested: int = 100,
+    years: float = 1e6,
+    first: float = 1.0,
+    points: int = 61,
+    conditions: Mapping[str, float] | None = None,
+    metal_table: str | None = None,
+    spectrum: str | None = None,
+    cross_sections: Mapping[str, str] | None = None,
+    smooth: float = 0.0,
+    seed: int = 0,
+    job: Job = Job("general"),
+    **settings: Any,
+) -> Simulation:
+    """Trains a map of all gas of some range, and measures it on gas drawn apart.
+
+    States are drawn as eq. 19 of Branca & Pallottini (2022) has them (`thermal.random_states`).
+    Truth is the integrator's on the equations with sharp switches; errors are as of `single`.
+
+    Args:
+        network: of hydrogen and helium, such as `ism_molecular`.
+        integrator: of the truth; without `atol` it takes 1e-24 cm-3.
+        temperature: lowest and highest at the start, K.
+        density: of nuclei, lowest and highest, cm-3.
+        cases: states to draw from in training.
+        tested: states to measure on.
+        years: the last time, in years of 365 days.
+        first: the first time that counts.
+        points: times to measure at, from the first to the last logarithmically.
+        conditions: of `thermal.Cloud`.
+        metal_table: as of `jaxchem.clouds.begin`.
+        spectrum: likewise.
+        cross_sections: likewise.
+        smooth: width in ln T of what switches at a temperature, in training.
+        seed: of states, weights and batches.
+        job: label, progress and checkpoint.
+        **settings: of `jaxchem.general.learn`.
+
+    Raises:
+        ValueError: as `random_states`, `thermal.Cloud` and `learn`; a bad length.
+    """
+    if not (0 < first < years and points > 1):
+        raise ValueError(f"first={first}, years={years}, points={points}: let 0 < first < years.")
+    ranges: dict[str, Any] = {"temperature": temperature, "density": density}
+    starts = random_states(network, cases, seed=2 * seed, **ranges)
+    y0 = random_states(network, tested, seed=2 * seed + 1, **ranges)
+    what: dict[str, Any] = {"spectrum": spectrum, "cross_sections": cross_sections}
+    what |= {"conditions": conditions, "metal_table": metal_table}
+    cloud, taught = (gather(network, smooth=width, **what) for width in (0.0, smooth))
+    ts = YEAR * np.geomspace(first, years, points)
+    own = Equations.of_cloud(taught)
+    key = jax.random.key(seed)
+    model, history = learn(own, starts, (ts[0], ts[-1]), key=key, job=job, **settings)
+    if integrator.atol is None:
+        integrator = integrator.replace(atol=1e-24)
+
+    at = jnp.asarray(ts)
+
+    @jax.jit
+    @jax.vmap
+    def both(y0: Any) -> Any:
+        truth = solve(cloud.system, y0, at, integrator=integrator, throw=False).ys
+        return model(y0, None, at), truth
+
+    ys, truth = (np.asarray(part) for part in both(y0))
+    solved = np.all(np.isfinite(truth), axis=(1, 2), keepdims=True)
+    known = (truth > _COUNTED) & solved
+    errors = np.log10(np.abs(ys / np.where(known, truth, 1.0) - 1) + 1e-17)
+    metrics = quantiles(errors[known]) | {"train_cpu_s": float(history["cpu_s"][0])}
+    sums = np.asarray(cloud.system.conserved)
+    scale = np.abs(sums) @ y0[..., None]
+    drift = np.abs(sums @ np.swapaxes(ys - y0[:, None], 1, 2)) / scale
+    metrics |= {"drift": float(drift.max()), "unsolved": float(np.sum(~solved))}
+    states = cloud.system.states
+    for n, name in enumerate(states):
+        column = quantiles(errors[..., n][known[..., n]])
+        metrics |= {f"{key}/{name}": value for key, value in column.items()}
+    told = to_dataset(cloud.system, (ts, ys), y0=y0, provenance="jaxchem, general")
+    told["truth"] = (("case", "time", "species"), truth[..., :-1])
+    told["true_temperature"] = (("case", "time"), truth[..., -1])
+    told["relative"] = (("case", "time", "state"), np.where(known, errors, np.nan))
+    told = told.assign_coords(state=np.array(states, dtype=object))
+    nuclei = jnp.sum(jax.vmap(model.ratios.totals)(jnp.asarray(y0)), axis=1)
+    told["density"] = ("case", np.asarray(nuclei), {"units": network.units.concentration})
+    parts = {
+        "abundances": Part(told, plot.abundances, kept=False),
+        "distribution": Part(told, plot.distribution, kept=False),
+        "plane": Part(told, plot.plane, kept=False),
+        "loss": Part(label_history({"loss": history["loss"]}), plot.history),
+    }
+    lines = [f"# {network.title or network.name}: a map of all gas", ""]
     return Simulation(told, parts, metrics, _report(lines, metrics), model)
 
 

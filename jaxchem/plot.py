@@ -200,6 +200,29 @@ def relative(dataset: xr.Dataset, ax: Any) -> Any:
     return ax
 
 
+def distribution(dataset: xr.Dataset, ax: Any) -> Any:
+    """The share of each state's relative errors, over cases and times, that is below a size."""
+    for n, name in enumerate(dataset["state"].values):
+        found = dataset["relative"].values[..., n]
+        found = np.sort(found[np.isfinite(found)])
+        share = np.arange(1, len(found) + 1) / max(len(found), 1)
+        ax.plot(found, share, color=f"C{n}", lw=1, label=str(name))
+    ax.set(xlabel="log$_{10}$ relative error", ylabel="share below")
+    ax.legend(fontsize="small", ncols=2)
+    return ax
+
+
+def plane(dataset: xr.Dataset, ax: Any) -> Any:
+    """The error that nine of ten of a case's are below, where the case began in density and T."""
+    found = np.nanquantile(dataset["relative"].values, 0.9, axis=(1, 2))
+    x, y = dataset["density"].values, dataset["initial_temperature"].values
+    shown = ax.scatter(x, y, c=found, s=24, cmap="viridis")
+    ax.figure.colorbar(shown, ax=ax, label="log$_{10}$ relative error, 90 %")
+    unit = dataset["density"].attrs.get("units", "")
+    ax.set(xscale="log", yscale="log", xlabel=f"density [{unit}]", ylabel="temperature [K]")
+    return ax
+
+
 def phases(dataset: xr.Dataset, ax: Any) -> Any:
     """The temperature at rest against density, a line for each field; none where none was found."""
     for field in dataset["uv_field"].values:

@@ -22,7 +22,7 @@ import jaxchem
 from jaxchem.solvers import native
 
 ROOT = Path(__file__).parents[1]
-STEPLESS = {"box_model", "ism_box", "ism_single", "pinn_benchmark"}
+STEPLESS = {"box_model", "ism_box", "ism_general", "ism_single", "pinn_benchmark"}
 EXPERIMENTS = sorted(
     {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")} - STEPLESS
 )
@@ -207,6 +207,26 @@ def test_equations_alone(site, tmp_path, arguments):
         assert metrics["q90"] < -5 and metrics["drift"] < 1e-12
     figures = {path.stem for path in (tmp_path / "out" / "figures").glob("*.png")}
     assert figures == {"abundances", "errors", "loss"}
+
+
+SMALL_MAP = ["+experiment=ism_general", "network=ism_atomic", "box.steps=2", "box.batch_size=16"]
+SMALL_MAP += ["box.width=8", "box.depth=1", "box.cases=50", "box.tested=4", "box.points=3"]
+
+
+@pytest.mark.parametrize("data", ["none", "solver"])
+def test_a_map_of_all_gas(site, tmp_path, data):
+    output = command(site, tmp_path, *SMALL_MAP, f"box.data={data}", "hydra.run.dir=out")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert {"q50", "q75", "q90", "max", "train_cpu_s", "q90/temperature", "max/H-"} <= set(metrics)
+    assert metrics["drift"] < 1e-12 and metrics["unsolved"] == 0
+    figures = {path.stem for path in (tmp_path / "out" / "figures").glob("*.png")}
+    assert figures == {"abundances", "distribution", "plane", "loss"}
+    assert (tmp_path / "out" / "model.eqx").exists() and "q50" in output
+
+
+def test_a_map_without_a_range(site, tmp_path):
+    output = command(site, tmp_path, *SMALL_MAP, "box.density=null", status=1)
+    assert "density=None: give a range as [low, high]" in output
 
 
 def killed(site, cwd, out, when, *arguments):

@@ -198,18 +198,8 @@ class FlowMap(AbstractEmulator):
         scaled = self.mlp(self.inputs(y0, conditions))
         weights = scaled * jnp.asarray(self.deviation, scaled.dtype)
         change = jnp.tensordot(jnp.asarray(self.modes), weights, 1)
-        grid = self.mean.shape[0]
-        place = jnp.clip(self.time_scale(ts + self.about.start) * (grid - 1), -1.0, grid)
-        start = jnp.clip(jnp.floor(place).astype(jnp.int32), 1, grid - 3)
-        r = (place - start.astype(place.dtype))[:, None]
-        shares = (
-            -r * (r - 1) * (r - 2) / 6,
-            (r + 1) * (r - 1) * (r - 2) / 2,
-            -(r + 1) * r * (r - 2) / 2,
-            (r + 1) * r * (r - 1) / 6,
-        )
-        field = self.mean + change.astype(float)
-        found = jnp.asarray(sum(share * field[start + n - 1] for n, share in enumerate(shares)))
+        place = self.time_scale(ts + self.about.start) * (self.mean.shape[0] - 1)
+        found = between(jnp.asarray(self.mean) + change.astype(float), place)
         # exp takes half the time of a power of ten
         amount = jnp.exp(np.log(10.0) * found) if self.amounts is None else found * self.amounts
         return _unit(y0, self.relative)[None] * amount
@@ -220,6 +210,21 @@ class Coefficients(NamedTuple):
 
     inputs: Float[Array, "N D"]
     wanted: Float[Array, "N M"]
+
+
+def between(field: Float[Array, "G n"], place: Float[Array, " T"]) -> Float[Array, "T n"]:
+    """Rows of a field at places between them, by cubics through four; a row further out at most."""
+    grid = field.shape[0]
+    place = jnp.clip(place, -1.0, grid)
+    start = jnp.clip(jnp.floor(place).astype(jnp.int32), 1, grid - 3)
+    r = (place - start.astype(place.dtype))[:, None]
+    shares = (
+        -r * (r - 1) * (r - 2) / 6,
+        (r + 1) * (r - 1) * (r - 2) / 2,
+        -(r + 1) * r * (r - 2) / 2,
+        (r + 1) * r * (r - 1) / 6,
+    )
+    return jnp.asarray(sum(share * field[start + n - 1] for n, share in enumerate(shares)))
 
 
 def nuclei(network: Network) -> Float[np.ndarray, "E S"]:

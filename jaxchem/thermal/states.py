@@ -40,9 +40,10 @@ def random_states(
     """
     if {*network.elements} - {"H", "He", CHARGE} or "e-" not in network.species:
         raise ValueError(f"network {network.name!r} is not one of H, He and electrons.")
-    for name, (low, high) in (("temperature", temperature), ("density", density)):
-        if not 0 < low < high < np.inf:
-            raise ValueError(f"{name}=({low}, {high}): give a range, the lower end first.")
+    for name, given in (("temperature", temperature), ("density", density)):
+        ends = np.ravel(np.asarray(np.nan if given is None else given, float))
+        if len(ends) != 2 or not 0 < ends[0] < ends[1] < np.inf:
+            raise ValueError(f"{name}={given}: give a range as [low, high], the lower end first.")
     rows = {name: network.composition[network.elements.index(name)] for name in ("H", "He")}
     charges = network.composition[network.elements.index(CHARGE)]
     electron = network.index("e-")
