@@ -19,16 +19,18 @@ class Ratios(eqx.Module):
     are exact whatever the exponents; electrons are what makes the state neutral; further states
     are exp(u). Exponents of an element count up to a common constant.
 
+    All of it is part of a function, and not of what it is traced for.
+
     Attributes:
-        counts: [E, S] nuclei of each element in each species.
-        charges: [S] of each species but the electron.
-        places: [m] states that have an exponent; those of species come first.
+        nuclei: of each element in each species.
+        charge: of each species but the electron.
+        states: those that have an exponent; those of species come first.
         electron: where the electron stands, if there is one.
     """
 
-    counts: Float[np.ndarray, "E S"]
-    charges: Float[np.ndarray, " S"]
-    places: Int[np.ndarray, " m"]
+    nuclei: tuple[tuple[float, ...], ...] = eqx.field(static=True)
+    charge: tuple[float, ...] = eqx.field(static=True)
+    states: tuple[int, ...] = eqx.field(static=True)
     electron: int | None = eqx.field(static=True)
 
     @classmethod
@@ -62,11 +64,27 @@ class Ratios(eqx.Module):
                 charges = composition[network.elements.index(CHARGE)].copy()
                 charges[electron] = 0.0
         kept = [n for n in range(size + further) if n != electron]
-        return cls(counts.astype(float), charges, np.array(kept), electron)
+        rows = tuple(tuple(map(float, row)) for row in counts)
+        return cls(rows, tuple(map(float, charges)), tuple(kept), electron)
+
+    @property
+    def counts(self) -> Float[np.ndarray, "E S"]:
+        """Nuclei of each element in each species."""
+        return np.array(self.nuclei, float).reshape(-1, len(self.charge))
+
+    @property
+    def charges(self) -> Float[np.ndarray, " S"]:
+        """Those of the species but the electron."""
+        return np.array(self.charge)
+
+    @property
+    def places(self) -> Int[np.ndarray, " m"]:
+        """States that have an exponent."""
+        return np.array(self.states)
 
     def totals(self, y0: Float[Array, " n"]) -> Float[Array, " E"]:
         """Nuclei of each element in a state."""
-        return jnp.matmul(jnp.asarray(self.counts), y0[: self.counts.shape[1]])
+        return jnp.matmul(jnp.asarray(self.counts), y0[: len(self.charge)])
 
     def exponents(self, y: Float[Array, " n"]) -> Float[Array, " m"]:
         """Those of a state, as logarithms."""
@@ -78,7 +96,7 @@ class Ratios(eqx.Module):
 
     def state(self, u: Float[Array, " m"], totals: Float[Array, " E"]) -> Float[Array, " n"]:
         """The state of exponents that has these nuclei."""
-        size = self.counts.shape[1]
+        size = len(self.charge)
         species = size - (self.electron is not None)
         own = self.places[:species]
         logs = jnp.zeros(size).at[own].set(u[:species])
@@ -98,18 +116,29 @@ class Amounts(eqx.Module):
     """States as they are, which may be negative, moved the least way onto the sums of a start.
 
     Attributes:
-        sums: [E, n] what the reactions conserve.
-        places: all states.
+        rows: what the reactions conserve, as sums of states.
+        size: how many states there are.
     """
 
-    sums: Float[np.ndarray, "E n"]
-    places: Int[np.ndarray, " m"]
+    rows: tuple[tuple[float, ...], ...] = eqx.field(static=True)
+    size: int = eqx.field(static=True)
 
     @classmethod
     def of(cls, network: Network, further: int = 0, *, exact: bool = True) -> "Amounts":
         """The coordinates of a network's states; without `exact` nothing is held."""
         sums = np.pad(network.invariants, ((0, 0), (0, further)))
-        return cls(sums if exact else sums[:0], np.arange(sums.shape[1]))
+        rows = tuple(tuple(map(float, row)) for row in (sums if exact else sums[:0]))
+        return cls(rows, sums.shape[1])
+
+    @property
+    def sums(self) -> Float[np.ndarray, "E n"]:
+        """What the reactions conserve."""
+        return np.array(self.rows, float).reshape(-1, self.size)
+
+    @property
+    def places(self) -> Int[np.ndarray, " n"]:
+        """All states."""
+        return np.arange(self.size)
 
     def totals(self, y0: Float[Array, " n"]) -> Float[Array, " E"]:
         """The sums of a state."""
