@@ -16,6 +16,7 @@ from scipy.stats import qmc
 
 from .models.layers import DeepGalerkin, Perceptron
 from .models.pinn import Galerkin
+from .models.ratios import Ratios
 from .physics import Equations
 from .train import Job, fit, recipe, trainable
 
@@ -45,6 +46,8 @@ def train_galerkin(
     weighted: bool = True,
     hard: bool = False,
     scaled: bool = False,
+    exact: bool = False,
+    linear: bool = False,
     points: int = 1024,
     redraw: int = 1000,
     refresh: int = 10,
@@ -68,6 +71,8 @@ def train_galerkin(
         weighted: adapt the weights of the terms of the loss.
         hard: meet the initial condition exactly, without terms for it.
         scaled: divide the residual by 1 + t L, L being the frequency of losses.
+        exact: hold elements and charge (`models.ratios.Ratios`).
+        linear: time instead of its logarithm, as an input and for the points.
         points: of a Halton sequence.
         redraw: steps for which they serve.
         refresh: steps from one look at the weights to the next.
@@ -101,12 +106,17 @@ def train_galerkin(
     system = equations.system
     centre = logs.mean(axis=0)
     about = equations.about(starts)
-    model = Galerkin(about, network, low, high, centre, np.ones(size), varied, hard)
+    ratios = Ratios.of(system.network, len(system.further)) if exact else None
+    how = (np.ones(size), varied, hard, linear, ratios)
+    model = Galerkin(about, network, low, high, centre, *how)
     table = jnp.asarray(logs)
 
     def sampler(key: PRNGKeyArray) -> Any:
         one, two = jax.random.split(key)
-        tau = ends[0] + (ends[1] - ends[0]) * halton(points, 1, one)[:, 0]
+        u = halton(points, 1, one)[:, 0]
+        tau = ends[0] + (ends[1] - ends[0]) * u
+        if linear:
+            tau = jnp.log10(times[0] + (times[1] - times[0]) * u)
         return tau, table[jax.random.randint(two, (points,), 0, count)]
 
     def residual(model: Galerkin, tau: Any, start: Any) -> Float[Array, " n"]:
@@ -149,11 +159,11 @@ def train_galerkin(
         return jax.lax.cond(step % refresh == 0, anew, lambda: weights)
 
     begin = time.process_time()
-    how = {"key": second, "redraw": redraw}
+    drawn = {"key": second, "redraw": redraw}
     auxiliary = (ones, reweigh)
     chosen = recipe(steps=steps, optimizer=optimizer, learning_rate=learning_rate)
     model, history = fit(
-        loss, model, sampler, optimizer=chosen, steps=steps, auxiliary=auxiliary, job=job, **how
+        loss, model, sampler, optimizer=chosen, steps=steps, auxiliary=auxiliary, job=job, **drawn
     )
     parts = [history["loss"]]
     if polish:

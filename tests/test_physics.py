@@ -205,3 +205,20 @@ def test_the_published_recipe_learns(how):
     again, _ = train_galerkin(equations, starts, (1e-5, 1e-1), **small)
     ts = jnp.geomspace(1e-5, 1e-1, 4)
     assert np.array_equal(model(starts[0], None, ts), again(starts[0], None, ts))
+
+
+def test_the_published_recipe_with_exact_sums_and_linear_time():
+    """Whatever it has learned: nuclei and charge are those of the start, and so is the start."""
+    network = jaxchem.load("ism_atomic")
+    given = {"cosmic_ray_rate": 1e-16, "uv_field": 1.0, "dust_to_gas": 0.3}
+    k = network.rates(temperature=5000.0, quantities={"charging": 1e3}, **given)
+    equations, y0 = Equations.of_network(network, k), random_states(network, 1)[:, :-1]
+    small = {"layers": 1, "width": 8, "points": 16, "steps": 20, "polish": 2, "job": QUIET}
+    small |= {"scaled": True, "hard": True, "exact": True, "linear": True, "key": KEY}
+    model, history = train_galerkin(equations, y0, (1e7, 1e10), **small)
+    assert np.all(np.isfinite(history["loss"]))
+    ys = np.asarray(model(y0[0], None, jnp.array([1e7, 1e8, 1e10])))
+    np.testing.assert_allclose(ys[0], y0[0], rtol=1e-9)
+    assert np.abs(ys[2] / y0[0] - 1).max() > 1e-3
+    sums = np.asarray(equations.system.conserved)
+    np.testing.assert_allclose((ys - y0) @ sums.T / (np.abs(sums) @ y0[0]), 0, atol=1e-12)

@@ -91,6 +91,9 @@ class Galerkin(AbstractEmulator):
         reach: [n] what its one is, in dex.
         varied: places of the states that are inputs; none for a single start.
         hard: the output is the initial state and a change that is zero at the first time.
+        linear: the network is given the time itself instead of its logarithm.
+        ratios: coordinates that hold elements and charge; every state by itself where there are
+            none.
     """
 
     about: About = eqx.field(static=True)
@@ -101,16 +104,23 @@ class Galerkin(AbstractEmulator):
     reach: Float[np.ndarray, " n"]
     varied: tuple[int, ...] = eqx.field(static=True)
     hard: bool = eqx.field(static=True)
+    linear: bool = eqx.field(static=True, default=False)
+    ratios: Ratios | None = None
 
     def logs(self, start: Float[Array, " n"], tau: Float[Array, ""]) -> Float[Array, " n"]:
         """log10 of the states at log10 of a time, from log10 of a start."""
-        given = jnp.concatenate([tau[None], start[np.array(self.varied, int)]])
         low, high = jnp.asarray(self.low), jnp.asarray(self.high)
+        ends = (10.0 ** low[0], 10.0 ** high[0]) if self.linear else (low[0], high[0])
+        place = ((10.0**tau if self.linear else tau) - ends[0]) / (ends[1] - ends[0])
+        time = low[0] + (high[0] - low[0]) * place
+        given = jnp.concatenate([time[None], start[np.array(self.varied, int)]])
         out = self.network(2 * (given - low) / (high - low) - 1).astype(start.dtype)
         change = jnp.asarray(self.reach) * out
-        if self.hard:
-            return start + (tau - low[0]) / (high[0] - low[0]) * change
-        return jnp.asarray(self.centre) + change
+        found = start + place * change if self.hard else jnp.asarray(self.centre) + change
+        if self.ratios is None:
+            return found
+        exponents = np.log(10.0) * found[self.ratios.places]
+        return jnp.log10(self.ratios.state(exponents, self.ratios.totals(10.0**start)))
 
     def predict(
         self, y0: Float[Array, " n"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
