@@ -24,7 +24,10 @@ FLOORS = {
             ("dataset", "soap", "train", "least_squares", "losses", "baselines"),
             ("ensemble",),
             ("models",),
-            ("stages", "simulate", "clouds", "physics", "published", "learned", "plot"),
+            (
+                *("stages", "simulate", "clouds", "physics", "published", "learned", "plot"),
+                *("collocation", "general"),
+            ),
             ("record",),
             ("run",),
         )
@@ -50,6 +53,7 @@ JITS = (
     "physics",
     "published",
     "learned",
+    "general",
     "dataset",
     "ensemble",
     "run",
