@@ -69,7 +69,7 @@ def newton(
     totals, start = ratios.totals(y0), ratios.exponents(y0)
     x, to_slopes = radau(points)
     slopes = jnp.asarray(to_slopes)
-    species = jnp.asarray(np.asarray(places) < ratios.counts.shape[1])
+    species = jnp.asarray(ratios.species)
     total = points * size
     wide = np.log(clock.last / clock.first) / (clock.count - 1)
     inner = np.outer(clock.readings[:-1], np.exp(wide * x))

@@ -1,6 +1,5 @@
 """Emulators of gas of any state, taught by its equations alone or by a solver."""
 
-import logging
 import time
 from typing import Any, NamedTuple
 
@@ -17,8 +16,6 @@ from .solvers import solve
 from .train import Job, fit, recipe
 
 __all__ = ["learn"]
-
-log = logging.getLogger("jaxchem")
 
 PILOT = 2000
 """Starts from which scales are taken."""
@@ -195,8 +192,8 @@ class _Counting(NamedTuple):
         t = jnp.asarray(self.clock.readings)[None] / density[:, None]
         at = jnp.where(t >= 0.5 * self.times[0], 1.0, EARLY)
         at = jnp.where(t <= 10**SPACING * self.times[1], at, 0.0)
-        species = np.asarray(self.ratios.places) < self.ratios.counts.shape[1]
-        there = exponents > jnp.where(species, np.log(self.counted), -np.inf)[None, None]
+        least = jnp.where(self.ratios.species, np.log(self.counted), -np.inf)
+        there = exponents > least[None, None]
         good = jnp.isfinite(exponents)
         weights = jnp.where(good & there, at[:, :, None], 0.0)
         return Lessons(starts, jnp.where(good, exponents - begin, 0.0), weights)

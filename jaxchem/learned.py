@@ -148,10 +148,9 @@ def general(
     starts = random_states(network, cases, seed=2 * seed, **ranges)
     y0 = random_states(network, tested, seed=2 * seed + 1, **ranges)
     what: dict[str, Any] = {"spectrum": spectrum, "cross_sections": cross_sections}
-    what |= {"conditions": conditions, "metal_table": metal_table}
-    cloud, taught = (gather(network, smooth=width, **what) for width in (0.0, smooth))
+    cloud = gather(network, conditions=conditions, metal_table=metal_table, **what)
     ts = YEAR * np.geomspace(first, years, points)
-    own = Equations.of_cloud(taught)
+    own = Equations.of_cloud(cloud.under(smooth=smooth))
     key = jax.random.key(seed)
     model, history = learn(own, starts, (ts[0], ts[-1]), key=key, job=job, **settings)
     if integrator.atol is None:

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..formula import CHARGE
 from ..network import Network
@@ -81,6 +81,11 @@ class Ratios(eqx.Module):
     def places(self) -> Int[np.ndarray, " m"]:
         """States that have an exponent."""
         return np.array(self.states)
+
+    @property
+    def species(self) -> Bool[np.ndarray, " m"]:
+        """Which of those are species, and no further states."""
+        return self.places < len(self.charge)
 
     def totals(self, y0: Float[Array, " n"]) -> Float[Array, " E"]:
         """Nuclei of each element in a state."""
