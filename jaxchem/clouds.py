@@ -19,7 +19,7 @@ from .thermal import Cloud, Light
 from .thermal.constants import HOTTEST
 from .train import Job
 
-__all__ = ["Start", "begin", "evolve", "gather"]
+__all__ = ["Start", "begin", "evolve", "gather", "moments"]
 
 YEAR = 365 * 86400.0
 """s, as KROME has it"""
@@ -39,6 +39,47 @@ class Start(NamedTuple):
     ts: Float[np.ndarray, " T"]
 
 
+def gather(
+    network: Network,
+    *,
+    conditions: Mapping[str, float] | None = None,
+    metal_table: str | None = None,
+    spectrum: str | None = None,
+    cross_sections: Mapping[str, str] | None = None,
+    smooth: float = 0.0,
+) -> Cloud:
+    """The equations of settings.
+
+    Args:
+        network: such as `ism_molecular`.
+        conditions: of `thermal.Cloud`.
+        metal_table: a file of `thermal.MetalLines`; `None` is the coarse one that ships.
+        spectrum: a file of `thermal.Spectrum`; `None` is the light that the networks are of.
+        cross_sections: files for `thermal.Light.of` by the name of their rate.
+        smooth: width in ln T of what switches at a temperature.
+
+    Raises:
+        ValueError: as `thermal.Cloud`; cross sections without a spectrum.
+    """
+    if cross_sections and not spectrum:
+        raise ValueError("cross_sections have no part without a spectrum; give both or neither.")
+    light = None if spectrum is None else Light.of(spectrum, cross_sections)
+    given: dict[str, Any] = dict(conditions or {})
+    return Cloud(network, metals=metal_table, light=light, smooth=smooth, **given)
+
+
+def moments(years: float, first: float, points: int) -> Float[np.ndarray, " T"]:
+    """Times in s, from the first to the last of so many years logarithmically.
+
+    Raises:
+        ValueError: they do not go on, or are fewer than two.
+    """
+    if not (0 < first < years and points > 1):
+        raise ValueError(f"first={first}, years={years}, points={points}: let 0 < first < years.")
+    return YEAR * np.geomspace(first, years, points)
+
+
+@hands_on(gather)
 def begin(
     network: Network,
     *,
@@ -47,11 +88,7 @@ def begin(
     years: float = 1e6,
     first: float = 1.0,
     points: int = 241,
-    conditions: Mapping[str, float] | None = None,
-    metal_table: str | None = None,
-    spectrum: str | None = None,
-    cross_sections: Mapping[str, str] | None = None,
-    smooth: float = 0.0,
+    **settings: Any,
 ) -> Start:
     """Gas of settings.
 
@@ -63,47 +100,17 @@ def begin(
         years: length, of 365 days.
         first: the first time after the start, years; the others follow logarithmically.
         points: times.
-        conditions: of `thermal.Cloud`.
-        metal_table: a file of `thermal.MetalLines`; `None` is the coarse one that ships.
-        spectrum: a file of `thermal.Spectrum`; `None` is the light that the networks are of.
-        cross_sections: files for `thermal.Light.of` by the name of their rate.
-        smooth: width in ln T of what switches at a temperature.
+        **settings: of `gather`.
 
     Raises:
-        ValueError: as `thermal.Cloud` and `Cloud.y0`; a network that proposes nothing where no
-            densities are given; a bad length; cross sections without a spectrum.
+        ValueError: as `gather`, `moments` and `Cloud.y0`; a network that proposes nothing where
+            no densities are given.
     """
-    if not (0 < first < years and points > 1):
-        raise ValueError(f"first={first}, years={years}, points={points}: let 0 < first < years.")
-    cloud = gather(
-        network,
-        conditions=conditions,
-        metal_table=metal_table,
-        spectrum=spectrum,
-        cross_sections=cross_sections,
-        smooth=smooth,
-    )
+    ts, cloud = moments(years, first, points), gather(network, **settings)
     found = dict(network.initial) if densities is None else densities
     if not found:
         raise ValueError(f"network {network.name!r} proposes no densities; give box.densities.")
-    return Start(cloud, cloud.y0(found, temperature), YEAR * np.geomspace(first, years, points))
-
-
-def gather(
-    network: Network,
-    *,
-    conditions: Mapping[str, float] | None = None,
-    metal_table: str | None = None,
-    spectrum: str | None = None,
-    cross_sections: Mapping[str, str] | None = None,
-    smooth: float = 0.0,
-) -> Cloud:
-    """The equations of settings, which are those of `begin`."""
-    if cross_sections and not spectrum:
-        raise ValueError("cross_sections have no part without a spectrum; give both or neither.")
-    light = None if spectrum is None else Light.of(spectrum, cross_sections)
-    given: dict[str, Any] = dict(conditions or {})
-    return Cloud(network, metals=metal_table, light=light, smooth=smooth, **given)
+    return Start(cloud, cloud.y0(found, temperature), ts)
 
 
 @hands_on(begin)

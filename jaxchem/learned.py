@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from . import plot
-from .clouds import YEAR, begin, gather
+from .clouds import begin, gather, moments
 from .dataset import generate, label_history, to_dataset
 from .general import learn
 from .models.base import AbstractEmulator, hands_on
@@ -70,21 +70,10 @@ def single(
     else:
         model, history = train_galerkin(equations, y0[None], (ts[0] / 10, ts[-1]), **how)
     ys, truth = predicted(model, y0, ts), reference(equations.system, y0, ts, atol=1e-24)
-    known = truth > _COUNTED
-    errors = np.log10(np.abs(ys / truth - 1) + 1e-17)
-    metrics = quantiles(errors[known]) | {"train_cpu_s": float(history["cpu_s"][0])}
+    told_by = f"jaxchem, {recipe}"
+    metrics, told = _compared(equations.system, y0[None], ts, ys[None], truth[None], told_by)
+    metrics["train_cpu_s"] = float(history["cpu_s"][0])
     metrics["parts"] = float(len(history["loss"]))
-    sums = np.asarray(equations.system.conserved)
-    scale = np.abs(sums) @ y0
-    metrics["drift"] = float(np.max(np.abs((ys - y0) @ sums.T) / scale))
-    states = equations.system.states
-    for n, name in enumerate(states):
-        metrics[f"max/{name}"] = float(errors[known[:, n], n].max())
-    told = to_dataset(equations.system, (ts, ys), y0=y0[None], provenance=f"jaxchem, {recipe}")
-    told["truth"] = (("case", "time", "species"), truth[None, :, :-1])
-    told["true_temperature"] = (("case", "time"), truth[None, :, -1])
-    told["relative"] = (("time", "state"), errors)
-    told = told.assign_coords(state=np.array(states, dtype=object))
     parts = {
         "abundances": Part(told, plot.abundances, kept=False),
         "errors": Part(told, plot.relative, kept=False),
@@ -142,14 +131,12 @@ def general(
     Raises:
         ValueError: as `random_states`, `thermal.Cloud` and `learn`; a bad length.
     """
-    if not (0 < first < years and points > 1):
-        raise ValueError(f"first={first}, years={years}, points={points}: let 0 < first < years.")
+    ts = moments(years, first, points)
     ranges: dict[str, Any] = {"temperature": temperature, "density": density}
     starts = random_states(network, cases, seed=2 * seed, **ranges)
     y0 = random_states(network, tested, seed=2 * seed + 1, **ranges)
     what: dict[str, Any] = {"spectrum": spectrum, "cross_sections": cross_sections}
     cloud = gather(network, conditions=conditions, metal_table=metal_table, **what)
-    ts = YEAR * np.geomspace(first, years, points)
     own = Equations.of_cloud(cloud.under(smooth=smooth))
     key = jax.random.key(seed)
     model, history = learn(own, starts, (ts[0], ts[-1]), key=key, job=job, **settings)
@@ -165,23 +152,8 @@ def general(
         return model(y0, None, at), truth
 
     ys, truth = (np.asarray(part) for part in both(y0))
-    solved = np.all(np.isfinite(truth), axis=(1, 2), keepdims=True)
-    known = (truth > _COUNTED) & solved
-    errors = np.log10(np.abs(ys / np.where(known, truth, 1.0) - 1) + 1e-17)
-    metrics = quantiles(errors[known]) | {"train_cpu_s": float(history["cpu_s"][0])}
-    sums = np.asarray(cloud.system.conserved)
-    scale = np.abs(sums) @ y0[..., None]
-    drift = np.abs(sums @ np.swapaxes(ys - y0[:, None], 1, 2)) / scale
-    metrics |= {"drift": float(drift.max()), "unsolved": float(np.sum(~solved))}
-    states = cloud.system.states
-    for n, name in enumerate(states):
-        column = quantiles(errors[..., n][known[..., n]])
-        metrics |= {f"{key}/{name}": value for key, value in column.items()}
-    told = to_dataset(cloud.system, (ts, ys), y0=y0, provenance="jaxchem, general")
-    told["truth"] = (("case", "time", "species"), truth[..., :-1])
-    told["true_temperature"] = (("case", "time"), truth[..., -1])
-    told["relative"] = (("case", "time", "state"), np.where(known, errors, np.nan))
-    told = told.assign_coords(state=np.array(states, dtype=object))
+    metrics, told = _compared(cloud.system, y0, ts, ys, truth, "jaxchem, general")
+    metrics["train_cpu_s"] = float(history["cpu_s"][0])
     nuclei = jnp.sum(jax.vmap(model.ratios.totals)(jnp.asarray(y0)), axis=1)
     told["density"] = ("case", np.asarray(nuclei), {"units": network.units.concentration})
     parts = {
@@ -225,6 +197,7 @@ def benchmark(
 
     metrics: dict[str, float] = {}
     shown: Any = None
+    ratios: dict[str, np.ndarray] = {}
     for name, k in (("constant", constant), ("varying", varying)):
         mass_action = Equations.of_network(network, k)
         for reading in ("conserving", "literal"):
@@ -246,8 +219,14 @@ def benchmark(
             told = to_dataset(network, (ts, ys), y0=y0[None], provenance=f"{name}, {reading}")
             told["truth"] = (("case", "time", "species"), truth[None])
             shown = told if shown is None else shown
+            ratios[f"{name}, {reading}"] = _stiffness(equations.system, ts, truth)
+    shown["stiffness"] = (("reading", "time"), np.array([*ratios.values()]))
+    shown = shown.assign_coords(reading=np.array([*ratios], dtype=object))
     lines = ["# Three species of Branca & Pallottini (2022), eq. 14", ""]
-    parts = {"trajectories": Part(shown, plot.trajectories, kept=False)}
+    parts = {
+        "trajectories": Part(shown, plot.trajectories, kept=False),
+        "stiffness": Part(shown, plot.stiffness, kept=False),
+    }
     return Simulation(shown, parts, metrics, _report(lines, metrics))
 
 
@@ -260,6 +239,49 @@ def _literal(network: Network, equations: Equations) -> Equations:
 
     still = System(network, jnp.zeros(len(network.equations)), tendency=field)
     return Equations(still, lambda t, y: jnp.zeros_like(y))
+
+
+def _stiffness(
+    system: System, ts: Float[np.ndarray, " T"], ys: Float[np.ndarray, "T n"]
+) -> Float[np.ndarray, " T"]:
+    """The largest of the rates of the linearised equations over the smallest.
+
+    Sums that do not change have a rate of round-off, which makes the ratio of 1e16 and more that
+    is often quoted; they are left out.
+    """
+    jacobians = jax.vmap(system.jacobian)(jnp.asarray(ts), jnp.asarray(ys))
+    rates = np.abs(np.linalg.eigvals(np.asarray(jacobians)).real)
+    fastest = rates.max(axis=1, keepdims=True)
+    return fastest[:, 0] / np.min(np.where(rates > 1e-10 * fastest, rates, np.inf), axis=1)
+
+
+def _compared(
+    system: System,
+    y0: Float[np.ndarray, "N n"],
+    ts: Float[np.ndarray, " T"],
+    ys: Float[np.ndarray, "N T n"],
+    truth: Float[np.ndarray, "N T n"],
+    provenance: str,
+) -> tuple[dict[str, float], Any]:
+    """Metrics of trajectories beside their truth, and both as data.
+
+    A case whose truth was not found counts nowhere; `unsolved` says how many these are.
+    """
+    solved = np.all(np.isfinite(truth), axis=(1, 2), keepdims=True)
+    known = (truth > _COUNTED) & solved
+    errors = np.log10(np.abs(ys / np.where(known, truth, 1.0) - 1) + 1e-17)
+    sums = np.asarray(system.conserved)
+    drift = np.abs((ys - y0[:, None]) @ sums.T) / (y0 @ np.abs(sums).T)[:, None]
+    metrics = quantiles(errors[known])
+    metrics |= {"drift": float(drift.max()), "unsolved": float(np.sum(~solved))}
+    for n, name in enumerate(system.states):
+        column = quantiles(errors[..., n][known[..., n]])
+        metrics |= {f"{key}/{name}": value for key, value in column.items()}
+    told = to_dataset(system, (ts, ys), y0=y0, provenance=provenance)
+    told["truth"] = (("case", "time", "species"), truth[..., :-1])
+    told["true_temperature"] = (("case", "time"), truth[..., -1])
+    told["relative"] = (("case", "time", "state"), np.where(known, errors, np.nan))
+    return metrics, told.assign_coords(state=np.array(system.states, dtype=object))
 
 
 def predicted(
@@ -285,9 +307,10 @@ def reference(
 
 
 def quantiles(errors: Float[np.ndarray, " N"]) -> dict[str, float]:
-    """Those that Branca & Pallottini (2022) have, of log10 relative errors."""
+    """Those that Branca & Pallottini (2022) have, of log10 relative errors; NaN of none."""
     shares = {"q50": 0.5, "q75": 0.75, "q90": 0.9, "max": 1.0}
-    return {name: float(np.quantile(errors, share)) for name, share in shares.items()}
+    known = errors if errors.size else np.array([np.nan])
+    return {name: float(np.quantile(known, share)) for name, share in shares.items()}
 
 
 def _report(lines: list[str], metrics: Mapping[str, float]) -> str:

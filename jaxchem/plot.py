@@ -191,12 +191,22 @@ def abundances(dataset: xr.Dataset, ax: Any, *, case: int = 0) -> Any:
 
 
 def relative(dataset: xr.Dataset, ax: Any) -> Any:
-    """log10 of the relative error of each state against time."""
+    """log10 of the relative error of each state of the first case against time."""
     ts = _time_axis(dataset, ax)
     for n, name in enumerate(dataset["state"].values):
-        ax.plot(ts, dataset["relative"].values[:, n], color=f"C{n}", lw=1, label=str(name))
+        ax.plot(ts, dataset["relative"].values[0, :, n], color=f"C{n}", lw=1, label=str(name))
     ax.set_ylabel("log$_{10}$ relative error")
     ax.legend(fontsize="small", ncols=3)
+    return ax
+
+
+def stiffness(dataset: xr.Dataset, ax: Any) -> Any:
+    """The ratio of the fastest to the slowest rate against time, a line for each reading."""
+    ts = _time_axis(dataset, ax)
+    for name in dataset["reading"].values:
+        ax.plot(ts, dataset["stiffness"].sel(reading=name).values, lw=1, label=str(name))
+    ax.set(yscale="log", ylabel="fastest / slowest rate")
+    ax.legend(fontsize="small")
     return ax
 
 
