@@ -10,6 +10,7 @@ __all__ = [
     "conservation_drift",
     "dex_errors",
     "emulation_scores",
+    "linear_rmse",
     "log_rate_mae",
     "log_rate_mse",
     "rate_errors",
@@ -73,6 +74,7 @@ def emulation_scores(
     truth: Float[Array, "case T S"],
     low: float,
     high: float,
+    counts: Bool[Array, "case T S"] | None = None,
 ) -> dict[str, float]:
     """How far an emulator is off, from log10 concentrations.
 
@@ -86,11 +88,16 @@ def emulation_scores(
         truth: likewise.
         low: log10 of what the scale calls -1.
         high: and 1.
+        counts: those that do; all if `None`, and NaN where none does.
     """
     error = jnp.abs(prediction - truth)
     scaled = 2.0 * error / (high - low)
     size = jnp.abs(2.0 * (truth - low) / (high - low) - 1.0)
     relative = scaled / jnp.max(size, axis=1, keepdims=True)
+    if counts is not None:
+        if not jnp.any(counts):
+            counts, error = jnp.ones_like(counts), jnp.full_like(error, jnp.nan)
+        error, scaled, relative = error[counts], scaled[counts], relative[counts]
     return {
         "mean_dex": float(jnp.mean(error)),
         "median_dex": float(jnp.median(error)),
@@ -100,6 +107,17 @@ def emulation_scores(
         "median_relative": float(jnp.median(relative)),
         "mean_log10_relative": float(jnp.mean(jnp.log10(jnp.maximum(relative, 1e-16)))),
     }
+
+
+def linear_rmse(
+    prediction: Float[Any, "case T S"], truth: Float[Any, "case T S"], scale: Float[Any, " S"]
+) -> float:
+    """Root mean square error of concentrations, of each species over its scale.
+
+    With the range of the training set it is that of min-max scaled concentrations, as atmospheric
+    emulators have it (ChemNNE, arXiv:2408.01829).
+    """
+    return float(np.sqrt(np.mean(((np.asarray(prediction) - truth) / scale) ** 2)))
 
 
 def uncertainty_scores(

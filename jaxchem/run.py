@@ -169,7 +169,7 @@ def _staged(
     stages.rehearse(chosen, lambda: plan.sketch(cases).seen, cfg.metric)
     data = plan.make(notes=OmegaConf.to_yaml(cfg, resolve=True), progress=job.progress)
     # a file may change under its name
-    data_settings = {n: v for n, v in plain["data"].items() if n != "floor"}
+    data_settings = {n: v for n, v in plain["data"].items() if n not in ("floor", "counted")}
     own = {n: v for n, v in plain.items() if n not in _AFTERWARDS} | {"data": data_settings}
     own = own, table.dumps(network)
     found = stages.pursue(
@@ -180,6 +180,7 @@ def _staged(
         folder,
         integrator=solver,
         floor=cfg.data.floor,
+        counted=cfg.data.counted,
         gradients=cfg.gradients,
         mark=checkpoint.digest(*own),
         job=job,

@@ -1,12 +1,13 @@
 """Initial states and conditions over declared ranges."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
 from jaxtyping import Float
 
+from ..box import number_density
 from ..formula import CHARGE
 from ..network import Network
 from ..rates import CONDITIONS
@@ -45,7 +46,8 @@ def draw(
     """Initial states and conditions that fill their ranges together.
 
     A range is a number, which all cases have; a pair ``[low, high]``, filled evenly in the
-    logarithm; or a mapping ``{low, high, scale}`` with scale ``log`` or ``linear``.
+    logarithm; or a mapping ``{low, high, scale, power}`` with scale ``log`` or ``linear``. A power
+    p above 1 draws more of them near the high end: the distance to it is an even draw's to the p.
 
     Args:
         network: whose species and conditions they are.
@@ -54,7 +56,9 @@ def draw(
             that many times what these species have together.
         conditions: name -> range, for what varies or is not in `fixed`.
         fixed: conditions that all cases have.
-        over: concentrations are over this condition, as abundances are over `density`.
+        over: concentrations are over this condition, as abundances are over `density`; that
+            follows from `pressure` and `temperature` where they are given instead, so that amounts
+            are mole fractions.
         background: of every species that is not named.
         balance: the species, such as the electron, that makes each state neutral.
         sampler: one of `SAMPLERS`.
@@ -111,7 +115,8 @@ def draw(
     drawn = _filled(ranges, cases, sampler, seed)
     given = {name: np.full(cases, float(value)) for name, value in fixed.items()}
     given |= {name: drawn["conditions", name] for name in conditions}
-    if over is not None and over not in given:
+    derived = over == "density" and {"temperature", "pressure"} <= set(given)
+    if over is not None and over not in given and not derived:
         raise ValueError(f"data.draw.over={over!r} is no condition that is given; add it to them.")
     if line is not None:
         powers = line["exponents"]
@@ -119,7 +124,11 @@ def draw(
             raise ValueError(f"data.draw.line: {unknown[0]!r} is no condition that is given.")
         whole = np.prod([given[name] ** power for name, power in powers.items()], axis=0)
         given |= {name: given[name] * line["value"] / whole for name in powers}
-    unit = np.ones(cases) if over is None else given[over]
+    if derived and over not in given:  # amounts are mole fractions of air
+        air = {name: given[name] for name in ("temperature", "pressure")}
+        unit = number_density({"air": 1.0}, units=network.units, **air)["air"]
+    else:
+        unit = np.ones(cases) if over is None else given[over]
     y0 = np.tile(background * unit[:, None], (1, len(network.species)))
     for name in sorted(initial, key=lambda name: bool(_of(name, initial[name]))):  # ratios last
         others = [network.index(other) for other in _of(name, initial[name])]
@@ -142,31 +151,48 @@ def _of(name: str, value: Any) -> Sequence[str]:
     return value["of"]
 
 
-def _range(name: str, value: Any) -> tuple[float, float, str]:
-    """Low, high and scale; a number is a range of no width."""
-    scale = "log"
+class _Range(NamedTuple):
+    low: float
+    high: float
+    scale: str = "linear"
+    power: float = 1.0
+
+    def at(self, u: Float[np.ndarray, " case"]) -> Float[np.ndarray, " case"]:
+        """Values of what is even from 0 to 1."""
+        u = 1 - (1 - u) ** self.power
+        if self.scale == "log":
+            return 10.0 ** (np.log10(self.low) + u * np.log10(self.high / self.low))
+        return self.low + u * (self.high - self.low)
+
+
+def _range(name: str, value: Any) -> _Range:
+    """A number is a range of no width."""
+    scale, power = "log", 1.0
     if isinstance(value, Mapping):
-        if set(value) - {"low", "high", "scale"} or not {"low", "high"} <= set(value):
+        if set(value) - {"low", "high", "scale", "power"} or not {"low", "high"} <= set(value):
             raise ValueError(
-                f"{name}: {dict(value)} is no range; give low, high and perhaps scale."
+                f"{name}: {dict(value)} is no range; give low, high and perhaps scale and power."
             )
-        scale, value = value.get("scale", "log"), (value["low"], value["high"])
+        scale, power = value.get("scale", "log"), value.get("power", 1.0)
+        value = value["low"], value["high"]
+    if not isinstance(power, int | float) or not 0 < power < np.inf:
+        raise ValueError(f"{name}: power={power!r}; give a positive number.")
     limits = np.ravel(np.asarray(value, dtype=float))
     if len(limits) == 1 and np.isfinite(limits[0]) and limits[0] >= 0:
-        return float(limits[0]), float(limits[0]), "linear"
+        return _Range(float(limits[0]), float(limits[0]))
     least = 0.0 if scale == "log" else -np.inf
     if scale not in ("log", "linear") or len(limits) != 2 or not least < limits[0] < limits[1]:
         wanted = "0 < smallest < largest" if scale == "log" else "smallest < largest, scale linear"
         raise ValueError(f"{name}: {limits.tolist()} ({scale}) is no range; give {wanted}.")
-    return float(limits[0]), float(limits[1]), scale
+    return _Range(float(limits[0]), float(limits[1]), scale, float(power))
 
 
 def _filled(
-    ranges: Mapping[Any, tuple[float, float, str]], cases: int, sampler: str, seed: Any
+    ranges: Mapping[Any, _Range], cases: int, sampler: str, seed: Any
 ) -> dict[Any, Float[np.ndarray, " case"]]:
     """Values of every range; those of no width take no dimension of the sequence."""
-    values = {key: np.full(cases, low) for key, (low, _, _) in ranges.items()}
-    varied = [key for key, (low, high, _) in ranges.items() if high > low]
+    values = {key: np.full(cases, one.low) for key, one in ranges.items()}
+    varied = [key for key, one in ranges.items() if one.high > one.low]
     if not varied:
         return values
     rng = np.random.default_rng(seed)
@@ -180,11 +206,7 @@ def _filled(
         }
         unit = kinds[sampler](len(varied), rng=rng).random(cases)
     for key, column in zip(varied, unit.T, strict=True):
-        low, high, scale = ranges[key]
-        if scale == "log":
-            values[key] = 10.0 ** (np.log10(low) + column * np.log10(high / low))
-        else:
-            values[key] = low + column * (high - low)
+        values[key] = ranges[key].at(column)
     return values
 
 

@@ -4,6 +4,7 @@ from .base import About as About
 from .base import AbstractEmulator as AbstractEmulator
 from .base import AbstractWrapper as AbstractWrapper
 from .base import Function as Function
+from .change_map import ChangeMap as ChangeMap
 from .committee import Committee as Committee
 from .conserved import Conserved as Conserved
 from .conserved import conserved as conserved

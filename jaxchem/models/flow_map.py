@@ -116,7 +116,7 @@ class FlowMap(AbstractEmulator):
         unit = np.asarray(_unit(jnp.asarray(y0), relative))
         sums = np.zeros((0, np.shape(y0)[1])) if sums is None else np.asarray(sums, dtype=float)
         logs = _logs(np, np.asarray(y0) / unit, sums, np.asarray(conditions), floor)
-        chosen = _independent(logs)
+        chosen = independent(logs)
         if not len(chosen):
             raise ValueError("every trajectory starts alike: there is nothing to emulate.")
         amounts, abundances = None, np.asarray(ys, dtype=float) / unit[:, None]
@@ -126,7 +126,7 @@ class FlowMap(AbstractEmulator):
         mean = np.mean(fields, axis=0)
         flat = (fields - mean).reshape(len(fields), -1)
         modes = min(modes, len(flat), flat.shape[1], _SAMPLED)
-        basis = _leading(flat, modes)
+        basis = leading(flat, modes)
         deviation = np.std(flat @ basis.T, axis=0)
         sizes = (len(chosen), *(width,) * depth, modes)
         return cls(
@@ -248,7 +248,7 @@ def _unit(y0: Float[Array, "*n S"], relative: bool) -> Float[Array, "*n 1"]:
     return jnp.max(y0, axis=-1, keepdims=True) if relative else jnp.ones_like(y0[..., :1])
 
 
-def _independent(columns: np.ndarray) -> np.ndarray:
+def independent(columns: np.ndarray) -> np.ndarray:
     """Numbers of the columns that vary, without those that only repeat one before them."""
     centred = columns - np.mean(columns, axis=0)
     size = np.linalg.norm(centred, axis=0)
@@ -260,7 +260,7 @@ def _independent(columns: np.ndarray) -> np.ndarray:
     return np.array(kept, dtype=int)
 
 
-def _leading(flat: np.ndarray, modes: int) -> np.ndarray:
+def leading(flat: np.ndarray, modes: int) -> np.ndarray:
     """The leading right singular vectors, of a sample of the rows where there are many."""
     if len(flat) > _SAMPLED:  # at random, as every so many-th of a Sobol sequence fills no range
         flat = flat[np.random.default_rng(0).choice(len(flat), _SAMPLED, replace=False)]

@@ -15,7 +15,13 @@ from jaxtyping import Float
 from ..baselines import BASELINES
 from ..dataset import Observations, observe
 from ..kinetics import tendency
-from ..metrics import conservation_drift, emulation_scores, scaled_mse, uncertainty_scores
+from ..metrics import (
+    conservation_drift,
+    emulation_scores,
+    linear_rmse,
+    scaled_mse,
+    uncertainty_scores,
+)
 from ..models import About, AbstractEmulator, AbstractIntegrated, AbstractWrapper, Function, rollout
 from ..network import Network
 from ..parse import load, shipped
@@ -41,6 +47,8 @@ BLOCK = 256
 
 SOLVED = 64
 """Trajectories that the solver is measured on."""
+
+_SCORES = ("rmse", "rmse_linear", "mean_dex", "median_dex", "p99_dex", "max_dex")
 
 RUNGS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 """Relative tolerances that the solver is asked for, until it is as good as the model."""
@@ -74,6 +82,7 @@ def evaluate(
     train: Observations | None = None,
     integrator: Integrator | None = None,
     floor: float = 0.0,
+    counted: float = 0.0,
     gradients: int = 8,
     brief: bool = False,
 ) -> Report:
@@ -93,11 +102,13 @@ def evaluate(
             left out where this is not given.
         integrator: of the solver; `None` is `Integrator()`.
         floor: concentrations are compared from this part of the initial state's total up.
+        counted: a concentration below this, in the network's unit, counts in no logarithm.
         gradients: cases whose derivatives are compared with the solver's; 0 compares none.
         brief: the scores of the model alone, nothing beside it.
 
     Returns:
-        `metrics.emulation_scores` of the model, `drift` (the largest relative change of what the
+        `metrics.emulation_scores` of the model, `rmse_linear` (`metrics.linear_rmse` over the range
+        of each species in training), `drift` (the largest relative change of what the
         network conserves), `failed` and `smallest_y`; `err_y`, the scaled mean square error of
         the last trajectory (SPIN-ODE, arXiv:2505.05625).
 
@@ -135,17 +146,24 @@ def evaluate(
     exact = logs(truth, y0)
     known = exact if train is None else logs(seen.states, seen.y0)
     limits = float(known.min()), float(known.max())
+    counts = np.asarray(truth) >= (counted or -np.inf)
+    ranges = np.asarray(span(seen.states)[1])
+
+    def compared(prediction: Any, cases: Any = slice(None)) -> dict[str, float]:
+        found = jnp.asarray(logs(prediction, np.asarray(y0)[cases])), jnp.asarray(exact[cases])
+        scores = emulation_scores(*found, *limits, jnp.asarray(counts[cases]))
+        return scores | {"rmse_linear": linear_rmse(prediction, truth[cases], ranges)}
 
     def judged(prediction: np.ndarray, cases: Any = slice(None)) -> dict[str, float]:
         good = np.all(np.isfinite(prediction), axis=(1, 2))
         if not good.any():
-            return dict.fromkeys(("mean_dex", "median_dex", "p99_dex", "max_dex", "rmse"), np.nan)
-        prediction, start = prediction[good], np.asarray(y0)[cases][good]
-        found = jnp.asarray(logs(prediction, start)), jnp.asarray(exact[cases][good])
-        scores = emulation_scores(*found, *limits)
+            return dict.fromkeys(_SCORES, np.nan)
+        chosen = np.arange(len(truth))[cases][good]
+        prediction = prediction[good]
+        scores = compared(prediction, chosen)
         if network.balanced:
             drift = conservation_drift(
-                jnp.asarray(network.conserved), jnp.asarray(prediction), jnp.asarray(start)
+                jnp.asarray(network.conserved), jnp.asarray(prediction), y0[chosen]
             )
             scores["drift"] = float(jnp.max(jnp.abs(drift)))
         return scores
@@ -185,8 +203,7 @@ def evaluate(
                 scores[f"{name}/mean_dex"] = judged(prediction[cases], cases)["mean_dex"]
     if train is not None:
         for name, guess in _baselines(model, test, seen, floored(seen.y0)):
-            found = emulation_scores(jnp.asarray(logs(guess, y0)), jnp.asarray(exact), *limits)
-            scores |= _under(name, found)
+            scores |= _under(name, compared(guess))
     try:
         test.rates(conditions[0])
     except ValueError as error:
@@ -409,7 +426,7 @@ def report(metrics: Mapping[str, float]) -> str:
     Args:
         metrics: of `evaluate`; those of single stages are left out.
     """
-    columns = ("rmse", "mean_dex", "median_dex", "p99_dex", "max_dex", "drift")
+    columns = (*_SCORES, "drift")
     rows = {"model": "", "without conservation": "free/", "in a chain": "rollout/"}
     rows |= {name.replace("_", " "): f"{name}/" for name in BASELINES}
     rows["solver"] = "solver/"

@@ -53,6 +53,7 @@ def pursue(
     *,
     integrator: Integrator,
     floor: float = 0.0,
+    counted: float = 0.0,
     gradients: int = 8,
     mark: str = "",
     job: Job = Job(),
@@ -69,11 +70,13 @@ def pursue(
         folder: keeps models, histories and progress.
         integrator: of the solver beside the last model.
         floor: of `evaluate`.
+        counted: likewise.
         gradients: of `evaluate`.
         mark: tells data and all else that stages start from.
         job: whether to show bars, and how often to keep progress.
     """
-    measure = functools.partial(evaluate, data=data.test, integrator=integrator, floor=floor)
+    measure = functools.partial(evaluate, data=data.test, integrator=integrator)
+    measure = functools.partial(measure, floor=floor, counted=counted)
     model, deviation, metrics, found, trained = None, None, {}, {}, False
     for position, (name, stage) in enumerate(stages.items()):
         done = folder / name / "model.eqx"

@@ -34,7 +34,7 @@ __all__ = ["Data", "Plan", "unused"]
 
 log = logging.getLogger("jaxchem")
 
-_NOT_MADE = ("test", "split", "observe", "floor")
+_NOT_MADE = ("test", "split", "observe", "floor", "counted")
 """Settings that change nothing of what is solved."""
 
 _DRAWN, _SAMPLED = ("draw", "spin_up", "solver"), ("initial", "cases", "spread", "truth")
@@ -99,7 +99,7 @@ class Plan:
         self.network, self.conditions = network, conditions
         self.sections = {"train": settings}
         self._files: dict[str, Any] = {}  # what is read, by section: to sketch and to make
-        for name in ("observe", "floor", "split", "test"):
+        for name in ("observe", "floor", "counted", "split", "test"):
             if name in tests:
                 raise ValueError(f"data.test.{name} is that of the data: set data.{name}.")
         if tests:  # as the data, but for what `data.test` says otherwise

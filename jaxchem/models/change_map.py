@@ -1,0 +1,211 @@
+"""Emulators of how gas changes, told by its gains and losses at the start."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ..dataset import Observations
+from ..kinetics import flux
+from ..network import Network
+from .base import About, AbstractEmulator
+from .flow_map import Coefficients, between, independent, leading
+from .layers import Perceptron
+
+__all__ = ["ChangeMap"]
+
+_SAMPLED = 4000
+"""Trajectories that scales and modes are taken from."""
+
+_SMOOTH = 1e-7
+"""Of the loss near zero, dex squared."""
+
+
+class ChangeMap(AbstractEmulator):
+    """An emulator by modes of change.
+
+    What is learned is s = log10(c + F) less what it is at the start, F being an amount of each
+    species below which little matters: s is logarithmic above it and linear below. A trajectory of
+    changes is a sum of a few functions of time that all species share. Their coefficients are one
+    vector, which a perceptron gives in the leading orthogonal modes of the training data.
+
+    Its inputs are s, the conditions, and what the equations say of the start: how much of each
+    species is made in the length of a trajectory, and which share of it is lost.
+
+    Attributes:
+        about: names of states and conditions.
+        network: whose equations these are.
+        mlp: standardised inputs to coefficients over their deviations.
+        amounts: [S] F.
+        length: of trajectories.
+        chosen: [D] which of all inputs vary on their own.
+        centre: [D] their means.
+        width: [D] their standard deviations.
+        shapes: [G, P] functions of time on an even grid from the start, where they are zero.
+        modes: [P, S, M] orthogonal changes.
+        mean: [P, S] the mean change.
+        deviation: [M] standard deviations of the coefficients.
+        tendencies: gains and losses are inputs.
+    """
+
+    about: About = eqx.field(static=True)
+    network: Network
+    mlp: Perceptron
+    amounts: Float[np.ndarray, " S"]
+    length: Float[np.ndarray, ""]
+    chosen: Int[np.ndarray, " D"]
+    centre: Float[np.ndarray, " D"]
+    width: Float[np.ndarray, " D"]
+    shapes: Float[np.ndarray, "G P"]
+    modes: Float[np.ndarray, "P S M"]
+    mean: Float[np.ndarray, "P S"]
+    deviation: Float[np.ndarray, " M"]
+    tendencies: bool = eqx.field(static=True)
+
+    @classmethod
+    def fitted(
+        cls,
+        data: Observations,
+        *,
+        key: PRNGKeyArray,
+        modes: int = 200,
+        shapes: int = 8,
+        width: int = 256,
+        depth: int = 3,
+        activation: str = "silu",
+        negligible: float = 1e4,
+        share: float = 1e-3,
+        tendencies: bool = True,
+    ) -> "ChangeMap":
+        """Inputs, scales and modes of trajectories; the perceptron is still to be trained.
+
+        Args:
+            data: trajectories of every species, at evenly spaced times.
+            key: seeds the weights.
+            modes: at most so many.
+            shapes: functions of time.
+            width: of each hidden layer.
+            depth: number of hidden layers, with skip connections.
+            activation: between them.
+            negligible: F of a species is no larger, in the network's concentration unit.
+            share: and no larger than this part of the most that there is of it.
+            tendencies: gains and losses at the start are inputs.
+
+        Raises:
+            ValueError: times that are not evenly spaced from the start on, or nothing varies.
+        """
+        ts = np.asarray(data.ts) - float(data.t0)
+        steps = np.diff(ts, prepend=0.0)
+        if len(ts) < 4 or not np.allclose(steps, steps[0], rtol=1e-6):
+            raise ValueError(
+                "a change map wants four times or more, evenly spaced from the start on: "
+                "data.times.spacing=linear, and a first time that is one step after data.t0."
+            )
+        y0, ys = np.asarray(data.y0), np.asarray(data.states)
+        most = np.maximum(ys.max(axis=(0, 1)), y0.max(axis=0))
+        amounts = np.where(most > 0, np.minimum(negligible, share * most), 1.0)
+        few = _sample(len(ys))
+        changes = _changes(y0[few], ys[few], amounts)
+        rows = changes.swapaxes(0, 1).reshape(len(ts), -1)
+        functions = np.linalg.eigh(rows @ rows.T)[1][:, ::-1][:, :shapes]
+        flat = (functions.T @ changes).reshape(len(few), -1)
+        if not np.any(np.std(flat, axis=0) > 0):
+            raise ValueError("every trajectory changes alike: there is nothing to emulate.")
+        mean = np.mean(flat, axis=0)
+        count = min(modes, *flat.shape)
+        basis = leading(flat - mean, count)
+        deviation = np.std((flat - mean) @ basis.T, axis=0)
+        shape = (functions.shape[1], ys.shape[2])
+        model = cls(
+            about=About.of(data),
+            network=data.network,
+            mlp=Perceptron((1, 1), key=key),
+            amounts=amounts,
+            length=ts[-1],
+            chosen=np.arange(0),
+            centre=np.zeros(0),
+            width=np.ones(0),
+            shapes=np.concatenate([np.zeros((1, shape[0])), functions]).astype(np.float32),
+            modes=basis.T.reshape(*shape, count).astype(np.float32),
+            mean=mean.reshape(shape),
+            deviation=np.where(deviation > 0, deviation, 1.0),
+            tendencies=tendencies,
+        )
+        columns = np.asarray(jax.jit(jax.vmap(model.known))(y0[few], data.conditions[few]))
+        chosen = independent(columns)
+        sizes = (len(chosen), *(width,) * depth, count)
+        mlp = Perceptron(sizes, activation=activation, residual=True, gain=1.4, key=key)
+        how = (mlp, chosen, columns[:, chosen].mean(axis=0), columns[:, chosen].std(axis=0))
+        return eqx.tree_at(lambda m: (m.mlp, m.chosen, m.centre, m.width), model, how)
+
+    def known(self, y0: Float[Array, " S"], conditions: Float[Array, " C"]) -> Float[Array, " D"]:
+        """All that could be inputs."""
+        parts = [_logs(jnp, y0, self.amounts), conditions]
+        if self.tendencies:
+            given = dict(zip(self.about.conditions, conditions, strict=True))
+            k: Any = self.network.rates(**dict(self.about.fixed), **given)
+            rates = flux(self.network, k, y0) * self.length
+            order = self.network.stoichiometry
+            made = jnp.matmul(jnp.asarray(np.maximum(order, 0.0), y0.dtype), rates)
+            lost = jnp.matmul(jnp.asarray(np.maximum(-order, 0.0), y0.dtype), rates)
+            share = lost / jnp.maximum(y0, 1e-6 * self.amounts)
+            parts += [_logs(jnp, made, self.amounts), jnp.log10(share + 1e-3)]
+        return jnp.concatenate(parts)
+
+    def inputs(self, y0: Float[Array, " S"], conditions: Float[Array, " C"]) -> Float[Array, " D"]:
+        """What the perceptron is given."""
+        scaled = (self.known(y0, conditions)[self.chosen] - self.centre) / self.width
+        return scaled.astype(jnp.float32)
+
+    def examples(self, data: Observations) -> Coefficients:
+        """Inputs and coefficients of trajectories at the times that the modes are of."""
+        inputs = jax.jit(jax.vmap(self.inputs))(jnp.asarray(data.y0), jnp.asarray(data.conditions))
+        columns = self.modes.reshape(-1, self.modes.shape[-1])
+        y0, ys = np.asarray(data.y0), np.asarray(data.states)
+        wanted = []
+        for at in range(0, len(ys), 1000):  # logarithms of all would fill the memory
+            changes = _changes(y0[at : at + 1000], ys[at : at + 1000], self.amounts)
+            parts = self.shapes[1:].T @ changes - self.mean
+            wanted.append(parts.reshape(len(parts), -1) @ columns / self.deviation)
+        return Coefficients(inputs, jnp.asarray(np.concatenate(wanted), jnp.float32))
+
+    def terms(self, batch: Coefficients, key: PRNGKeyArray) -> dict[str, Float[Array, ""]]:
+        """`trajectory`: mean over cases of the root mean square error of their changes, in dex.
+
+        Its square would be that of the few cases that are far off, as at dusk.
+        """
+        del key
+        error = jax.vmap(self.mlp)(batch.inputs) - batch.wanted
+        error = error * jnp.asarray(self.deviation, error.dtype)[None]
+        size = (len(self.shapes) - 1) * len(self.amounts)
+        return {"trajectory": jnp.mean(jnp.sqrt(jnp.sum(error**2, axis=1) / size + _SMOOTH))}
+
+    def predict(
+        self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
+    ) -> Float[Array, "T S"]:
+        """States at `ts`, by cubics between the times of the data; after the last they stay."""
+        scaled = self.mlp(self.inputs(y0, conditions))
+        parts = jnp.tensordot(self.modes, scaled * jnp.asarray(self.deviation, scaled.dtype), 1)
+        place = ts / self.length * (len(self.shapes) - 1)
+        functions = between(jnp.asarray(self.shapes), place.astype(parts.dtype))
+        change = jnp.matmul(functions, parts + jnp.asarray(self.mean, parts.dtype))
+        # half the time of a power of ten, and in the precision of the network another half
+        grown = jnp.exp(np.float32(np.log(10.0)) * change).astype(y0.dtype)
+        return jnp.maximum(grown * (y0 + self.amounts)[None] - self.amounts[None], 0.0)
+
+
+def _logs(xp: Any, values: Any, amounts: Any) -> Any:
+    """log10 of values over amounts, and of one where there is nothing."""
+    return xp.log10(1 + xp.maximum(values, 0.0) / amounts)
+
+
+def _changes(y0: Any, ys: Any, amounts: Any) -> Float[np.ndarray, "N G S"]:
+    return _logs(np, np.asarray(ys, float), amounts) - _logs(np, y0, amounts)[:, None]
+
+
+def _sample(count: int) -> Int[np.ndarray, " n"]:
+    """Numbers of cases that scales and modes are taken from."""
+    return np.random.default_rng(0).permutation(count)[:_SAMPLED]
