@@ -117,7 +117,8 @@ def linear_rmse(
     With the range of the training set it is that of min-max scaled concentrations, as atmospheric
     emulators have it (ChemNNE, arXiv:2408.01829).
     """
-    return float(np.sqrt(np.mean(((np.asarray(prediction) - truth) / scale) ** 2)))
+    error = np.asarray(prediction) - np.asarray(truth)
+    return float(np.sqrt(np.mean((error / np.asarray(scale)) ** 2)))
 
 
 def uncertainty_scores(

@@ -24,6 +24,7 @@ from jaxchem.models import (
     About,
     AbstractEmulator,
     AbstractWrapper,
+    ChangeMap,
     Committee,
     FlowMap,
     Function,
@@ -235,6 +236,7 @@ def test_what_cannot_be_trained_says_so(data, getkey):
 
 MAKERS = {
     "flow_map": functools.partial(FlowMap.fitted, modes=8, width=8),
+    "change_map": functools.partial(ChangeMap.fitted, modes=8, width=8),
     "step_map": functools.partial(StepMap.fitted, modes=8, width=8, starts=4),
     "latent": functools.partial(Latent.fitted, latent=3, coder=(8,)),
     "powers": functools.partial(Powers.fitted, width=4),

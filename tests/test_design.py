@@ -102,6 +102,10 @@ def test_no_data_of_two_seeds_or_uses_are_alike(osu29):
             r"temperature is \[1.0, 2.0\], which is no number",
         ),
         ({"line": {"value": 1.0}}, r"line={'value': 1.0}: give value and exponents"),
+        (
+            {"conditions": {"temperature": {"low": 1.0, "high": 2.0, "power": 0.0}}},
+            r"temperature: power=0.0; give a positive number",
+        ),
         ({"over": "density"}, r"over='density' is no condition that is given"),
         ({"line": {"value": 1.0, "exponents": {"density": 1.0}}}, r"'density' is no condition"),
         ({"balance": "H2"}, r"balance='H2' has no charge"),
@@ -111,6 +115,25 @@ def test_no_data_of_two_seeds_or_uses_are_alike(osu29):
 def test_bad_draws(osu29, settings, message):
     with pytest.raises(ValueError, match=message):
         draw(osu29, **{"cases": 4, "initial": {"C": 1.0}, **settings})
+
+
+def test_mole_fractions():
+    """p / (k T) molecules, Boltzmann's constant being 1.380649e-23 J K-1 (CODATA 2018)."""
+    network = jaxchem.load("mcm_methane")
+    conditions = {"temperature": [250.0, 300.0], "pressure": [8e4, 1e5]}
+    how = {"conditions": conditions, "initial": {"O3": 40e-9}, "over": "density"}
+    y0, given = draw(network, cases=8, **how)
+    air = given["pressure"] / (1.380649e-23 * given["temperature"]) * 1e-6
+    np.testing.assert_allclose(y0[:, network.index("O3")], 40e-9 * air, rtol=1e-12)
+    assert set(given) == {"temperature", "pressure"}
+
+
+def test_more_near_one_end(osu29):
+    """Of 1 - (1 - u)^2 a half lies above 3/4, as u does above 1/2."""
+    ranges = {"temperature": {"low": 0.0, "high": 4.0, "scale": "linear", "power": 2.0}}
+    _, given = draw(osu29, cases=1024, initial={"C": 1.0}, conditions=ranges)
+    counts = np.histogram(given["temperature"], [0.0, 1.75, 3.0, 3.75, 4.0])[0]
+    np.testing.assert_array_equal(counts, 256)
 
 
 def test_unknown_settings_of_a_draw(osu29, tmp_path):

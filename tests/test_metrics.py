@@ -59,6 +59,24 @@ def test_dex_errors():
     )
 
 
+def test_errors_of_what_counts():
+    """Of a half of the entries, which are off by 0.1 dex; of none, no number."""
+    truth = jnp.asarray(np.log10(TRUTH))
+    counts = RNG.random(TRUTH.shape) < 0.5
+    guess = truth + jnp.where(jnp.asarray(counts), 0.1, 3.0)
+    found = metrics.emulation_scores(guess, truth, -2.0, 2.0, jnp.asarray(counts))
+    for name in ("mean_dex", "median_dex", "p99_dex", "max_dex"):
+        np.testing.assert_allclose(found[name], 0.1, rtol=1e-9)
+    np.testing.assert_allclose(found["rmse"], 0.05, rtol=1e-9)
+    nothing = metrics.emulation_scores(guess, truth, -2.0, 2.0, jnp.zeros(TRUTH.shape, bool))
+    assert np.isnan(nothing["mean_dex"]) and np.isnan(nothing["p99_dex"])
+
+
+def test_linear_rmse():
+    found = metrics.linear_rmse(TRUTH + 0.02 * SCALE, TRUTH, SCALE)
+    np.testing.assert_allclose(found, 0.02, rtol=1e-12)
+
+
 def test_conservation_drift():
     composition = np.array([[1.0, 2.0, 0.0], [0.0, 1.0, -1.0], [0.0, 0.0, 0.0]])
     y0 = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 0.0]])

@@ -40,11 +40,11 @@ class ChangeMap(AbstractEmulator):
         network: whose equations these are.
         mlp: standardised inputs to coefficients over their deviations.
         amounts: [S] F.
-        length: of trajectories.
+        times: [G] of the data, and the start.
         chosen: [D] which of all inputs vary on their own.
         centre: [D] their means.
         width: [D] their standard deviations.
-        shapes: [G, P] functions of time on an even grid from the start, where they are zero.
+        shapes: [G, P] functions of time; zero at the start.
         modes: [P, S, M] orthogonal changes.
         mean: [P, S] the mean change.
         deviation: [M] standard deviations of the coefficients.
@@ -55,7 +55,7 @@ class ChangeMap(AbstractEmulator):
     network: Network
     mlp: Perceptron
     amounts: Float[np.ndarray, " S"]
-    length: Float[np.ndarray, ""]
+    times: Float[np.ndarray, " G"]
     chosen: Int[np.ndarray, " D"]
     centre: Float[np.ndarray, " D"]
     width: Float[np.ndarray, " D"]
@@ -83,7 +83,7 @@ class ChangeMap(AbstractEmulator):
         """Inputs, scales and modes of trajectories; the perceptron is still to be trained.
 
         Args:
-            data: trajectories of every species, at evenly spaced times.
+            data: trajectories of every species.
             key: seeds the weights.
             modes: at most so many.
             shapes: functions of time.
@@ -95,14 +95,13 @@ class ChangeMap(AbstractEmulator):
             tendencies: gains and losses at the start are inputs.
 
         Raises:
-            ValueError: times that are not evenly spaced from the start on, or nothing varies.
+            ValueError: fewer than four times, one that is not after the start, or nothing varies.
         """
         ts = np.asarray(data.ts) - float(data.t0)
-        steps = np.diff(ts, prepend=0.0)
-        if len(ts) < 4 or not np.allclose(steps, steps[0], rtol=1e-6):
+        if len(ts) < 4 or not np.all(np.diff(ts, prepend=0.0) > 0):
             raise ValueError(
-                "a change map wants four times or more, evenly spaced from the start on: "
-                "data.times.spacing=linear, and a first time that is one step after data.t0."
+                "a change map wants four times or more, all after the start: set data.t0 below the "
+                "first of data.times, or data.times.zero=false."
             )
         y0, ys = np.asarray(data.y0), np.asarray(data.states)
         most = np.maximum(ys.max(axis=(0, 1)), y0.max(axis=0))
@@ -112,8 +111,6 @@ class ChangeMap(AbstractEmulator):
         rows = changes.swapaxes(0, 1).reshape(len(ts), -1)
         functions = np.linalg.eigh(rows @ rows.T)[1][:, ::-1][:, :shapes]
         flat = (functions.T @ changes).reshape(len(few), -1)
-        if not np.any(np.std(flat, axis=0) > 0):
-            raise ValueError("every trajectory changes alike: there is nothing to emulate.")
         mean = np.mean(flat, axis=0)
         count = min(modes, *flat.shape)
         basis = leading(flat - mean, count)
@@ -124,7 +121,7 @@ class ChangeMap(AbstractEmulator):
             network=data.network,
             mlp=Perceptron((1, 1), key=key),
             amounts=amounts,
-            length=ts[-1],
+            times=np.append(0.0, ts),
             chosen=np.arange(0),
             centre=np.zeros(0),
             width=np.ones(0),
@@ -136,6 +133,8 @@ class ChangeMap(AbstractEmulator):
         )
         columns = np.asarray(jax.jit(jax.vmap(model.known))(y0[few], data.conditions[few]))
         chosen = independent(columns)
+        if not len(chosen):
+            raise ValueError("every trajectory starts alike: there is nothing to emulate.")
         sizes = (len(chosen), *(width,) * depth, count)
         mlp = Perceptron(sizes, activation=activation, residual=True, gain=1.4, key=key)
         how = (mlp, chosen, columns[:, chosen].mean(axis=0), columns[:, chosen].std(axis=0))
@@ -147,7 +146,7 @@ class ChangeMap(AbstractEmulator):
         if self.tendencies:
             given = dict(zip(self.about.conditions, conditions, strict=True))
             k: Any = self.network.rates(**dict(self.about.fixed), **given)
-            rates = flux(self.network, k, y0) * self.length
+            rates = flux(self.network, k, y0) * self.times[-1]
             order = self.network.stoichiometry
             made = jnp.matmul(jnp.asarray(np.maximum(order, 0.0), y0.dtype), rates)
             lost = jnp.matmul(jnp.asarray(np.maximum(-order, 0.0), y0.dtype), rates)
@@ -186,10 +185,15 @@ class ChangeMap(AbstractEmulator):
     def predict(
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
-        """States at `ts`, by cubics between the times of the data; after the last they stay."""
+        """States at `ts`; after the last time of the data they stay as they are there.
+
+        Between times they are cubics in the number of a time, the start being 0. Within the first
+        ones these follow no species that rises from nothing; ask there for times of the data.
+        """
         scaled = self.mlp(self.inputs(y0, conditions))
         parts = jnp.tensordot(self.modes, scaled * jnp.asarray(self.deviation, scaled.dtype), 1)
-        place = ts / self.length * (len(self.shapes) - 1)
+        numbers = np.arange(float(len(self.times)))
+        place = jnp.interp(ts, jnp.asarray(self.times), jnp.asarray(numbers))
         functions = between(jnp.asarray(self.shapes), place.astype(parts.dtype))
         change = jnp.matmul(functions, parts + jnp.asarray(self.mean, parts.dtype))
         # half the time of a power of ten, and in the precision of the network another half

@@ -22,7 +22,7 @@ __all__ = ["check", "check_order", "check_settings", "check_used", "rehearse"]
 log = logging.getLogger("jaxchem")
 
 _SCORES = (
-    *("mean_dex", "median_dex", "p99_dex", "max_dex", "rmse", "median_relative"),
+    *("mean_dex", "median_dex", "p99_dex", "max_dex", "rmse", "rmse_linear", "median_relative"),
     *("mean_log10_relative", "drift", "err_y", "err_dy", "failed", "smallest_y"),
 )
 _RATES = ("err_k", "k_err", "err_k_estimated", "max_err_k", "within_10_percent")

@@ -1,0 +1,128 @@
+"""Modes of change, beside a chain of decays that is solved by hand."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import QUIET
+
+import jaxchem
+from jaxchem.dataset import Observations
+from jaxchem.models import ChangeMap
+from jaxchem.stages import emulate
+
+CHAIN = """name = chain
+units = molecule cm-3, s
+[species]
+A = C
+B = C
+C = C
+[sources]
+S = a source
+[reactions]
+A -> B ; 1e-3*temperature/300.0 ; S
+B -> C ; 2e-3 ; S
+"""
+TS = np.linspace(60.0, 3600.0, 60)
+
+
+def chain(y0, temperature, ts):
+    """Bateman's solution."""
+    a, b, c = np.moveaxis(np.asarray(y0)[:, :, None], 1, 0)
+    k, m = 1e-3 * np.asarray(temperature)[:, None] / 300, 2e-3
+    first, second = np.exp(-k * ts), np.exp(-m * ts)
+    left = b * second + a * k / (m - k) * (first - second)
+    return np.stack([a * first, left, a + b + c - a * first - left], axis=2)
+
+
+def observed(network, cases, seed):
+    rng = np.random.default_rng(seed)
+    y0 = 10.0 ** rng.uniform([8, 6, 3], [10, 9, 4], (cases, 3))
+    temperature = rng.uniform(200.0, 400.0, cases)
+    return Observations(
+        network=network,
+        ts=jnp.asarray(TS),
+        values=jnp.asarray(chain(y0, temperature, TS)),
+        operator=jnp.eye(3),
+        y0=jnp.asarray(y0),
+        t0=jnp.asarray(0.0),
+        conditions=jnp.asarray(temperature)[:, None],
+        names=("temperature",),
+        fixed={},
+        labels=network.species,
+        noise=0.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    path = tmp_path_factory.mktemp("chain") / "chain.txt"
+    path.write_text(CHAIN)
+    return jaxchem.load(path)
+
+
+@pytest.fixture(scope="module")
+def data(network):
+    return observed(network, 512, 0)
+
+
+class Told(eqx.Module):
+    """What a perceptron should have given."""
+
+    answer: jax.Array
+
+    def __call__(self, x):
+        return self.answer
+
+
+def test_modes_hold_the_trajectories(data, network, getkey):
+    """Of trajectories that they were not taken from, at the data's times, between and beyond."""
+    model = ChangeMap.fitted(data, key=getkey(), width=4, depth=1)
+    assert len(model.deviation) == 24  # 8 functions of time for 3 species
+    test = observed(network, 16, 1)
+    between = np.append(TS[15:-1] + 30.0, [3600.0, 1e5])
+    for ts, wanted in ((TS, TS), (between, np.minimum(between, 3600.0)), (np.zeros(1), None)):
+        for n, answer in enumerate(model.examples(test).wanted):
+            exact = eqx.tree_at(lambda m: m.mlp, model, Told(answer))
+            found = exact(test.y0[n], test.conditions[n], ts)
+            truth = np.asarray(test.y0[n])[None]
+            if wanted is not None:
+                truth = chain(test.y0[n : n + 1], test.conditions[n], wanted)[0]
+            np.testing.assert_allclose(found, truth, rtol=2e-4, atol=100.0)
+
+
+def test_gains_and_losses_are_those_of_the_start(data, getkey):
+    """log10(1 + made / F), and how often what is there is lost, of A + B + C in an hour."""
+    model = ChangeMap.fitted(data, key=getkey(), width=4, depth=1)
+    y0, temperature = np.array([2e9, 1e8, 5e3]), 330.0
+    k, m = 1.1e-3 * 3600, 2e-3 * 3600
+    amounts = np.minimum(1e4, 1e-3 * np.asarray(data.values).max(axis=(0, 1)))
+    made, lost = np.array([0.0, k * y0[0], m * y0[1]]), np.array([k, m, 0.0])
+    wanted = [np.log10(1 + y0 / amounts), [temperature], np.log10(1 + made / amounts)]
+    wanted = np.concatenate([*wanted, np.log10(lost + 1e-3)])
+    found = model.known(jnp.asarray(y0), jnp.array([temperature]))
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    without = ChangeMap.fitted(data, key=getkey(), width=4, depth=1, tendencies=False)
+    found = without.known(jnp.asarray(y0), jnp.array([temperature]))
+    np.testing.assert_allclose(found, wanted[:4], rtol=1e-6)
+
+
+def test_it_learns(data, network, getkey):
+    start = functools.partial(ChangeMap.fitted, width=32, depth=2)
+    how = {"steps": 1500, "optimizer": "soap", "learning_rate": 5e-3, "batch_size": 128}
+    result = emulate(None, data, getkey(), start=start, job=QUIET, **how)
+    scores = jaxchem.evaluate(result.model, observed(network, 64, 1), train=data, gradients=0)
+    found = scores.metrics
+    assert found["mean_dex"] < 5e-3 and found["rmse_linear"] < 2e-3
+    assert found["mean_dex"] < 0.1 * found["nearest_neighbour/mean_dex"]
+
+
+def test_what_cannot_be_learned_says_so(data, getkey):
+    early = eqx.tree_at(lambda d: d.ts, data, data.ts - 60.0)
+    with pytest.raises(ValueError, match=r"all after the start: set data.t0 below"):
+        ChangeMap.fitted(early, key=getkey())
+    with pytest.raises(ValueError, match=r"every trajectory starts alike"):
+        ChangeMap.fitted(data.chosen(np.zeros(8, int)), key=getkey())
