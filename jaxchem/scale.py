@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["LinearScale", "LinearTime", "LogScale", "LogTime", "of_kind", "span"]
+__all__ = ["LinearScale", "LinearTime", "LogScale", "LogTime", "SoftLog", "of_kind", "span"]
 
 
 def span(
@@ -76,6 +76,41 @@ class LogScale(eqx.Module):
     def backward(self, x: Float[Array, "*n S"]) -> Float[Array, "*n S"]:
         """Values of scaled logarithms."""
         return jnp.asarray(10.0) ** _unscaled(x, self.low, self.high)
+
+
+class SoftLog(eqx.Module):
+    """Quantities to x = log10(1 + y / F) and back: logarithmic above F, linear below.
+
+    Attributes:
+        amounts: [S] F.
+    """
+
+    amounts: Float[np.ndarray, " S"]
+
+    @classmethod
+    def of(cls, ys: Any, *, negligible: float, share: float) -> "SoftLog":
+        """The scale of values [..., S].
+
+        Args:
+            ys: the values.
+            negligible: F is no larger than this,
+            share: and no larger than this part of the largest value of its species.
+        """
+        most = np.max(np.asarray(ys, dtype=float), axis=tuple(range(np.ndim(ys) - 1)))
+        return cls(np.where(most > 0, np.minimum(negligible, share * most), 1.0))
+
+    def forward(self, y: Float[Array, "*n S"]) -> Float[Array, "*n S"]:
+        """Scaled values; what is negative counts as nothing."""
+        amounts = self.amounts.reshape(*(1,) * (y.ndim - 1), -1)
+        return jnp.log10(1 + jnp.maximum(y, 0.0) / amounts)
+
+    def later(self, y: Float[Array, " S"], change: Float[Array, "*n S"]) -> Float[Array, "*n S"]:
+        """Values that are a change of the scaled ones away from others; none is negative."""
+        lead = (*(1,) * (change.ndim - 1), -1)
+        amounts, y = self.amounts.reshape(lead), jnp.maximum(y, 0.0).reshape(lead)
+        # half the time of a power of ten
+        grown = jnp.exp(jnp.asarray(np.log(10.0), change.dtype) * change).astype(y.dtype)
+        return jnp.maximum(grown * (y + amounts) - amounts, 0.0)
 
 
 class LinearTime(eqx.Module):

@@ -209,6 +209,15 @@ def test_equations_alone(site, tmp_path, arguments):
     assert figures == {"abundances", "errors", "loss"}
 
 
+def test_chemnne(site, tmp_path):
+    """With the terms of its loss, that of the mass among them."""
+    few = ["data.draw.cases=20", "data.test.draw.cases=4", "stages.emulate.steps=2", "gradients=0"]
+    chosen = ["+experiment=emulate_atmos", "model=chemnne", "stages=emulate_chemnne"]
+    command(site, tmp_path, *chosen, *few, "hydra.run.dir=out")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert np.isfinite(metrics["rmse_linear"]) and metrics["failed"] == 0
+
+
 SMALL_MAP = ["+experiment=ism_general", "network=ism_atomic", "box.steps=2", "box.batch_size=16"]
 SMALL_MAP += ["box.width=8", "box.depth=1", "box.cases=50", "box.tested=4", "box.points=3"]
 

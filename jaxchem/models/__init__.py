@@ -5,6 +5,7 @@ from .base import AbstractEmulator as AbstractEmulator
 from .base import AbstractWrapper as AbstractWrapper
 from .base import Function as Function
 from .change_map import ChangeMap as ChangeMap
+from .chemnne import ChemNNE as ChemNNE
 from .committee import Committee as Committee
 from .conserved import Conserved as Conserved
 from .conserved import conserved as conserved

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..dataset import Observations
 from ..kinetics import flux
 from ..network import Network
+from ..scale import SoftLog
 from .base import About, AbstractEmulator
 from .flow_map import Coefficients, between, independent, leading
 from .layers import Perceptron
@@ -39,7 +40,7 @@ class ChangeMap(AbstractEmulator):
         about: names of states and conditions.
         network: whose equations these are.
         mlp: standardised inputs to coefficients over their deviations.
-        amounts: [S] F.
+        scale: log10(1 + c / F), by which s differs by a constant.
         times: [G] of the data, and the start.
         chosen: [D] which of all inputs vary on their own.
         centre: [D] their means.
@@ -54,7 +55,7 @@ class ChangeMap(AbstractEmulator):
     about: About = eqx.field(static=True)
     network: Network
     mlp: Perceptron
-    amounts: Float[np.ndarray, " S"]
+    scale: SoftLog
     times: Float[np.ndarray, " G"]
     chosen: Int[np.ndarray, " D"]
     centre: Float[np.ndarray, " D"]
@@ -103,24 +104,22 @@ class ChangeMap(AbstractEmulator):
                 "a change map wants four times or more, all after the start: set data.t0 below the "
                 "first of data.times, or data.times.zero=false."
             )
-        y0, ys = np.asarray(data.y0), np.asarray(data.states)
-        most = np.maximum(ys.max(axis=(0, 1)), y0.max(axis=0))
-        amounts = np.where(most > 0, np.minimum(negligible, share * most), 1.0)
-        few = _sample(len(ys))
-        changes = _changes(y0[few], ys[few], amounts)
+        scale = SoftLog.of(data.states, negligible=negligible, share=share)
+        few = data.chosen(sample(len(data.y0)))
+        changes = changed(scale, few)
         rows = changes.swapaxes(0, 1).reshape(len(ts), -1)
         functions = np.linalg.eigh(rows @ rows.T)[1][:, ::-1][:, :shapes]
-        flat = (functions.T @ changes).reshape(len(few), -1)
+        flat = (functions.T @ changes).reshape(len(changes), -1)
         mean = np.mean(flat, axis=0)
         count = min(modes, *flat.shape)
         basis = leading(flat - mean, count)
         deviation = np.std((flat - mean) @ basis.T, axis=0)
-        shape = (functions.shape[1], ys.shape[2])
+        shape = (functions.shape[1], changes.shape[2])
         model = cls(
             about=About.of(data),
             network=data.network,
             mlp=Perceptron((1, 1), key=key),
-            amounts=amounts,
+            scale=scale,
             times=np.append(0.0, ts),
             chosen=np.arange(0),
             centre=np.zeros(0),
@@ -131,7 +130,7 @@ class ChangeMap(AbstractEmulator):
             deviation=np.where(deviation > 0, deviation, 1.0),
             tendencies=tendencies,
         )
-        columns = np.asarray(jax.jit(jax.vmap(model.known))(y0[few], data.conditions[few]))
+        columns = np.asarray(jax.jit(jax.vmap(model.known))(few.y0, few.conditions))
         chosen = independent(columns)
         if not len(chosen):
             raise ValueError("every trajectory starts alike: there is nothing to emulate.")
@@ -142,7 +141,7 @@ class ChangeMap(AbstractEmulator):
 
     def known(self, y0: Float[Array, " S"], conditions: Float[Array, " C"]) -> Float[Array, " D"]:
         """All that could be inputs."""
-        parts = [_logs(jnp, y0, self.amounts), conditions]
+        parts = [self.scale.forward(y0), conditions]
         if self.tendencies:
             given = dict(zip(self.about.conditions, conditions, strict=True))
             k: Any = self.network.rates(**dict(self.about.fixed), **given)
@@ -150,8 +149,8 @@ class ChangeMap(AbstractEmulator):
             order = self.network.stoichiometry
             made = jnp.matmul(jnp.asarray(np.maximum(order, 0.0), y0.dtype), rates)
             lost = jnp.matmul(jnp.asarray(np.maximum(-order, 0.0), y0.dtype), rates)
-            share = lost / jnp.maximum(y0, 1e-6 * self.amounts)
-            parts += [_logs(jnp, made, self.amounts), jnp.log10(share + 1e-3)]
+            share = lost / jnp.maximum(y0, 1e-6 * self.scale.amounts)
+            parts += [self.scale.forward(made), jnp.log10(share + 1e-3)]
         return jnp.concatenate(parts)
 
     def inputs(self, y0: Float[Array, " S"], conditions: Float[Array, " C"]) -> Float[Array, " D"]:
@@ -161,12 +160,11 @@ class ChangeMap(AbstractEmulator):
 
     def examples(self, data: Observations) -> Coefficients:
         """Inputs and coefficients of trajectories at the times that the modes are of."""
-        inputs = jax.jit(jax.vmap(self.inputs))(jnp.asarray(data.y0), jnp.asarray(data.conditions))
+        inputs = jax.jit(jax.vmap(self.inputs))(data.y0, data.conditions)
         columns = self.modes.reshape(-1, self.modes.shape[-1])
-        y0, ys = np.asarray(data.y0), np.asarray(data.states)
         wanted = []
-        for at in range(0, len(ys), 1000):  # logarithms of all would fill the memory
-            changes = _changes(y0[at : at + 1000], ys[at : at + 1000], self.amounts)
+        for at in range(0, len(data.y0), 1000):  # logarithms of all would fill the memory
+            changes = changed(self.scale, data.chosen(slice(at, at + 1000)))
             parts = self.shapes[1:].T @ changes - self.mean
             wanted.append(parts.reshape(len(parts), -1) @ columns / self.deviation)
         return Coefficients(inputs, jnp.asarray(np.concatenate(wanted), jnp.float32))
@@ -179,7 +177,7 @@ class ChangeMap(AbstractEmulator):
         del key
         error = jax.vmap(self.mlp)(batch.inputs) - batch.wanted
         error = error * jnp.asarray(self.deviation, error.dtype)[None]
-        size = (len(self.shapes) - 1) * len(self.amounts)
+        size = (len(self.shapes) - 1) * len(self.scale.amounts)
         return {"trajectory": jnp.mean(jnp.sqrt(jnp.sum(error**2, axis=1) / size + _SMOOTH))}
 
     def predict(
@@ -192,24 +190,25 @@ class ChangeMap(AbstractEmulator):
         """
         scaled = self.mlp(self.inputs(y0, conditions))
         parts = jnp.tensordot(self.modes, scaled * jnp.asarray(self.deviation, scaled.dtype), 1)
-        numbers = np.arange(float(len(self.times)))
-        place = jnp.interp(ts, jnp.asarray(self.times), jnp.asarray(numbers))
-        functions = between(jnp.asarray(self.shapes), place.astype(parts.dtype))
+        functions = at_times(jnp.asarray(self.shapes), self.times, ts)
         change = jnp.matmul(functions, parts + jnp.asarray(self.mean, parts.dtype))
-        # half the time of a power of ten, and in the precision of the network another half
-        grown = jnp.exp(np.float32(np.log(10.0)) * change).astype(y0.dtype)
-        return jnp.maximum(grown * (y0 + self.amounts)[None] - self.amounts[None], 0.0)
+        return self.scale.later(y0, change)
 
 
-def _logs(xp: Any, values: Any, amounts: Any) -> Any:
-    """log10 of values over amounts, and of one where there is nothing."""
-    return xp.log10(1 + xp.maximum(values, 0.0) / amounts)
+def at_times(
+    field: Float[Array, "G n"], times: Float[np.ndarray, " G"], ts: Float[Array, " T"]
+) -> Float[Array, "T n"]:
+    """Rows of a field, which are of `times`, at others: cubics in the number of a time."""
+    numbers = np.arange(float(len(times)))
+    place = jnp.interp(ts, jnp.asarray(times), jnp.asarray(numbers))
+    return between(field, place.astype(field.dtype))
 
 
-def _changes(y0: Any, ys: Any, amounts: Any) -> Float[np.ndarray, "N G S"]:
-    return _logs(np, np.asarray(ys, float), amounts) - _logs(np, y0, amounts)[:, None]
+def changed(scale: SoftLog, data: Observations) -> Float[np.ndarray, "N T S"]:
+    """What scaled trajectories are off their starts."""
+    return np.asarray(scale.forward(data.states) - scale.forward(data.y0)[:, None])
 
 
-def _sample(count: int) -> Int[np.ndarray, " n"]:
-    """Numbers of cases that scales and modes are taken from."""
+def sample(count: int) -> Int[np.ndarray, " n"]:
+    """Numbers of the cases that scales and modes are taken from."""
     return np.random.default_rng(0).permutation(count)[:_SAMPLED]

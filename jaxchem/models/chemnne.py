@@ -1,0 +1,290 @@
+"""ChemNNE: attention over a latent code by time, and a Fourier neural operator along it."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..dataset import Observations
+from ..formula import STANDARD_WEIGHTS
+from ..scale import SoftLog
+from .base import About, AbstractEmulator
+from .change_map import at_times, changed, sample
+from .layers import Perceptron
+
+__all__ = ["ChemNNE"]
+
+
+class Series(NamedTuple):
+    """Scaled inputs, and scaled changes at the start and the times of the data."""
+
+    inputs: Float[Array, "N D"]
+    wanted: Float[Array, "N G S"]
+
+
+class Fourier(eqx.Module):
+    """A layer of a Fourier neural operator: gelu(W v + b + F^-1 R F v) along time.
+
+    The lowest modes are multiplied by complex matrices of their own (Li et al. 2021,
+    arXiv:2010.08895). Time is no circle, so it is padded. The transform is a product with two real
+    matrices, which for some tens of times is faster than a fast one.
+
+    Attributes:
+        weight: [d, d] W.
+        bias: [d] b.
+        spectrum: [2, M, d, d] real and imaginary parts of R.
+        waves: [2, G, M] cosines and sines.
+    """
+
+    weight: Float[Array, "d d"]
+    bias: Float[Array, " d"]
+    spectrum: Float[Array, "2 M d d"]
+    waves: Float[np.ndarray, "2 G M"]
+
+    def __init__(self, times: int, size: int, modes: int, *, key: PRNGKeyArray):
+        """Weights of a layer.
+
+        Args:
+            times: on an even grid.
+            size: of what is there at each time.
+            modes: that are kept, the mean among them.
+            key: seeds the weights.
+        """
+        one, two = jax.random.split(key)
+        period = times + times // 4
+        angles = 2 * np.pi * np.outer(np.arange(times), np.arange(modes)) / period
+        self.waves = np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32) / period**0.5
+        self.weight = jax.random.normal(one, (size, size), np.float32) / np.float32(size**0.5)
+        self.bias = jnp.zeros(size, np.float32)
+        shape = (2, modes, size, size)
+        self.spectrum = jax.random.normal(two, shape, np.float32) / np.float32(size)
+
+    def __call__(self, v: Float[Array, "G d"]) -> Float[Array, "G d"]:
+        """What follows at each time."""
+        cosines, sines = jnp.asarray(self.waves)
+        there = jnp.stack([cosines.T @ v, -(sines.T @ v)])  # real and imaginary parts
+        (a, b), (c, d) = jnp.einsum("pmd,qmde->pqme", there, self.spectrum)
+        back = cosines @ (a - d) - sines @ (b + c)
+        return jax.nn.gelu(v @ self.weight.T + self.bias[None] + back)
+
+
+class ChemNNE(AbstractEmulator):
+    """The emulator of Liu, Clusius & Boy (2024, arXiv:2408.01829).
+
+    A network of sines makes a few tokens of the state and the conditions. At each time a query made
+    of sines and cosines of it attends to them; layers of a Fourier neural operator run along time,
+    and a perceptron with a network of sines after it gives the states. What the paper leaves open
+    is ours: states are s = log10(1 + c / F) less what it is at the start, over its deviation.
+
+    Attributes:
+        about: names of states and conditions.
+        scale: log10(1 + c / F).
+        centre: [D] means of the inputs, which are scaled states and the conditions.
+        width: [D] their standard deviations.
+        reach: [S] root mean square changes.
+        masses: [S] of the species; nothing where one is unknown.
+        times: [G] of the data, and the start.
+        codes: [G, E] sines and cosines of the times, and these.
+        encoder: inputs to tokens.
+        queries: [h, E, d] of codes, by heads.
+        keys: [h, t, d] of tokens.
+        values: [h, t, d] of tokens.
+        lift: [E, hd] of codes, what the operator begins with beside what is attended to.
+        operator: layers along time.
+        shared: a perceptron at each time.
+        decoder: sines after it.
+    """
+
+    about: About = eqx.field(static=True)
+    scale: SoftLog
+    centre: Float[np.ndarray, " D"]
+    width: Float[np.ndarray, " D"]
+    reach: Float[np.ndarray, " S"]
+    masses: Float[np.ndarray, " S"] | None
+    times: Float[np.ndarray, " G"]
+    codes: Float[np.ndarray, "G E"]
+    encoder: Perceptron
+    queries: Float[Array, "h E d"]
+    keys: Float[Array, "h t d"]
+    values: Float[Array, "h t d"]
+    lift: Float[Array, "E hd"]
+    operator: tuple[Fourier, ...]
+    shared: Perceptron
+    decoder: Perceptron
+
+    @classmethod
+    def fitted(
+        cls,
+        data: Observations,
+        *,
+        key: PRNGKeyArray,
+        width: int = 256,
+        depth: int = 2,
+        tokens: int = 16,
+        size: int = 32,
+        heads: int = 4,
+        layers: int = 4,
+        modes: int = 16,
+        bands: int = 8,
+        frequency: float = 1.0,
+        negligible: float = 1e4,
+        share: float = 1e-3,
+    ) -> "ChemNNE":
+        """Scales of trajectories; the networks are still to be trained.
+
+        Args:
+            data: trajectories of every species, at times that are evenly spaced from the start on.
+            key: seeds the weights.
+            width: of the hidden layers of sines, and of the perceptron.
+            depth: number of these layers in the encoder.
+            tokens: that the encoder makes.
+            size: of each.
+            heads: of the attention, each of size / heads.
+            layers: of the operator.
+            modes: of time that each keeps.
+            bands: frequencies of a time's code, from one half wave on, each twice the one before.
+            frequency: of the first sines; 30, as implicit representations of images have it
+                (Sitzmann et al. 2020, arXiv:2006.09661), is worse here.
+            negligible: as of `ChangeMap`.
+            share: likewise.
+
+        Raises:
+            ValueError: other times, or sizes that do not fit.
+        """
+        ts = np.asarray(data.ts) - float(data.t0)
+        steps = np.diff(ts, prepend=0.0)
+        if len(ts) < 4 or not np.allclose(steps, steps[0], rtol=1e-6):
+            raise ValueError(
+                "ChemNNE wants four times or more, evenly spaced from the start on: "
+                "data.times.spacing=linear, and a first time that is one step after data.t0."
+            )
+        if size % heads or modes > len(ts) // 2:
+            raise ValueError(
+                f"heads={heads} must divide size={size}, and modes={modes} be at most "
+                f"{len(ts) // 2}, half as many as there are times."
+            )
+        scale = SoftLog.of(data.states, negligible=negligible, share=share)
+        few = data.chosen(sample(len(data.y0)))
+        inputs = np.concatenate([scale.forward(few.y0), few.conditions], axis=1)
+        if not np.any(spread := inputs.std(axis=0)):
+            raise ValueError("every trajectory starts alike: there is nothing to emulate.")
+        reach = np.sqrt(np.mean(changed(scale, few) ** 2, axis=(0, 1)))
+        times = np.append(0.0, ts)
+        waves = np.pi * 2.0 ** np.arange(bands) * (times / ts[-1])[:, None]
+        codes = np.concatenate([np.sin(waves), np.cos(waves), (times / ts[-1])[:, None]], axis=1)
+        keys = jax.random.split(key, 7)
+        encoder = Perceptron(
+            (inputs.shape[1], *(width,) * depth, tokens * size),
+            activation="sin",
+            final="sin",
+            gain=2**0.5,
+            key=keys[0],
+        )
+        weight, bias = encoder.layers[0]
+        first = (weight * np.float32(frequency), bias)
+        encoder = eqx.tree_at(lambda net: net.layers, encoder, (first, *encoder.layers[1:]))
+
+        def weights(key: PRNGKeyArray, *shape: int) -> Float[Array, "..."]:
+            return jax.random.normal(key, shape, np.float32) / np.float32(shape[-2] ** 0.5)
+
+        each, code, species = size // heads, codes.shape[1], len(scale.amounts)
+        network = data.network
+        known = np.array([STANDARD_WEIGHTS.get(element, 0.0) for element in network.elements])
+        masses = known @ network.composition
+        return cls(
+            about=About.of(data),
+            scale=scale,
+            centre=inputs.mean(axis=0),
+            width=np.where(spread > 1e-9, spread, 1.0),
+            reach=np.where(reach > 1e-6, reach, 1.0),
+            masses=None if network.undeclared else masses,
+            times=times,
+            codes=codes.astype(np.float32),
+            encoder=encoder,
+            queries=weights(keys[1], heads, code, each),
+            keys=weights(keys[2], heads, size, each),
+            values=weights(keys[3], heads, size, each),
+            lift=weights(keys[4], code, size),
+            operator=tuple(
+                Fourier(len(times), size, modes, key=k) for k in jax.random.split(keys[5], layers)
+            ),
+            shared=Perceptron((size, width // 2, width // 2), activation="gelu", key=keys[6]),
+            decoder=Perceptron(
+                (width // 2, width // 2, species), activation="sin", key=jax.random.fold_in(key, 1)
+            ),
+        )
+
+    def inputs(self, y0: Float[Array, " S"], conditions: Float[Array, " C"]) -> Float[Array, " D"]:
+        """What the encoder is given."""
+        given = jnp.concatenate([self.scale.forward(y0), conditions])
+        return ((given - self.centre) / self.width).astype(jnp.float32)
+
+    def attention(self, inputs: Float[Array, " D"]) -> tuple[Any, Float[Array, "h G t"]]:
+        """Tokens of inputs, and how much of each a time attends to."""
+        tokens = self.encoder(inputs).reshape(-1, self.keys.shape[1])
+        queries = jnp.einsum("ge,hed->hgd", jnp.asarray(self.codes), self.queries)
+        keys = jnp.einsum("ns,hsd->hnd", tokens, self.keys)
+        scores = jnp.einsum("hgd,hnd->hgn", queries, keys) / np.float32(keys.shape[-1] ** 0.5)
+        return tokens, jax.nn.softmax(scores, axis=-1)
+
+    def scaled(self, inputs: Float[Array, " D"]) -> Float[Array, "G S"]:
+        """Changes at the model's times, over their reach."""
+        tokens, shares = self.attention(inputs)
+        values = jnp.einsum("ns,hsd->hnd", tokens, self.values)
+        seen = jnp.einsum("hgn,hnd->ghd", shares, values).reshape(len(self.times), -1)
+        v = seen + jnp.asarray(self.codes) @ self.lift
+        v = (v - v.mean(axis=1, keepdims=True)) / jnp.sqrt(v.var(axis=1, keepdims=True) + 1e-5)
+        for layer in self.operator:
+            v = layer(v)
+        return jax.vmap(lambda v: self.decoder(self.shared(v)))(v)
+
+    def examples(self, data: Observations) -> Series:
+        """Scaled inputs, and scaled changes at the start and the times of the data."""
+        inputs = jax.jit(jax.vmap(self.inputs))(data.y0, data.conditions)
+        wanted = np.zeros((len(data.y0), len(self.times), len(self.reach)), np.float32)
+        for at in range(0, len(wanted), 1000):  # logarithms of all would fill the memory
+            block = slice(at, at + 1000)
+            wanted[block, 1:] = changed(self.scale, data.chosen(block)) / self.reach
+        return Series(inputs, jnp.asarray(wanted))
+
+    def terms(self, batch: Series, key: PRNGKeyArray) -> dict[str, Float[Array, ""]]:
+        """Mean squares of scaled changes, as published but for the scales.
+
+        `trajectory` is of the times of the data, `identity` of the start, `first` and `second` of
+        differences along time. `mass`, where the masses of all species are known, is the mean
+        error of the total mass, relative.
+        """
+        del key
+        found = jax.vmap(self.scaled)(batch.inputs)
+        error = found - batch.wanted
+        terms = {
+            "trajectory": jnp.mean(error[:, 1:] ** 2),
+            "identity": jnp.mean(error[:, 0] ** 2),
+            "first": jnp.mean(jnp.diff(error, axis=1) ** 2),
+            "second": jnp.mean(jnp.diff(error, n=2, axis=1) ** 2),
+        }
+        if self.masses is not None:
+            size, reach = len(self.reach), jnp.asarray(self.reach)
+            begin = batch.inputs[:, :size].astype(reach.dtype) * self.width[:size][None]
+            begin = 10.0 ** (begin + self.centre[:size][None])
+            weight = jnp.asarray(self.masses * self.scale.amounts)
+
+            def mass(change: Any) -> Any:
+                grown = 10.0 ** (change * reach[None, None])
+                return jnp.matmul(grown * begin[:, None] - 1.0, weight)
+
+            right = mass(batch.wanted.astype(reach.dtype))
+            off = jnp.abs(mass(found.astype(reach.dtype)) - right) / right
+            terms["mass"] = jnp.mean(off).astype(error.dtype)
+        return terms
+
+    def predict(
+        self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
+    ) -> Float[Array, "T S"]:
+        """States at `ts`; after the last time of the data they stay as they are there."""
+        found = self.scaled(self.inputs(y0, conditions))
+        change = at_times(found * jnp.asarray(self.reach, found.dtype)[None], self.times, ts)
+        return self.scale.later(y0, change)
