@@ -130,7 +130,7 @@ class ChangeMap(AbstractEmulator):
             deviation=np.where(deviation > 0, deviation, 1.0),
             tendencies=tendencies,
         )
-        columns = np.asarray(jax.jit(jax.vmap(model.known))(few.y0, few.conditions))
+        columns = np.asarray(jax.vmap(model.known)(few.y0, few.conditions))
         chosen = independent(columns)
         if not len(chosen):
             raise ValueError("every trajectory starts alike: there is nothing to emulate.")
@@ -160,7 +160,7 @@ class ChangeMap(AbstractEmulator):
 
     def examples(self, data: Observations) -> Coefficients:
         """Inputs and coefficients of trajectories at the times that the modes are of."""
-        inputs = jax.jit(jax.vmap(self.inputs))(data.y0, data.conditions)
+        inputs = jax.vmap(self.inputs)(data.y0, data.conditions)
         columns = self.modes.reshape(-1, self.modes.shape[-1])
         wanted = []
         for at in range(0, len(data.y0), 1000):  # logarithms of all would fill the memory

@@ -243,7 +243,7 @@ class ChemNNE(AbstractEmulator):
 
     def examples(self, data: Observations) -> Series:
         """Scaled inputs, and scaled changes at the start and the times of the data."""
-        inputs = jax.jit(jax.vmap(self.inputs))(data.y0, data.conditions)
+        inputs = jax.vmap(self.inputs)(data.y0, data.conditions)
         wanted = np.zeros((len(data.y0), len(self.times), len(self.reach)), np.float32)
         for at in range(0, len(wanted), 1000):  # logarithms of all would fill the memory
             block = slice(at, at + 1000)
