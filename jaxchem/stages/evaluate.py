@@ -48,10 +48,11 @@ BLOCK = 256
 SOLVED = 64
 """Trajectories that the solver is measured on."""
 
-_SCORES = ("rmse", "rmse_linear", "mean_dex", "median_dex", "p99_dex", "max_dex")
-
 RUNGS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 """Relative tolerances that the solver is asked for, until it is as good as the model."""
+
+_SCORES = ("rmse", "rmse_linear", "mean_dex", "median_dex", "p99_dex", "max_dex")
+"""Of every row of a report."""
 
 
 class Report(NamedTuple):
@@ -143,15 +144,21 @@ def evaluate(
     def logs(values: Any, y0: Any) -> np.ndarray:
         return np.log10(np.maximum(np.asarray(values, dtype=float), floored(y0)))
 
+    def limits(values: Any, y0: Any) -> tuple[float, float]:
+        """Of `logs`, of which those of all training data would fill the memory."""
+        least = floored(y0)[:, 0, 0]
+        ends = (np.maximum(f(np.asarray(values), axis=(1, 2)), least) for f in (np.min, np.max))
+        low, high = ends
+        return float(np.log10(low.min())), float(np.log10(high.max()))
+
     exact = logs(truth, y0)
-    known = exact if train is None else logs(seen.states, seen.y0)
-    limits = float(known.min()), float(known.max())
+    low, high = limits(seen.states, seen.y0)
     counts = np.asarray(truth) >= (counted or -np.inf)
     ranges = np.asarray(span(seen.states)[1])
 
     def compared(prediction: Any, cases: Any = slice(None)) -> dict[str, float]:
         found = jnp.asarray(logs(prediction, np.asarray(y0)[cases])), jnp.asarray(exact[cases])
-        scores = emulation_scores(*found, *limits, jnp.asarray(counts[cases]))
+        scores = emulation_scores(*found, low, high, jnp.asarray(counts[cases]))
         return scores | {"rmse_linear": linear_rmse(prediction, truth[cases], ranges)}
 
     def judged(prediction: np.ndarray, cases: Any = slice(None)) -> dict[str, float]:
