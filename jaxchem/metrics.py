@@ -91,12 +91,12 @@ def emulation_scores(
         counts: those that do; all if `None`, and NaN where none does.
     """
     error = jnp.abs(prediction - truth)
+    if counts is not None and not jnp.any(counts):
+        counts, error = None, jnp.full_like(error, jnp.nan)
     scaled = 2.0 * error / (high - low)
     size = jnp.abs(2.0 * (truth - low) / (high - low) - 1.0)
     relative = scaled / jnp.max(size, axis=1, keepdims=True)
     if counts is not None:
-        if not jnp.any(counts):
-            counts, error = jnp.ones_like(counts), jnp.full_like(error, jnp.nan)
         error, scaled, relative = error[counts], scaled[counts], relative[counts]
     return {
         "mean_dex": float(jnp.mean(error)),

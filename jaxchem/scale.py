@@ -95,7 +95,12 @@ class SoftLog(eqx.Module):
             ys: the values.
             negligible: F is no larger than this,
             share: and no larger than this part of the largest value of its species.
+
+        Raises:
+            ValueError: one that is not positive.
         """
+        if not (negligible > 0 and share > 0):
+            raise ValueError(f"negligible={negligible}, share={share}: both must be positive.")
         most = np.max(np.asarray(ys, dtype=float), axis=tuple(range(np.ndim(ys) - 1)))
         return cls(np.where(most > 0, np.minimum(negligible, share * most), 1.0))
 

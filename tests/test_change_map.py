@@ -1,5 +1,6 @@
 """Modes of change, beside a chain of decays that is solved by hand."""
 
+import dataclasses
 import functools
 
 import equinox as eqx
@@ -125,4 +126,16 @@ def test_what_cannot_be_learned_says_so(data, getkey):
     with pytest.raises(ValueError, match=r"all after the start: set data.t0 below"):
         ChangeMap.fitted(early, key=getkey())
     with pytest.raises(ValueError, match=r"every trajectory starts alike"):
-        ChangeMap.fitted(data.chosen(np.zeros(8, int)), key=getkey())
+        ChangeMap.fitted(data.chosen(np.zeros(10, int)), key=getkey())
+    lit = dataclasses.replace(data, fixed={"photolysis": {"J4": 0.0}})
+    with pytest.raises(ValueError, match=r"a photolysis that is no number.* tendencies=false"):
+        ChangeMap.fitted(lit, key=getkey())
+    with pytest.raises(ValueError, match=r"negligible=10000.0, share=0.0: both must be positive"):
+        ChangeMap.fitted(data, key=getkey(), share=0.0)
+
+
+def test_a_condition_in_tiny_units_is_an_input(data, getkey):
+    """Such as a cosmic-ray rate; without tendencies nothing else tells of it."""
+    small = dataclasses.replace(data, conditions=1e-18 * data.conditions)
+    model = ChangeMap.fitted(small, key=getkey(), width=4, depth=1, tendencies=False)
+    assert list(model.chosen) == [0, 1, 2, 3]

@@ -96,4 +96,7 @@ def test_what_it_cannot_take_says_so(data, getkey):
     with pytest.raises(ValueError, match="heads=5 must divide size=32, and modes=16 be at most 30"):
         ChemNNE.fitted(data, key=getkey(), heads=5)
     with pytest.raises(ValueError, match="every trajectory starts alike"):
-        ChemNNE.fitted(data.chosen(np.zeros(8, int)), key=getkey())
+        ChemNNE.fitted(data.chosen(np.zeros(10, int)), key=getkey())
+    with pytest.raises(ValueError, match=r"the data have 30 times, .* learns those of its own, 60"):
+        half = eqx.tree_at(lambda d: (d.ts, d.values), data, (data.ts[:30], data.values[:, :30]))
+        ChemNNE.fitted(data, key=getkey(), **SMALL).examples(half)

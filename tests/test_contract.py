@@ -25,6 +25,7 @@ from jaxchem.models import (
     AbstractEmulator,
     AbstractWrapper,
     ChangeMap,
+    ChemNNE,
     Committee,
     FlowMap,
     Function,
@@ -234,7 +235,15 @@ def test_what_cannot_be_trained_says_so(data, getkey):
         emulate(model, data, getkey(), job=QUIET)
 
 
+def chemnne(data, key):
+    """Of even times, as it wants them."""
+    even = eqx.tree_at(lambda d: d.ts, data, data.t0 + jnp.linspace(0.0, 1e13, 9)[1:])
+    sizes = {"width": 8, "tokens": 2, "size": 4, "heads": 2, "layers": 1, "modes": 3, "bands": 2}
+    return ChemNNE.fitted(even, key=key, **sizes)
+
+
 MAKERS = {
+    "chemnne": chemnne,
     "flow_map": functools.partial(FlowMap.fitted, modes=8, width=8),
     "change_map": functools.partial(ChangeMap.fitted, modes=8, width=8),
     "step_map": functools.partial(StepMap.fitted, modes=8, width=8, starts=4),
@@ -279,7 +288,9 @@ def test_names_not_positions(name, data, tmp_path, getkey):
             model.in_order([f"{species[0]}x", *species[1:]], model.about.conditions)
 
 
-@pytest.mark.parametrize("name", ["flow_map", "latent", "conserved", "committee"])
+@pytest.mark.parametrize(
+    "name", ["flow_map", "change_map", "chemnne", "latent", "conserved", "committee"]
+)
 def test_not_a_number_stays_one(name, data, getkey):
     """Also in an input that the model does not look at."""
     model = jax.jit(MAKERS[name](data, key=getkey()).__call__)

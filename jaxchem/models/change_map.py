@@ -1,5 +1,6 @@
 """Emulators of how gas changes, told by its gains and losses at the start."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -13,13 +14,10 @@ from ..kinetics import flux
 from ..network import Network
 from ..scale import SoftLog
 from .base import About, AbstractEmulator
-from .flow_map import Coefficients, between, independent, leading
+from .flow_map import SAMPLED, Coefficients, between, independent, leading
 from .layers import Perceptron
 
 __all__ = ["ChangeMap"]
-
-_SAMPLED = 4000
-"""Trajectories that scales and modes are taken from."""
 
 _SMOOTH = 1e-7
 """Of the loss near zero, dex squared."""
@@ -33,8 +31,8 @@ class ChangeMap(AbstractEmulator):
     changes is a sum of a few functions of time that all species share. Their coefficients are one
     vector, which a perceptron gives in the leading orthogonal modes of the training data.
 
-    Its inputs are s, the conditions, and what the equations say of the start: how much of each
-    species is made in the length of a trajectory, and which share of it is lost.
+    Its inputs are s, the conditions as they are, and what the equations say of the start: how much
+    of each species is made in the length of a trajectory, and which share of it is lost.
 
     Attributes:
         about: names of states and conditions.
@@ -96,8 +94,17 @@ class ChangeMap(AbstractEmulator):
             tendencies: gains and losses at the start are inputs.
 
         Raises:
-            ValueError: fewer than four times, one that is not after the start, or nothing varies.
+            ValueError: fewer than four times, one that is not after the start, nothing varies, or
+                conditions that are no numbers where tendencies want them.
         """
+        others = [n for n, v in data.fixed.items() if not isinstance(v, int | float)]
+        if tendencies and others:
+            raise ValueError(
+                f"the data are of a {others[0]} that is no number, so that a model cannot know the "
+                "gains and losses at the start; set tendencies=false."
+            )
+        if min(modes, shapes, width, depth) < 1:
+            raise ValueError("modes, shapes, width and depth are one or more.")
         ts = np.asarray(data.ts) - float(data.t0)
         if len(ts) < 4 or not np.all(np.diff(ts, prepend=0.0) > 0):
             raise ValueError(
@@ -131,7 +138,7 @@ class ChangeMap(AbstractEmulator):
             tendencies=tendencies,
         )
         columns = np.asarray(jax.vmap(model.known)(few.y0, few.conditions))
-        chosen = independent(columns)
+        chosen = independent(columns / np.maximum(np.abs(columns).max(axis=0), 1e-99))
         if not len(chosen):
             raise ValueError("every trajectory starts alike: there is nothing to emulate.")
         sizes = (len(chosen), *(width,) * depth, count)
@@ -159,12 +166,15 @@ class ChangeMap(AbstractEmulator):
         return scaled.astype(jnp.float32)
 
     def examples(self, data: Observations) -> Coefficients:
-        """Inputs and coefficients of trajectories at the times that the modes are of."""
+        """Inputs and coefficients of trajectories.
+
+        Raises:
+            ValueError: data of other times than the model's.
+        """
         inputs = jax.vmap(self.inputs)(data.y0, data.conditions)
         columns = self.modes.reshape(-1, self.modes.shape[-1])
         wanted = []
-        for at in range(0, len(data.y0), 1000):  # logarithms of all would fill the memory
-            changes = changed(self.scale, data.chosen(slice(at, at + 1000)))
+        for changes in blocks(self.scale, data, self.times):
             parts = self.shapes[1:].T @ changes - self.mean
             wanted.append(parts.reshape(len(parts), -1) @ columns / self.deviation)
         return Coefficients(inputs, jnp.asarray(np.concatenate(wanted), jnp.float32))
@@ -209,6 +219,20 @@ def changed(scale: SoftLog, data: Observations) -> Float[np.ndarray, "N T S"]:
     return np.asarray(scale.forward(data.states) - scale.forward(data.y0)[:, None])
 
 
+def blocks(
+    scale: SoftLog, data: Observations, times: Float[np.ndarray, " G"]
+) -> Iterator[Float[np.ndarray, "n T S"]]:
+    """The same of some cases after the other, since logarithms of all would fill the memory."""
+    ts = np.asarray(data.ts) - float(data.t0)
+    if ts.shape != (len(times) - 1,) or not np.allclose(ts, times[1:], rtol=1e-9):
+        raise ValueError(
+            f"the data have {len(ts)} times, {ts[0]:g} to {ts[-1]:g} after the start, but the "
+            f"model learns those of its own, {len(times) - 1} from {times[1]:g} to {times[-1]:g}."
+        )
+    for at in range(0, len(data.y0), 1000):
+        yield changed(scale, data.chosen(slice(at, at + 1000)))
+
+
 def sample(count: int) -> Int[np.ndarray, " n"]:
     """Numbers of the cases that scales and modes are taken from."""
-    return np.random.default_rng(0).permutation(count)[:_SAMPLED]
+    return np.random.default_rng(0).permutation(count)[:SAMPLED]

@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..dataset import Observations
-from ..formula import STANDARD_WEIGHTS
 from ..scale import SoftLog
 from .base import About, AbstractEmulator
-from .change_map import at_times, changed, sample
+from .change_map import at_times, blocks, changed, sample
 from .layers import Perceptron
 
 __all__ = ["ChemNNE"]
@@ -82,7 +81,7 @@ class ChemNNE(AbstractEmulator):
     Attributes:
         about: names of states and conditions.
         scale: log10(1 + c / F).
-        centre: [D] means of the inputs, which are scaled states and the conditions.
+        centre: [D] means of the inputs, which are scaled states and the conditions as they are.
         width: [D] their standard deviations.
         reach: [S] root mean square changes.
         masses: [S] of the species; nothing where one is unknown.
@@ -161,15 +160,17 @@ class ChemNNE(AbstractEmulator):
                 "ChemNNE wants four times or more, evenly spaced from the start on: "
                 "data.times.spacing=linear, and a first time that is one step after data.t0."
             )
-        if size % heads or modes > len(ts) // 2:
+        if min(heads, tokens, layers, modes) < 1 or size % heads or modes > len(ts) // 2:
             raise ValueError(
                 f"heads={heads} must divide size={size}, and modes={modes} be at most "
-                f"{len(ts) // 2}, half as many as there are times."
+                f"{len(ts) // 2}, half as many as there are times; tokens={tokens} and "
+                f"layers={layers} are one or more, as they are."
             )
         scale = SoftLog.of(data.states, negligible=negligible, share=share)
         few = data.chosen(sample(len(data.y0)))
         inputs = np.concatenate([scale.forward(few.y0), few.conditions], axis=1)
-        if not np.any(spread := inputs.std(axis=0)):
+        spread, largest = inputs.std(axis=0), np.abs(inputs).max(axis=0)
+        if not np.any(varies := spread > 1e-9 * largest):
             raise ValueError("every trajectory starts alike: there is nothing to emulate.")
         reach = np.sqrt(np.mean(changed(scale, few) ** 2, axis=(0, 1)))
         times = np.append(0.0, ts)
@@ -191,16 +192,13 @@ class ChemNNE(AbstractEmulator):
             return jax.random.normal(key, shape, np.float32) / np.float32(shape[-2] ** 0.5)
 
         each, code, species = size // heads, codes.shape[1], len(scale.amounts)
-        network = data.network
-        known = np.array([STANDARD_WEIGHTS.get(element, 0.0) for element in network.elements])
-        masses = known @ network.composition
         return cls(
             about=About.of(data),
             scale=scale,
             centre=inputs.mean(axis=0),
-            width=np.where(spread > 1e-9, spread, 1.0),
+            width=np.where(varies, spread, np.where(largest > 0, largest, 1.0)),
             reach=np.where(reach > 1e-6, reach, 1.0),
-            masses=None if network.undeclared else masses,
+            masses=data.network.masses,
             times=times,
             codes=codes.astype(np.float32),
             encoder=encoder,
@@ -242,12 +240,15 @@ class ChemNNE(AbstractEmulator):
         return jax.vmap(lambda v: self.decoder(self.shared(v)))(v)
 
     def examples(self, data: Observations) -> Series:
-        """Scaled inputs, and scaled changes at the start and the times of the data."""
+        """Scaled inputs, and scaled changes at the start and the times of the data.
+
+        Raises:
+            ValueError: data of other times than the model's.
+        """
         inputs = jax.vmap(self.inputs)(data.y0, data.conditions)
-        wanted = np.zeros((len(data.y0), len(self.times), len(self.reach)), np.float32)
-        for at in range(0, len(wanted), 1000):  # logarithms of all would fill the memory
-            block = slice(at, at + 1000)
-            wanted[block, 1:] = changed(self.scale, data.chosen(block)) / self.reach
+        start = np.zeros((len(data.y0), 1, len(self.reach)), np.float32)
+        parts = [change / self.reach for change in blocks(self.scale, data, self.times)]
+        wanted = np.concatenate([start, np.concatenate(parts)], axis=1, dtype=np.float32)
         return Series(inputs, jnp.asarray(wanted))
 
     def terms(self, batch: Series, key: PRNGKeyArray) -> dict[str, Float[Array, ""]]:

@@ -19,7 +19,7 @@ from .layers import Perceptron
 __all__ = ["FlowMap"]
 
 # trajectories that the modes are taken from: their cost grows as the cube
-_SAMPLED = 4000
+SAMPLED = 4000
 
 
 class FlowMap(AbstractEmulator):
@@ -125,7 +125,7 @@ class FlowMap(AbstractEmulator):
         fields = _fields(abundances, amounts, floor)
         mean = np.mean(fields, axis=0)
         flat = (fields - mean).reshape(len(fields), -1)
-        modes = min(modes, len(flat), flat.shape[1], _SAMPLED)
+        modes = min(modes, len(flat), flat.shape[1], SAMPLED)
         basis = leading(flat, modes)
         deviation = np.std(flat @ basis.T, axis=0)
         sizes = (len(chosen), *(width,) * depth, modes)
@@ -262,8 +262,8 @@ def independent(columns: np.ndarray) -> np.ndarray:
 
 def leading(flat: np.ndarray, modes: int) -> np.ndarray:
     """The leading right singular vectors, of a sample of the rows where there are many."""
-    if len(flat) > _SAMPLED:  # at random, as every so many-th of a Sobol sequence fills no range
-        flat = flat[np.random.default_rng(0).choice(len(flat), _SAMPLED, replace=False)]
+    if len(flat) > SAMPLED:  # at random, as every so many-th of a Sobol sequence fills no range
+        flat = flat[np.random.default_rng(0).choice(len(flat), SAMPLED, replace=False)]
     if len(flat) <= 1000:
         return np.linalg.svd(flat, full_matrices=False)[2][:modes]
     # from the smaller Gram matrix, whose rounding is far below what a mode of many rows matters

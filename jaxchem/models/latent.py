@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..dataset import Observations
-from ..formula import STANDARD_WEIGHTS
 from ..scale import LinearScale, LinearTime, LogScale, LogTime, of_kind
 from .base import About, AbstractEmulator, hands_on
 from .layers import Perceptron
@@ -196,14 +195,12 @@ class Latent(AbstractEmulator):
             ValueError: an unknown scale, or times that have no logarithm.
         """
         states, times = of_kind(scale, time)
-        network = data.network
-        weights = np.array([STANDARD_WEIGHTS.get(element, 0.0) for element in network.elements])
         scales = (
             states.of(data.states, per_species=per_species),
             LogScale.of(data.conditions),
             times.of(data.ts),
         )
-        masses = weights @ network.composition
+        masses = data.network.masses
         return cls(About.of(data), scales=scales, masses=masses, key=key, **settings)
 
     def examples(self, data: Observations) -> Examples:

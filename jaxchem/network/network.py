@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..brief import few, safely, table, text
 from ..expression import Expression, Name, Number, call, names, show
-from ..formula import CHARGE
+from ..formula import CHARGE, STANDARD_WEIGHTS
 from ..rates import (
     CONDITIONS,
     NAMED,
@@ -327,6 +327,14 @@ class Network(eqx.Module):
     def needs(self) -> tuple[str, ...]:
         """The conditions, and the quantities without a definition, that the rates depend on."""
         return tuple(self._reads(Conditions())[1])
+
+    @property
+    def masses(self) -> Float[np.ndarray, " S"] | None:
+        """Molar masses, g mol-1, without that of electrons; nothing where one is not known."""
+        weights = {CHARGE: 0.0, **STANDARD_WEIGHTS}
+        if self.undeclared or not {*self.elements} <= {*weights}:
+            return None
+        return np.array([weights[name] for name in self.elements]) @ self.composition
 
     @property
     def user_quantities(self) -> tuple[str, ...]:

@@ -154,11 +154,12 @@ def check_metric(metric: str | None, stages: Mapping[str, Callable[..., Any]]) -
     group = rest if first in stages else group
     known = (*_SCORES, *_RATES, *_OWN) if not group else _GROUPS.get(group, ())
     if name not in known:
-        options = [*_SCORES, *_RATES, *_OWN]
+        own = [*_SCORES, *_RATES]
+        options = [*own, *_OWN]
         options += [f"{group}/{name}" for group, names in _GROUPS.items() for name in names]
         hint = closest(metric, options) or "."
         raise ValueError(
-            f"metric={metric} is none that a run has{hint} Known: {', '.join(options[:17])}, and "
+            f"metric={metric} is none that a run has{hint} Known: {', '.join(own)}, and "
             f"those of {', '.join(_GROUPS)}."
         )
 

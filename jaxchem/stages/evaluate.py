@@ -103,7 +103,8 @@ def evaluate(
             left out where this is not given.
         integrator: of the solver; `None` is `Integrator()`.
         floor: concentrations are compared from this part of the initial state's total up.
-        counted: a concentration below this, in the network's unit, counts in no logarithm.
+        counted: a concentration below this, in the network's unit, counts in no logarithm, and
+            the scale of `rmse` begins here.
         gradients: cases whose derivatives are compared with the solver's; 0 compares none.
         brief: the scores of the model alone, nothing beside it.
 
@@ -153,12 +154,14 @@ def evaluate(
 
     exact = logs(truth, y0)
     low, high = limits(seen.states, seen.y0)
-    counts = np.asarray(truth) >= (counted or -np.inf)
+    low = max(low, float(np.log10(counted))) if counted else low
+    counts = np.asarray(truth) >= counted if counted else None
     ranges = np.asarray(span(seen.states)[1])
 
     def compared(prediction: Any, cases: Any = slice(None)) -> dict[str, float]:
         found = jnp.asarray(logs(prediction, np.asarray(y0)[cases])), jnp.asarray(exact[cases])
-        scores = emulation_scores(*found, low, high, jnp.asarray(counts[cases]))
+        chosen = None if counts is None else jnp.asarray(counts[cases])
+        scores = emulation_scores(*found, low, high, chosen)
         return scores | {"rmse_linear": linear_rmse(prediction, truth[cases], ranges)}
 
     def judged(prediction: np.ndarray, cases: Any = slice(None)) -> dict[str, float]:
@@ -198,7 +201,10 @@ def evaluate(
         chained["growth"] = chained["mean_dex"] / scores["mean_dex"]
         scores |= _under("rollout", chained)
     if jax.eval_shape(model.spread, y0[0], conditions[0], times) is not None:
-        scores |= uncertainty_scores(logs(prediction, y0) - exact, predict(model.spread)[0])
+        off, spread = logs(prediction, y0) - exact, predict(model.spread)[0]
+        if counts is not None:
+            off, spread = np.where(counts, off, 0.0), np.where(counts, spread, 0.0)
+        scores |= uncertainty_scores(off, spread)
     latents = None
     if jax.eval_shape(model.latents, y0[0], conditions[0], times) is not None:
         latents = predict(model.latents)[0]
@@ -225,7 +231,7 @@ def evaluate(
             break
     if gradients and len(y0) > 1:
         few = test.chosen(slice(gradients + 1))
-        scores |= gradient_scores(model, few, integrator, floor=floor)
+        scores |= gradient_scores(model, few, integrator, floor=floor, counted=counted)
     return Report(scores, prediction, latents)
 
 
@@ -363,7 +369,12 @@ def _solved(
 
 
 def gradient_scores(
-    model: AbstractEmulator, test: Observations, integrator: Integrator, *, floor: float = 0.0
+    model: AbstractEmulator,
+    test: Observations,
+    integrator: Integrator,
+    *,
+    floor: float = 0.0,
+    counted: float = 0.0,
 ) -> dict[str, float]:
     """Derivatives of an emulator beside those of the solver.
 
@@ -375,6 +386,7 @@ def gradient_scores(
         test: two cases or more.
         integrator: of the solver.
         floor: states below this part of the initial state's total do not count.
+        counted: nor do those below this.
 
     Returns:
         `gradient/mean` and `gradient/median` of |emulator - solver|, and `gradient/size`, the mean
@@ -414,7 +426,7 @@ def gradient_scores(
 
     exact, wanted = slopes(solver)
     nearly, found = slopes(lambda y0, conditions: model(y0, conditions, test.ts - test.t0))
-    least = np.maximum(floor * jnp.sum(where[0], axis=1), LEAST)[:, None, None]
+    least = np.maximum(floor * jnp.sum(where[0], axis=1), max(counted, LEAST))[:, None, None]
     finite = jnp.isfinite(wanted) & jnp.isfinite(found) & jnp.isfinite(nearly)
     counts = np.asarray((exact > np.log10(least)) & finite)
     if not counts.any():
