@@ -157,6 +157,28 @@ def test_a_case_that_fails_is_counted_and_the_others_are_scored(data):
     np.testing.assert_allclose(found["mean_dex"], error.mean(), rtol=1e-9)
 
 
+def test_what_is_too_little_does_not_count(data):
+    """In dex, in `rmse`, whose scale begins there, and in derivatives."""
+    _, test = data
+    few = test.chosen(slice(4))
+    model = Function(lambda y0, c, ts: jnp.tile(2.0 * y0, (len(ts), 1)), About.of(test))
+    found = jaxchem.evaluate(model, few, train=few, counted=1e-3, gradients=2).metrics
+    counts = np.asarray(few.states) >= 1e-3
+    logs = np.log10(np.maximum(np.asarray(few.states), 1e-99))
+    error = np.abs(np.log10(np.maximum(2.0 * np.asarray(few.y0), 1e-99))[:, None] - logs)[counts]
+    assert 0 < counts.sum() < counts.size / 2
+    np.testing.assert_allclose(found["mean_dex"], error.mean(), rtol=1e-9)
+    width = np.log10(np.asarray(few.states).max()) + 3
+    np.testing.assert_allclose(found["rmse"], 2 * np.sqrt(np.mean(error**2)) / width, rtol=1e-9)
+    everything = jaxchem.evaluate(model, few, train=few, gradients=2).metrics
+    assert found["gradient/size"] < everything["gradient/size"]
+    span = np.ptp(np.asarray(few.states), axis=(0, 1))
+    off = (2.0 * np.asarray(few.y0)[:, None] - np.asarray(few.states))[..., span > 0] / span[
+        span > 0
+    ]
+    np.testing.assert_allclose(found["rmse_linear"], np.sqrt(np.mean(off**2)), rtol=1e-9)
+
+
 def test_cases_outside_of_the_training_range_are_told_apart(data, getkey):
     _, test = data
     hot = test.conditions[:, 0] > 60.0
