@@ -5,12 +5,13 @@ Every function takes the state last, so a batch is `jax.vmap` over it and a para
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from .network import Network
 
-__all__ = ["flux", "jacobian", "tendency"]
+__all__ = ["flux", "jacobian", "tendency", "turnover"]
 
 
 def _factors(
@@ -53,6 +54,21 @@ def tendency(network: Network, k: Float[Array, " R"], y: Float[Array, " S"]) -> 
     """dy/dt: the net change of every species, concentration per time (arguments as for `flux`)."""
     stoichiometry = jnp.asarray(network.stoichiometry, y.dtype)
     return jnp.matmul(stoichiometry, flux(network, k, y), precision=lax.Precision.HIGHEST)
+
+
+def turnover(
+    network: Network, rates: Float[Array, " R"]
+) -> tuple[Float[Array, " S"], Float[Array, " S"]]:
+    """Gross production and gross loss of every species at given rates of the reactions.
+
+    What a reaction both uses and makes counts by its net number.
+    """
+    signed = (network.stoichiometry, -network.stoichiometry)
+    made, lost = (
+        jnp.matmul(jnp.asarray(np.maximum(part, 0.0), rates.dtype), rates, precision="highest")
+        for part in signed
+    )
+    return made, lost
 
 
 def jacobian(network: Network, k: Float[Array, " R"], y: Float[Array, " S"]) -> Float[Array, "S S"]:

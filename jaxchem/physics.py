@@ -11,7 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .kinetics import flux
+from .kinetics import flux, turnover
 from .models.base import About
 from .models.layers import Perceptron
 from .models.pinn import Windows, fresh, within
@@ -77,9 +77,8 @@ class Equations(NamedTuple):
 
 def _losses(network: Network, k: Any, y: Float[Array, " S"]) -> Float[Array, " S"]:
     """How often each species is lost; of none that is not there."""
-    lost = jnp.asarray(-np.minimum(network.stoichiometry, 0.0))
     there = y > 0
-    gross = jnp.matmul(lost, jnp.abs(flux(network, k, y)))
+    _, gross = turnover(network, jnp.abs(flux(network, k, y)))
     return jnp.where(there, gross / jnp.where(there, y, 1.0), 0.0)
 
 

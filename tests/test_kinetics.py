@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from problems import CONDITIONS, INITIAL, SHIPPED, Reference, examples
 
 import jaxchem
-from jaxchem.kinetics import flux, jacobian, tendency
+from jaxchem.kinetics import flux, jacobian, tendency, turnover
 from jaxchem.parse import table
 
 # One of each kind that mass action knows: order 0 to 3, catalysis, fractional yields, a pool.
@@ -45,6 +45,13 @@ def assert_close(ours, expected, scale, digits=1e-13):
     """Equal to `digits` of `scale`, the sum of what was added up."""
     error = np.abs(np.asarray(ours) - np.asarray(expected))
     assert np.all(error <= digits * np.asarray(scale) + 1e-300), error.max()
+
+
+def test_gross_production_and_loss_by_hand():
+    """By net numbers: B of `2 B -> B + C` and of `B + C -> A + C` is lost once in each."""
+    made, lost = turnover(jaxchem.load("robertson"), jnp.array([2.0, 3.0, 5.0]))
+    np.testing.assert_array_equal(made, [5.0, 2.0, 3.0])
+    np.testing.assert_array_equal(lost, [2.0, 8.0, 0.0])
 
 
 def test_kinds_by_hand():

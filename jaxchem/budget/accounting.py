@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..kinetics import flux
+from ..kinetics import flux, turnover
 from ..network import Network, unknown_species
 from ..system import MISSING, System, unpack
 
@@ -166,8 +166,7 @@ def lifetimes(
         ValueError: arrays of the wrong length.
     """
     inside, k, y = at_state("lifetimes", network, t, k=k, y=y)
-    sinks = jnp.asarray(np.maximum(-inside.stoichiometry, 0.0), y.dtype)
-    loss = jnp.matmul(sinks, flux(inside, k, y), precision=jax.lax.Precision.HIGHEST)
+    _, loss = turnover(inside, flux(inside, k, y))
     return jnp.where(loss == 0, jnp.inf, y / jnp.where(loss == 0, 1.0, loss))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..dataset import Observations
-from ..kinetics import flux
+from ..kinetics import flux, turnover
 from ..network import Network
 from ..scale import SoftLog
 from .base import About, AbstractEmulator
@@ -152,10 +152,7 @@ class ChangeMap(AbstractEmulator):
         if self.tendencies:
             given = dict(zip(self.about.conditions, conditions, strict=True))
             k: Any = self.network.rates(**dict(self.about.fixed), **given)
-            rates = flux(self.network, k, y0) * self.times[-1]
-            order = self.network.stoichiometry
-            made = jnp.matmul(jnp.asarray(np.maximum(order, 0.0), y0.dtype), rates)
-            lost = jnp.matmul(jnp.asarray(np.maximum(-order, 0.0), y0.dtype), rates)
+            made, lost = turnover(self.network, flux(self.network, k, y0) * self.times[-1])
             share = lost / jnp.maximum(y0, 1e-6 * self.scale.amounts)
             parts += [self.scale.forward(made), jnp.log10(share + 1e-3)]
         return jnp.concatenate(parts)
