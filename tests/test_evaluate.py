@@ -173,9 +173,8 @@ def test_what_is_too_little_does_not_count(data):
     everything = jaxchem.evaluate(model, few, train=few, gradients=2).metrics
     assert found["gradient/size"] < everything["gradient/size"]
     span = np.ptp(np.asarray(few.states), axis=(0, 1))
-    off = (2.0 * np.asarray(few.y0)[:, None] - np.asarray(few.states))[..., span > 0] / span[
-        span > 0
-    ]
+    moved = span > 0
+    off = (2.0 * np.asarray(few.y0)[:, None] - np.asarray(few.states))[..., moved] / span[moved]
     np.testing.assert_allclose(found["rmse_linear"], np.sqrt(np.mean(off**2)), rtol=1e-9)
 
 

@@ -163,8 +163,8 @@ class ChemNNE(AbstractEmulator):
         if min(heads, tokens, layers, modes) < 1 or size % heads or modes > len(ts) // 2:
             raise ValueError(
                 f"heads={heads} must divide size={size}, and modes={modes} be at most "
-                f"{len(ts) // 2}, half as many as there are times; tokens={tokens} and "
-                f"layers={layers} are one or more, as they are."
+                f"{len(ts) // 2}, half as many as there are times; all, tokens={tokens} and "
+                f"layers={layers} too, must be one or more."
             )
         scale = SoftLog.of(data.states, negligible=negligible, share=share)
         few = data.chosen(sample(len(data.y0)))

@@ -132,12 +132,12 @@ def check(
 def check_numbers(plain: Mapping[str, Any]) -> None:
     """Refuses what is no number where one is wanted."""
     places = {name: plain.get(name) for name in ("seed", "data_seed", "gradients", "save_every")}
-    own = tuple(f"data.{n}" for n in ("counted", "floor", "split", "t0", "time_scale"))
-    places |= {name: plain["data"].get(name.removeprefix("data.")) for name in own}
+    own = ("counted", "floor", "split", "t0", "time_scale")
+    places |= {f"data.{name}": plain["data"].get(name) for name in own}
     for name, value in places.items():
         whole = name in ("seed", "data_seed", "gradients")
         kind = int if whole else int | float
-        if value is None and name in own:
+        if value is None and name.startswith("data."):
             continue
         if not isinstance(value, kind) or isinstance(value, bool) or (whole and value < 0):
             what = "a whole number that is not negative" if whole else "a number"

@@ -148,8 +148,8 @@ def evaluate(
     def limits(values: Any, y0: Any) -> tuple[float, float]:
         """Of `logs`, of which those of all training data would fill the memory."""
         least = floored(y0)[:, 0, 0]
-        ends = (np.maximum(f(np.asarray(values), axis=(1, 2)), least) for f in (np.min, np.max))
-        low, high = ends
+        cases = np.asarray(values).reshape(len(least), -1)
+        low, high = np.maximum(cases.min(axis=1), least), np.maximum(cases.max(axis=1), least)
         return float(np.log10(low.min())), float(np.log10(high.max()))
 
     exact = logs(truth, y0)

@@ -75,8 +75,8 @@ def pursue(
         mark: tells data and all else that stages start from.
         job: whether to show bars, and how often to keep progress.
     """
-    measure = functools.partial(evaluate, data=data.test, integrator=integrator)
-    measure = functools.partial(measure, floor=floor, counted=counted)
+    how: dict[str, Any] = {"integrator": integrator, "floor": floor, "counted": counted}
+    measure = functools.partial(evaluate, data=data.test, **how)
     model, deviation, metrics, found, trained = None, None, {}, {}, False
     for position, (name, stage) in enumerate(stages.items()):
         done = folder / name / "model.eqx"
