@@ -204,7 +204,7 @@ def solve_ensemble(
 def generate_ensemble(
     network: Network,
     y0: Float[np.ndarray, "N S"],
-    conditions: Mapping[str, Float[np.ndarray, " N"]],
+    conditions: Mapping[str, Any],
     ts: Float[np.ndarray, " T"],
     *,
     t0: float = 0.0,
@@ -217,7 +217,7 @@ def generate_ensemble(
     Args:
         network: the reactions.
         y0: initial states.
-        conditions: name -> one value a cell.
+        conditions: name -> one value a cell; `photolysis` and `quantities` are numbers by name.
         ts: output times.
         t0: time of the initial states.
         store: a folder that keeps what is done; a run that was killed goes on from there.
@@ -238,10 +238,10 @@ def generate_ensemble(
         ys = np.empty((len(y0), len(ts), len(network.species)))
         for chunk in Store(store):
             ys[chunk["cell"].values] = chunk["concentration"].values
-    given = {name: np.asarray(v)[good] for name, v in conditions.items()}
-    dataset = label_cells(
-        network, ts, ys[good], y0[good], given, t0=t0, provenance="jaxchem.solve_ensemble"
-    )
+    if not np.all(good):  # all of them may fill most of the memory
+        ys, y0 = ys[good], y0[good]
+    given, made = cases_of(conditions, good), "jaxchem.solve_ensemble"
+    dataset = label_cells(network, ts, ys, y0, given, t0=t0, provenance=made)
     return dataset, np.flatnonzero(~good)
 
 
@@ -309,10 +309,21 @@ def emulate_ensemble(
     doubtful = ~(np.max(spread, axis=(1, 2)) <= limit)  # not a number is doubtful too
     if doubtful.any():
         cells = np.flatnonzero(doubtful)
-        own = {n: np.asarray(v)[cells] if np.ndim(v) else v for n, v in conditions.items()}
+        own = cases_of(conditions, cells)
         found = solve_ensemble(network, own, y0[cells], ts, t0=t0, progress=progress, **settings)
         ys[cells] = found.ys
     return ys, doubtful
+
+
+def cases_of(conditions: Mapping[str, Any], which: Any) -> dict[str, Any]:
+    """Conditions of some cells; what is not one value a cell is the same for all of them."""
+
+    def chosen(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return cases_of(value, which)
+        return np.asarray(value)[which] if np.ndim(value) else value
+
+    return {name: chosen(value) for name, value in conditions.items()}
 
 
 class _Recipe(eqx.Module):

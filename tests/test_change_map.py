@@ -11,7 +11,8 @@ import pytest
 from problems import QUIET
 
 import jaxchem
-from jaxchem.dataset import Observations
+from jaxchem.dataset import Observations, draw, observe
+from jaxchem.ensemble import generate_ensemble
 from jaxchem.models import ChangeMap
 from jaxchem.stages import emulate
 
@@ -63,6 +64,41 @@ def network(tmp_path_factory):
     path = tmp_path_factory.mktemp("chain") / "chain.txt"
     path.write_text(CHAIN)
     return jaxchem.load(path)
+
+
+OPEN = """
+#DEFVAR
+A = IGNORE;
+B = IGNORE;
+#EQUATIONS
+<1> A = B : J(57);
+<2> B = A : 1.0D-3;
+"""
+
+
+def test_a_quantity_that_all_cases_have(tmp_path, getkey):
+    """Is drawn, solved and kept with the data, and what the equations say is under it."""
+    path = tmp_path / "open.kpp"
+    path.write_text(OPEN)
+    network = jaxchem.load(path)
+    fixed = {"quantities": {"J(57)": 2e-3}}
+    initial = {"A": [1e9, 1e10], "B": [1e8, 1e9]}
+    y0, given = draw(network, cases=20, initial=initial, fixed=fixed, seed=0)
+    assert given == fixed
+    dataset, failed = generate_ensemble(network, y0, given, TS, progress=False)
+    assert not len(failed)
+    whole = y0.sum(axis=1)
+    end = whole / 3 + (y0[:, 0] - whole / 3) * np.exp(-3e-3 * TS[-1])
+    np.testing.assert_allclose(dataset["concentration"][:, -1, 0], end, rtol=1e-4)
+    data = observe(dataset, network)
+    model = ChangeMap.fitted(data, key=getkey(), width=4, depth=1)
+    jaxchem.save(tmp_path / "model.eqx", model)
+    model = jaxchem.load_model(tmp_path / "model.eqx")
+    assert model.about.shared == fixed
+    made = model.known(jnp.asarray(y0[0]), jnp.zeros(0))[2:4]
+    amounts = np.minimum(1e4, 1e-3 * np.asarray(data.values).max(axis=(0, 1)))
+    wanted = np.log10(1 + np.array([1e-3 * y0[0, 1], 2e-3 * y0[0, 0]]) * TS[-1] / amounts)
+    np.testing.assert_allclose(made, wanted, rtol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +163,7 @@ def test_what_cannot_be_learned_says_so(data, getkey):
         ChangeMap.fitted(early, key=getkey())
     with pytest.raises(ValueError, match=r"every trajectory starts alike"):
         ChangeMap.fitted(data.chosen(np.zeros(10, int)), key=getkey())
-    lit = dataclasses.replace(data, fixed={"photolysis": {"J4": 0.0}})
+    lit = dataclasses.replace(data, fixed={"photolysis": {"J4": 0.0, "J1": "function of time"}})
     with pytest.raises(ValueError, match=r"a photolysis that is no number.* tendencies=false"):
         ChangeMap.fitted(lit, key=getkey())
     with pytest.raises(ValueError, match=r"negligible=10000.0, share=0.0: both must be positive"):

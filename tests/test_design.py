@@ -101,6 +101,8 @@ def test_no_data_of_two_seeds_or_uses_are_alike(osu29):
             {"fixed": {"temperature": [1.0, 2.0]}},
             r"temperature is \[1.0, 2.0\], which is no number",
         ),
+        ({"fixed": {"quantities": {"J": "x"}}}, r"the condition J is 'x', which is no number"),
+        ({"fixed": {"density": {"J": 1.0}}}, r"the condition density is {.*, which is no number"),
         ({"line": {"value": 1.0}}, r"line={'value': 1.0}: give value and exponents"),
         (
             {"conditions": {"temperature": {"low": 1.0, "high": 2.0, "power": 0.0}}},

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from ..box import number_density
 from ..formula import CHARGE
 from ..network import Network
-from ..rates import CONDITIONS
+from ..rates import CONDITIONS, NAMED
 from ..suggest import closest
 
 __all__ = ["SAMPLERS", "STREAMS", "draw", "stream"]
@@ -42,7 +42,7 @@ def draw(
     sampler: str = "sobol",
     line: Mapping[str, Any] | None = None,
     seed: Any = 0,
-) -> tuple[Float[np.ndarray, "case S"], dict[str, Float[np.ndarray, " case"]]]:
+) -> tuple[Float[np.ndarray, "case S"], dict[str, Any]]:
     """Initial states and conditions that fill their ranges together.
 
     A range is a number, which all cases have; a pair ``[low, high]``, filled evenly in the
@@ -55,7 +55,8 @@ def draw(
         initial: species -> range of its concentration; or ``{ratio: range, of: [species, ...]}``,
             that many times what these species have together.
         conditions: name -> range, for what varies or is not in `fixed`.
-        fixed: conditions that all cases have.
+        fixed: conditions that all cases have, numbers or, of `photolysis` and `quantities`, numbers
+            by name.
         over: concentrations are over this condition, as abundances are over `density`; that
             follows from `pressure` and `temperature` where they are given instead, so that amounts
             are mole fractions.
@@ -67,19 +68,23 @@ def draw(
         seed: an integer, or a `stream`.
 
     Returns:
-        Concentrations [case, S], and all conditions by name.
+        Concentrations [case, S], and all conditions by name: [case] each, but what is by name in
+        `fixed` as it is there.
 
     Raises:
         ValueError: a range that is none, an unknown species or condition, one that is given twice,
             or states that cannot be neutral.
     """
     conditions, fixed = conditions or {}, fixed or {}
+    named = {name: value for name, value in fixed.items() if name in NAMED}
     for name, value in fixed.items():
-        if np.ndim(value) or not isinstance(value, int | float | np.number):
-            raise ValueError(
-                f"the condition {name} is {value!r}, which is no number; what varies from case to "
-                "case belongs in data.draw.conditions."
-            )
+        parts = value if isinstance(value, Mapping) and name in NAMED else {name: value}
+        for part, number in parts.items():
+            if np.ndim(number) or not isinstance(number, int | float | np.number):
+                raise ValueError(
+                    f"the condition {part} is {number!r}, which is no number; what varies from "
+                    "case to case belongs in data.draw.conditions."
+                )
     if balance in initial:
         raise ValueError(f"data.draw gives {balance} by `initial` and by `balance`; leave one out.")
     if line is not None and set(line) != {"value", "exponents"}:
@@ -113,7 +118,8 @@ def draw(
         amount: Any = value
         ranges["initial", name] = _range(name, amount["ratio"] if others else amount)
     drawn = _filled(ranges, cases, sampler, seed)
-    given = {name: np.full(cases, float(value)) for name, value in fixed.items()}
+    shared = {name: value for name, value in fixed.items() if name not in named}
+    given: dict[str, Any] = {name: np.full(cases, float(v)) for name, v in shared.items()}
     given |= {name: drawn["conditions", name] for name in conditions}
     derived = over == "density" and {"temperature", "pressure"} <= set(given)
     if over is not None and over not in given and not derived:
@@ -136,7 +142,7 @@ def draw(
         y0[:, network.index(name)] = drawn["initial", name] * base
     if balance is not None:
         _neutralise(network, y0, balance)
-    return y0, given
+    return y0, given | {name: dict(value) for name, value in named.items()}
 
 
 def _of(name: str, value: Any) -> Sequence[str]:

@@ -113,7 +113,7 @@ def label_cells(
     ts: Float[np.ndarray, " T"],
     ys: Float[np.ndarray, "case T S"],
     y0: Float[np.ndarray, "case S"],
-    conditions: Mapping[str, Float[np.ndarray, " case"]],
+    conditions: Mapping[str, Any],
     *,
     t0: float,
     provenance: str,
@@ -125,11 +125,12 @@ def label_cells(
         ts: output times.
         ys: states.
         y0: initial states.
-        conditions: name -> one value a case.
+        conditions: name -> one value a case, or what all have.
         t0: time of the initial states.
         provenance: what made them.
     """
-    fixed = {name: values[0] for name, values in conditions.items() if np.ptp(values) == 0}
+    fixed = {name: value for name, value in conditions.items() if not np.ndim(value)}
+    fixed |= {n: v[0] for n, v in conditions.items() if n not in fixed and np.ptp(v) == 0}
     about = {"t0": t0, "conditions": fixed, "provenance": provenance}
     dataset = to_dataset(network, (ts, ys), y0=y0, **about)
     varied = {name: values for name, values in conditions.items() if name not in fixed}

@@ -187,12 +187,18 @@ def observe(
     operator, labels = _operator(network, species)
     names = tuple(map(str, chosen["condition"].values)) if "given" in chosen else ()
     told = json.loads(dataset.attrs.get("conditions") or "{}")
-    values = np.repeat(chosen["concentration"].values, repeats, axis=0) @ operator.T
-    draws = np.random.default_rng(seed).standard_normal(values.shape)
+    values = chosen["concentration"].values  # which may fill most of the memory
+    if species != "all":
+        values = values @ operator.T
+    if repeats > 1:
+        values = np.repeat(values, repeats, axis=0)
+    if noise:
+        draws = np.random.default_rng(seed).standard_normal(values.shape)
+        values = values * (1 + noise) ** draws
     return Observations(
         network=network,
         ts=jnp.asarray(chosen["time"].values, dtype=float),
-        values=jnp.asarray(values * (1 + noise) ** draws, dtype=float),
+        values=jnp.asarray(values, dtype=float),
         operator=jnp.asarray(operator, dtype=float),
         y0=jnp.asarray(np.repeat(chosen["initial"].values, repeats, axis=0), dtype=float),
         t0=jnp.asarray(dataset.attrs["t0"], dtype=float),

@@ -47,7 +47,8 @@ class About(NamedTuple):
         low: the least that each state of y0, then each condition, was in training; nothing where
             that is not known.
         high: and the most.
-        fixed: name and value of the conditions that all of the training had.
+        fixed: name and value of the conditions that all of the training had; of `photolysis` and
+            `quantities` the value is such pairs.
     """
 
     states: tuple[str, ...]
@@ -57,7 +58,7 @@ class About(NamedTuple):
     source: str = ""
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
-    fixed: tuple[tuple[str, float], ...] = ()
+    fixed: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
     def of(cls, data: Observations, *, anywhere: bool = False) -> "About":
@@ -82,8 +83,23 @@ class About(NamedTuple):
             f"{units.time} after y0",
             low,
             high,
-            tuple((n, float(v)) for n, v in data.fixed.items() if isinstance(v, int | float)),
+            _pairs(data.fixed),
         )
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What is `fixed`, as `network.rates` takes it."""
+        return {n: dict(v) if isinstance(v, tuple) else v for n, v in self.fixed}
+
+
+def _pairs(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Names and numbers, which can be a static field; what is neither a number nor such is not."""
+    told = {n: _pairs(v) if isinstance(v, Mapping) else v for n, v in values.items()}
+    return tuple(
+        (n, v if isinstance(v, tuple) else float(v))
+        for n, v in told.items()
+        if isinstance(v, int | float | tuple)
+    )
 
 
 class AbstractEmulator(eqx.Module):

@@ -97,7 +97,8 @@ class ChangeMap(AbstractEmulator):
             ValueError: fewer than four times, one that is not after the start, nothing varies, or
                 conditions that are no numbers where tendencies want them.
         """
-        others = [n for n, v in data.fixed.items() if not isinstance(v, int | float)]
+        about = About.of(data)
+        others = [n for n, v in data.fixed.items() if about.shared.get(n) != v]
         if tendencies and others:
             raise ValueError(
                 f"the data are of a {others[0]} that is no number, so that a model cannot know the "
@@ -123,7 +124,7 @@ class ChangeMap(AbstractEmulator):
         deviation = np.std((flat - mean) @ basis.T, axis=0)
         shape = (functions.shape[1], changes.shape[2])
         model = cls(
-            about=About.of(data),
+            about=about,
             network=data.network,
             mlp=Perceptron((1, 1), key=key),
             scale=scale,
@@ -151,7 +152,7 @@ class ChangeMap(AbstractEmulator):
         parts = [self.scale.forward(y0), conditions]
         if self.tendencies:
             given = dict(zip(self.about.conditions, conditions, strict=True))
-            k: Any = self.network.rates(**dict(self.about.fixed), **given)
+            k: Any = self.network.rates(**self.about.shared, **given)
             made, lost = turnover(self.network, flux(self.network, k, y0) * self.times[-1])
             share = lost / jnp.maximum(y0, 1e-6 * self.scale.amounts)
             parts += [self.scale.forward(made), jnp.log10(share + 1e-3)]

@@ -258,10 +258,10 @@ def _compare(about: About, test: Observations) -> None:
             f"{test.network.name!r} counts in {units.concentration} and {units.time}; give data in "
             "the model's units."
         )
-    for name, value in about.fixed:
+    for name, value in about.shared.items():
         other = test.fixed.get(name, value)
         if other != value:
-            log.warning("the model is of data at %s %g, but is measured at %s", name, value, other)
+            log.warning("the model is of data at %s %s, but is measured at %s", name, value, other)
 
 
 def _under(name: str, scores: Mapping[str, float]) -> dict[str, float]:

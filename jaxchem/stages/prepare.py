@@ -24,7 +24,7 @@ from ..dataset import (
     times,
     write,
 )
-from ..ensemble import generate_ensemble, solve_ensemble
+from ..ensemble import cases_of, generate_ensemble, solve_ensemble
 from ..network import Network
 from ..parse import table
 from ..solvers import Integrator
@@ -233,7 +233,7 @@ class Plan:
         found = solve_ensemble(self.network, given, y0, ts, **how)
         good = found.result == 0
         _tell(np.flatnonzero(~good), len(y0))
-        return np.asarray(found.ys)[good, -1], {name: v[good] for name, v in given.items()}
+        return np.asarray(found.ys)[good, -1], cases_of(given, good)
 
 
 def _tell(failed: Any, count: int) -> None:
@@ -243,7 +243,7 @@ def _tell(failed: Any, count: int) -> None:
 
 def _sketched(network: Network, ts: Any, y0: Any, given: Mapping[str, Any], t0: float) -> Any:
     """Smooth trajectories from these states, of which none is a solution."""
-    y0, given = y0[:_MOST], {name: values[:_MOST] for name, values in given.items()}
+    y0, given = y0[:_MOST], cases_of(given, slice(_MOST))
     cases, points, species = (np.arange(n) for n in (len(y0), len(ts), y0.shape[1]))
     bend = np.sin(cases[:, None, None] + points[:, None] / len(ts) * (1 + species))
     least = 1e-12 * np.max(y0, axis=1, keepdims=True)
