@@ -18,6 +18,7 @@ __all__ = [
     "BASELINES",
     "chebyshev",
     "gaussian_process",
+    "linear",
     "nearest_neighbour",
     "train_mean",
 ]
@@ -54,6 +55,24 @@ def nearest_neighbour(
     """
     train, test = _standardised(inputs_train, inputs_test)
     return np.asarray(fields_train, float)[scipy.spatial.KDTree(train).query(test)[1]]
+
+
+def linear(
+    inputs_train: Float[Array, "N D"],
+    fields_train: Float[Array, "N *F"],
+    inputs_test: Float[Array, "M D"],
+) -> Float[Array, "M *F"]:
+    """Least squares in the inputs and a constant.
+
+    Raises:
+        ValueError: no input varies.
+    """
+    train, test = _standardised(inputs_train, inputs_test)
+    fields = np.reshape(fields_train, (len(train), -1))
+    mean = fields.mean(axis=0, dtype=float)
+    # the columns have no mean, so that the constant is that of the fields
+    slopes = scipy.linalg.pinv(train) @ fields
+    return (mean + test @ slopes).reshape(-1, *np.shape(fields_train)[1:])
 
 
 def chebyshev(
@@ -171,6 +190,7 @@ def gaussian_process(
 BASELINES: dict[str, Callable[[Array, Array, Array], Array]] = {
     "train_mean": train_mean,
     "nearest_neighbour": nearest_neighbour,
+    "linear": linear,
     "chebyshev": chebyshev,
     "gaussian_process": gaussian_process,
 }

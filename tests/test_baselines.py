@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from jaxchem import baselines
-from jaxchem.baselines import BASELINES, chebyshev, gaussian_process, nearest_neighbour, train_mean
+from jaxchem.baselines import (
+    BASELINES,
+    chebyshev,
+    gaussian_process,
+    linear,
+    nearest_neighbour,
+    train_mean,
+)
 
 RNG = np.random.default_rng(5)
 TRAIN = RNG.uniform([-2, 3, -17], [0, 7, -15], (60, 3))
@@ -52,6 +59,17 @@ def test_nearest_neighbour_is_that_of_standardised_inputs():
         nearest_neighbour(TRAIN * units, FIELDS, TEST * units), FIELDS[nearest]
     )
     np.testing.assert_array_equal(nearest_neighbour(TRAIN, FIELDS, TRAIN), FIELDS)
+
+
+def test_planes_are_reproduced():
+    """And of what is none, the residual is normal to the inputs and a constant."""
+
+    def plane(inputs):
+        return np.stack([inputs @ [2.0, -3.0, 0.5] + 7, inputs[:, 1]], axis=1)[:, :, None]
+
+    np.testing.assert_allclose(linear(TRAIN, plane(TRAIN), TEST), plane(TEST), rtol=1e-11)
+    rest = (FIELDS - linear(TRAIN, FIELDS, TRAIN)).reshape(60, -1)
+    np.testing.assert_allclose(np.append(TRAIN, np.ones((60, 1)), 1).T @ rest, 0, atol=1e-8)
 
 
 @pytest.mark.parametrize("degree", [3, 4])
@@ -221,7 +239,7 @@ def test_terms_that_such_an_input_makes_dependent_do_not_amplify_noise():
     assert np.std(chebyshev(train, noise, test, degree=7)) < 0.1
 
 
-@pytest.mark.parametrize("name", ["nearest_neighbour", "chebyshev", "gaussian_process"])
+@pytest.mark.parametrize("name", ["nearest_neighbour", "linear", "chebyshev", "gaussian_process"])
 def test_inputs_that_never_vary_are_refused(name):
     """A tenth has a mean that differs from it by round-off."""
     with pytest.raises(ValueError, match="None of the 2 inputs varies"):
