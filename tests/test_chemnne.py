@@ -34,17 +34,16 @@ def test_a_layer_of_the_operator_beside_a_fast_transform(getkey):
     turned[:5] = np.einsum("md,mde->me", there, spectrum)
     back = np.fft.ifft(turned, axis=0, norm="ortho")[:20].real
     wanted = jax.nn.gelu(v @ np.asarray(layer.weight).T + back)
-    np.testing.assert_allclose(layer(jnp.asarray(v)), wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer(jnp.asarray(v)[:, None])[:, 0], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_times_share_their_attention(data, getkey):
     """Among tokens; it is of the time, and of the state."""
     model = ChemNNE.fitted(data, key=getkey(), **SMALL)
-    tokens, shares = model.attention(model.inputs(data.y0[0], data.conditions[0]))
-    assert tokens.shape == (4, 8) and shares.shape == (2, 61, 4)
+    tokens, shares = model.attention(model.examples(data.chosen(slice(2))).inputs)
+    assert tokens.shape == (2, 4, 8) and shares.shape == (2, 2, 4, 61)
     np.testing.assert_allclose(shares.sum(axis=2), 1.0, rtol=1e-5)
-    _, others = model.attention(model.inputs(data.y0[1], data.conditions[1]))
-    assert np.ptp(shares, axis=1).max() > 1e-3 and np.abs(shares - others).max() > 1e-3
+    assert np.ptp(shares, axis=3).max() > 1e-3 and np.abs(shares[0] - shares[1]).max() > 1e-3
 
 
 def test_terms(data, getkey):
@@ -52,7 +51,7 @@ def test_terms(data, getkey):
     model = ChemNNE.fitted(data, key=getkey(), **SMALL)
     few = data.chosen(slice(8))
     batch = model.examples(few)
-    right = batch._replace(wanted=jax.vmap(model.scaled)(batch.inputs))
+    right = batch._replace(wanted=model.scaled(batch.inputs).swapaxes(0, 1))
     assert all(float(term) < 1e-9 for term in model.terms(right, getkey()).values())
     off = right._replace(wanted=right.wanted + 0.5)
     terms = {name: float(term) for name, term in model.terms(off, getkey()).items()}
@@ -62,6 +61,13 @@ def test_terms(data, getkey):
     found = {name: float(term) for name, term in model.terms(wanted, getkey()).items()}
     np.testing.assert_allclose(found["first"], 2 / 60, rtol=1e-4)
     np.testing.assert_allclose(found["second"], 6 / 59, rtol=1e-4)
+    some = right.at_times(jnp.array([1, 5, 11, 29, 59]))
+    assert all(float(term) < 1e-9 for term in model.terms(some, getkey()).values())
+    slope = right.wanted + jnp.linspace(0.0, 6.0, 61, dtype=np.float32)[None, :, None]
+    some = right._replace(wanted=slope).at_times(jnp.array([1, 5, 11, 29, 59]))
+    found = {name: float(term) for name, term in model.terms(some, getkey()).items()}
+    np.testing.assert_allclose(found["first"], 0.01, rtol=1e-3)
+    assert found["second"] < 1e-9
 
 
 def test_mass_is_that_of_the_states(data, getkey):

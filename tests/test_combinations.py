@@ -30,6 +30,7 @@ PLACES["atmos_methane"] = [
     *("network=mcm_methane", "conditions=none"),
     *("data.draw.cases=8", "data.test.draw.cases=4"),
 ]
+PLACES["atmos_day"] = [*PLACES["atmos_methane"], "data.course.segments=2"]
 OF_FILES = {"atmos_49", "atmos_104", "atmos_432"}
 """Whose mechanisms do not ship."""
 

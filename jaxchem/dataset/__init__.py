@@ -1,5 +1,7 @@
 """Trajectories as labelled data: labels, files, generation, and what of them is observed."""
 
+from .course import course as course
+from .course import under as under
 from .design import draw as draw
 from .design import stream as stream
 from .files import read as read

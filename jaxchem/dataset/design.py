@@ -34,7 +34,7 @@ def draw(
     *,
     cases: int,
     initial: Mapping[str, Range],
-    conditions: Mapping[str, Range] | None = None,
+    conditions: Mapping[str, Range | None] | None = None,
     fixed: Mapping[str, Any] | None = None,
     over: str | None = None,
     background: float = 0.0,
@@ -54,7 +54,7 @@ def draw(
         cases: how many.
         initial: species -> range of its concentration; or ``{ratio: range, of: [species, ...]}``,
             that many times what these species have together.
-        conditions: name -> range, for what varies or is not in `fixed`.
+        conditions: name -> range, for what varies or is not in `fixed`; `None` leaves one out.
         fixed: conditions that all cases have, numbers or, of `photolysis` and `quantities`, numbers
             by name.
         over: concentrations are over this condition, as abundances are over `density`; that
@@ -75,10 +75,11 @@ def draw(
         ValueError: a range that is none, an unknown species or condition, one that is given twice,
             or states that cannot be neutral.
     """
-    conditions, fixed = conditions or {}, fixed or {}
+    conditions = {n: v for n, v in (conditions or {}).items() if v is not None}
+    fixed = fixed or {}
     named = {name: value for name, value in fixed.items() if name in NAMED}
     for name, value in fixed.items():
-        parts = value if isinstance(value, Mapping) and name in NAMED else {name: value}
+        parts: Any = value if isinstance(value, Mapping) and name in NAMED else {name: value}
         for part, number in parts.items():
             if np.ndim(number) or not isinstance(number, int | float | np.number):
                 raise ValueError(
@@ -104,7 +105,7 @@ def draw(
                 f"{name} is given by `conditions` and by `data.draw.conditions`; leave one of the "
                 f"two out (~conditions.{name})."
             )
-    ranges = {("conditions", name): _range(name, value) for name, value in conditions.items()}
+    ranges = {("conditions", name): range_of(name, value) for name, value in conditions.items()}
     for name, value in initial.items():
         network.index(name)
         others = _of(name, value)
@@ -116,8 +117,8 @@ def draw(
                     "so many times those."
                 )
         amount: Any = value
-        ranges["initial", name] = _range(name, amount["ratio"] if others else amount)
-    drawn = _filled(ranges, cases, sampler, seed)
+        ranges["initial", name] = range_of(name, amount["ratio"] if others else amount)
+    drawn = filled(ranges, cases, sampler, seed)
     shared = {name: value for name, value in fixed.items() if name not in named}
     given: dict[str, Any] = {name: np.full(cases, float(v)) for name, v in shared.items()}
     given |= {name: drawn["conditions", name] for name in conditions}
@@ -171,8 +172,8 @@ class _Range(NamedTuple):
         return self.low + u * (self.high - self.low)
 
 
-def _range(name: str, value: Any) -> _Range:
-    """A number is a range of no width."""
+def range_of(name: str, value: Any, *, least: float = 0.0) -> _Range:
+    """A number is a range of no width, and must not be below `least`."""
     scale, power = "log", 1.0
     if isinstance(value, Mapping):
         if set(value) - {"low", "high", "scale", "power"} or not {"low", "high"} <= set(value):
@@ -184,16 +185,16 @@ def _range(name: str, value: Any) -> _Range:
     if not isinstance(power, int | float) or not 0 < power < np.inf:
         raise ValueError(f"{name}: power={power!r}; give a positive number.")
     limits = np.ravel(np.asarray(value, dtype=float))
-    if len(limits) == 1 and np.isfinite(limits[0]) and limits[0] >= 0:
+    if len(limits) == 1 and np.isfinite(limits[0]) and limits[0] >= least:
         return _Range(float(limits[0]), float(limits[0]))
-    least = 0.0 if scale == "log" else -np.inf
-    if scale not in ("log", "linear") or len(limits) != 2 or not least < limits[0] < limits[1]:
+    above = 0.0 if scale == "log" else -np.inf
+    if scale not in ("log", "linear") or len(limits) != 2 or not above < limits[0] < limits[1]:
         wanted = "0 < smallest < largest" if scale == "log" else "smallest < largest, scale linear"
         raise ValueError(f"{name}: {limits.tolist()} ({scale}) is no range; give {wanted}.")
     return _Range(float(limits[0]), float(limits[1]), scale, float(power))
 
 
-def _filled(
+def filled(
     ranges: Mapping[Any, _Range], cases: int, sampler: str, seed: Any
 ) -> dict[Any, Float[np.ndarray, " case"]]:
     """Values of every range; those of no width take no dimension of the sequence."""

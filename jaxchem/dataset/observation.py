@@ -35,6 +35,7 @@ class Observations(eqx.Module):
         fixed: the conditions that all cases have, by name.
         labels: what each of the O observables is.
         noise: relative standard deviation of the observations, 0 for exact ones.
+        segments: so many consecutive cases are one course, each ending where the next begins.
     """
 
     network: Network
@@ -48,6 +49,7 @@ class Observations(eqx.Module):
     fixed: dict[str, Any]
     labels: tuple[str, ...] = eqx.field(static=True)
     noise: float = eqx.field(static=True)
+    segments: int = eqx.field(static=True, default=1)
 
     def __repr__(self) -> str:
         network, unit, time = safely(lambda: (self.network.name, *self.network.units), ("?",) * 3)
@@ -81,9 +83,14 @@ class Observations(eqx.Module):
         return self.chosen(slice(cases))
 
     def chosen(self, cases: Any) -> "Observations":
-        """The cases of a slice, or of an array of their numbers."""
-        kept = (self.values[cases], self.y0[cases], self.conditions[cases])
-        return eqx.tree_at(lambda d: (d.values, d.y0, d.conditions), self, kept)
+        """The cases of a slice, or of an array of their numbers; they are no longer in courses."""
+        return dataclasses.replace(
+            self,
+            values=self.values[cases],
+            y0=self.y0[cases],
+            conditions=self.conditions[cases],
+            segments=1,
+        )
 
     def in_order(self, names: Sequence[str]) -> "Observations":
         """The same with these conditions, in this order; those that all cases share are values too.
@@ -207,6 +214,7 @@ def observe(
         fixed={name: value for name, value in told.items() if name not in names},
         labels=labels,
         noise=float(noise),
+        segments=int(dataset.attrs.get("segments", 1)) if cases is None and repeats == 1 else 1,
     )
 
 

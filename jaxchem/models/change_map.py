@@ -48,6 +48,7 @@ class ChangeMap(AbstractEmulator):
         mean: [P, S] the mean change.
         deviation: [M] standard deviations of the coefficients.
         tendencies: gains and losses are inputs.
+        chained: it takes any state of a course as a start.
     """
 
     about: About = eqx.field(static=True)
@@ -63,6 +64,7 @@ class ChangeMap(AbstractEmulator):
     mean: Float[np.ndarray, "P S"]
     deviation: Float[np.ndarray, " M"]
     tendencies: bool = eqx.field(static=True)
+    chained: bool = eqx.field(static=True)
 
     @classmethod
     def fitted(
@@ -78,6 +80,7 @@ class ChangeMap(AbstractEmulator):
         negligible: float = 1e4,
         share: float = 1e-3,
         tendencies: bool = True,
+        chained: bool = False,
     ) -> "ChangeMap":
         """Inputs, scales and modes of trajectories; the perceptron is still to be trained.
 
@@ -92,6 +95,7 @@ class ChangeMap(AbstractEmulator):
             negligible: F of a species is no larger, in the network's concentration unit.
             share: and no larger than this part of the most that there is of it.
             tendencies: gains and losses at the start are inputs.
+            chained: the trajectories start all along courses, so that the model can be chained.
 
         Raises:
             ValueError: fewer than four times, one that is not after the start, nothing varies, or
@@ -137,6 +141,7 @@ class ChangeMap(AbstractEmulator):
             mean=mean.reshape(shape),
             deviation=np.where(deviation > 0, deviation, 1.0),
             tendencies=tendencies,
+            chained=chained,
         )
         columns = np.asarray(jax.vmap(model.known)(few.y0, few.conditions))
         chosen = independent(columns / np.maximum(np.abs(columns).max(axis=0), 1e-99))
@@ -146,6 +151,11 @@ class ChangeMap(AbstractEmulator):
         mlp = Perceptron(sizes, activation=activation, residual=True, gain=1.4, key=key)
         how = (mlp, chosen, columns[:, chosen].mean(axis=0), columns[:, chosen].std(axis=0))
         return eqx.tree_at(lambda m: (m.mlp, m.chosen, m.centre, m.width), model, how)
+
+    @property
+    def restarts(self) -> bool:
+        """Where it is `chained`."""
+        return self.chained
 
     def known(self, y0: Float[Array, " S"], conditions: Float[Array, " C"]) -> Float[Array, " D"]:
         """All that could be inputs."""

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..dataset import Observations
 from ..scale import SoftLog
@@ -18,10 +18,16 @@ __all__ = ["ChemNNE"]
 
 
 class Series(NamedTuple):
-    """Scaled inputs, and scaled changes at the start and the times of the data."""
+    """Scaled inputs, and scaled changes at the start and the times of the data, or some of them."""
 
     inputs: Float[Array, "N D"]
     wanted: Float[Array, "N G S"]
+    rows: Int[Array, " G"] | None = None
+
+    def at_times(self, index: Int[Array, " g"]) -> "Series":
+        """The start and some of the times of the data."""
+        rows = jnp.append(jnp.zeros_like(index[:1]), index + 1)
+        return Series(self.inputs, self.wanted[:, rows], rows)
 
 
 class Fourier(eqx.Module):
@@ -35,13 +41,13 @@ class Fourier(eqx.Module):
         weight: [d, d] W.
         bias: [d] b.
         spectrum: [2, M, d, d] real and imaginary parts of R.
-        waves: [2, G, M] cosines and sines.
+        waves: [2M, G] cosines, and sines with their sign.
     """
 
     weight: Float[Array, "d d"]
     bias: Float[Array, " d"]
     spectrum: Float[Array, "2 M d d"]
-    waves: Float[np.ndarray, "2 G M"]
+    waves: Float[np.ndarray, "2M G"]
 
     def __init__(self, times: int, size: int, modes: int, *, key: PRNGKeyArray):
         """Weights of a layer.
@@ -54,20 +60,27 @@ class Fourier(eqx.Module):
         """
         one, two = jax.random.split(key)
         period = times + times // 4
-        angles = 2 * np.pi * np.outer(np.arange(times), np.arange(modes)) / period
-        self.waves = np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32) / period**0.5
+        angles = 2 * np.pi * np.outer(np.arange(modes), np.arange(times)) / period
+        waves = np.concatenate([np.cos(angles), -np.sin(angles)]) / period**0.5
+        self.waves = waves.astype(np.float32)
         self.weight = jax.random.normal(one, (size, size), np.float32) / np.float32(size**0.5)
         self.bias = jnp.zeros(size, np.float32)
         shape = (2, modes, size, size)
         self.spectrum = jax.random.normal(two, shape, np.float32) / np.float32(size)
 
-    def __call__(self, v: Float[Array, "G d"]) -> Float[Array, "G d"]:
-        """What follows at each time."""
-        cosines, sines = jnp.asarray(self.waves)
-        there = jnp.stack([cosines.T @ v, -(sines.T @ v)])  # real and imaginary parts
-        (a, b), (c, d) = jnp.einsum("pmd,qmde->pqme", there, self.spectrum)
-        back = cosines @ (a - d) - sines @ (b + c)
-        return jax.nn.gelu(v @ self.weight.T + self.bias[None] + back)
+    def __call__(self, v: Float[Array, "G N d"]) -> Float[Array, "G N d"]:
+        """What follows at each time, of N series.
+
+        In this order, and with real and imaginary parts as one, products need no transposition.
+        """
+        there = jnp.tensordot(jnp.asarray(self.waves), v, 1)  # real parts, then imaginary ones
+        there = jnp.concatenate(jnp.split(there, 2), axis=2)
+        real, imaginary = self.spectrum
+        rows = (real, imaginary), (-imaginary, real)
+        spectrum = jnp.concatenate([jnp.concatenate(row, axis=2) for row in rows], axis=1)
+        there = jnp.concatenate(jnp.split(jnp.matmul(there, spectrum), 2, axis=2))
+        back = jnp.tensordot(jnp.asarray(self.waves.T), there, 1)
+        return jax.nn.gelu(jnp.matmul(v, self.weight.T) + self.bias[None, None] + back)
 
 
 class ChemNNE(AbstractEmulator):
@@ -220,24 +233,28 @@ class ChemNNE(AbstractEmulator):
         given = jnp.concatenate([self.scale.forward(y0), conditions])
         return ((given - self.centre) / self.width).astype(jnp.float32)
 
-    def attention(self, inputs: Float[Array, " D"]) -> tuple[Any, Float[Array, "h G t"]]:
+    def attention(
+        self, inputs: Float[Array, "N D"]
+    ) -> tuple[Float[Array, "N t d"], Float[Array, "N h t G"]]:
         """Tokens of inputs, and how much of each a time attends to."""
-        tokens = self.encoder(inputs).reshape(-1, self.keys.shape[1])
-        queries = jnp.einsum("ge,hed->hgd", jnp.asarray(self.codes), self.queries)
-        keys = jnp.einsum("ns,hsd->hnd", tokens, self.keys)
-        scores = jnp.einsum("hgd,hnd->hgn", queries, keys) / np.float32(keys.shape[-1] ** 0.5)
-        return tokens, jax.nn.softmax(scores, axis=-1)
+        size, each = self.keys.shape[1:]
+        tokens = self.encoder(inputs).reshape(len(inputs), -1, size)
+        asked = jnp.einsum("ge,hed,hsd->hgs", jnp.asarray(self.codes), self.queries, self.keys)
+        scores = jnp.einsum("nts,hgs->nhtg", tokens, asked / np.float32(each**0.5))
+        return tokens, jax.nn.softmax(scores, axis=2)
 
-    def scaled(self, inputs: Float[Array, " D"]) -> Float[Array, "G S"]:
-        """Changes at the model's times, over their reach."""
+    def scaled(
+        self, inputs: Float[Array, "N D"], rows: Int[Array, " g"] | None = None
+    ) -> Float[Array, "g N S"]:
+        """Changes at the model's times, or at some of them, over their reach."""
         tokens, shares = self.attention(inputs)
-        values = jnp.einsum("ns,hsd->hnd", tokens, self.values)
-        seen = jnp.einsum("hgn,hnd->ghd", shares, values).reshape(len(self.times), -1)
-        v = seen + jnp.asarray(self.codes) @ self.lift
-        v = (v - v.mean(axis=1, keepdims=True)) / jnp.sqrt(v.var(axis=1, keepdims=True) + 1e-5)
+        values = jnp.einsum("nts,hsd->nhtd", tokens, self.values)
+        seen = jnp.einsum("nhtg,nhtd->gnhd", shares, values)
+        v = seen.reshape(*seen.shape[:2], -1) + (jnp.asarray(self.codes) @ self.lift)[:, None]
+        v = (v - v.mean(axis=2, keepdims=True)) / jnp.sqrt(v.var(axis=2, keepdims=True) + 1e-5)
         for layer in self.operator:
             v = layer(v)
-        return jax.vmap(lambda v: self.decoder(self.shared(v)))(v)
+        return self.decoder(self.shared(v if rows is None else v[rows]))
 
     def examples(self, data: Observations) -> Series:
         """Scaled inputs, and scaled changes at the start and the times of the data.
@@ -255,17 +272,21 @@ class ChemNNE(AbstractEmulator):
         """Mean squares of scaled changes, as published but for the scales.
 
         `trajectory` is of the times of the data, `identity` of the start, `first` and `second` of
-        differences along time. `mass`, where the masses of all species are known, is the mean
-        error of the total mass, relative.
+        the first and second divided differences along time, by steps of the data. `mass`, where
+        the masses of all species are known, is the mean error of the total mass, relative.
         """
         del key
-        found = jax.vmap(self.scaled)(batch.inputs)
+        found = self.scaled(batch.inputs, batch.rows).swapaxes(0, 1)
         error = found - batch.wanted
+        rows = jnp.arange(len(self.times)) if batch.rows is None else batch.rows
+        gaps = jnp.diff(rows).astype(error.dtype)[None, :, None]
+        slopes = jnp.diff(error, axis=1) / gaps
+        bends = jnp.diff(slopes, axis=1) / (gaps[:, 1:] + gaps[:, :-1]) * np.float32(2)
         terms = {
             "trajectory": jnp.mean(error[:, 1:] ** 2),
             "identity": jnp.mean(error[:, 0] ** 2),
-            "first": jnp.mean(jnp.diff(error, axis=1) ** 2),
-            "second": jnp.mean(jnp.diff(error, n=2, axis=1) ** 2),
+            "first": jnp.mean(slopes**2),
+            "second": jnp.mean(bends**2),
         }
         if self.masses is not None:
             size, reach = len(self.reach), jnp.asarray(self.reach)
@@ -286,6 +307,6 @@ class ChemNNE(AbstractEmulator):
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
     ) -> Float[Array, "T S"]:
         """States at `ts`; after the last time of the data they stay as they are there."""
-        found = self.scaled(self.inputs(y0, conditions))
+        found = self.scaled(self.inputs(y0, conditions)[None])[:, 0]
         change = at_times(found * jnp.asarray(self.reach, found.dtype)[None], self.times, ts)
         return self.scale.later(y0, change)

@@ -27,8 +27,8 @@ _SCORES = (
 )
 _RATES = ("err_k", "k_err", "err_k_estimated", "max_err_k", "within_10_percent")
 _GROUPS = {
-    **dict.fromkeys(("free", *BASELINES), _SCORES),
-    "rollout": (*_SCORES, "growth"),
+    **dict.fromkeys(("free", "persistence", "yesterday", *BASELINES), _SCORES),
+    "rollout": (*_SCORES, "growth", *(f"mean_dex_{n}" for n in (24, 48, 72))),
     "solver": (*_SCORES, "rtol"),
     "outside": ("cases", "mean_dex"),
     "inside": ("mean_dex",),

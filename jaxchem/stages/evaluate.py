@@ -48,6 +48,9 @@ BLOCK = 256
 SOLVED = 64
 """Trajectories that the solver is measured on."""
 
+DAY = 86400.0
+"""s"""
+
 RUNGS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 """Relative tolerances that the solver is asked for, until it is as good as the model."""
 
@@ -90,9 +93,9 @@ def evaluate(
     """Measures a model on trajectories, beside trivial ones and beside the solver.
 
     Scores are of the trajectories that come out finite; `failed` are the others. One that can
-    start anywhere is also chained: over `SEGMENTS` pieces of as many output times each (the same
-    stretch of log time, where they are evenly spaced in it), each from the state that it has
-    predicted itself, under the conditions of the case.
+    start anywhere is also chained, each piece from the state that it has predicted itself: through
+    the segments of a course, each under its own conditions, or else over `SEGMENTS` pieces of as
+    many output times each (the same stretch of log time, where they are evenly spaced in it).
 
     Args:
         model: any emulator; states and conditions are met by name.
@@ -117,12 +120,13 @@ def evaluate(
         Where there is such: `err_dy` likewise of tendencies, and `base.rate_metrics`;
         of a model that is corrected, as to conserve, the scores without that as `free/...`; of a
         chain, `rollout/...` with `rollout/growth`, its mean error in dex over that of the model
-        from the initial states; of a spread, `metrics.uncertainty_scores`; of cases that leave
-        the training range, `outside/cases`, `outside/mean_dex` and `inside/mean_dex`; of each
-        baseline `NAME/...`; of the solver at the loosest of `RUNGS` at which mean and largest
-        error are no larger than the model's, `solver/...` with `solver/rtol`;
-        `gradient_scores`; and `time/model` and
-        `time/solver`, seconds a trajectory, in batches.
+        from the initial states, `rollout/failed`, and `rollout/mean_dex_N` of the N-th segments of
+        courses, which end a day; of courses of more than a day, `yesterday/...`, the state a day
+        before; of a spread, `metrics.uncertainty_scores`; of cases that leave the training range,
+        `outside/cases`, `outside/mean_dex` and `inside/mean_dex`; of each baseline `NAME/...`, and
+        of what stays as it was `persistence/...`; of the solver at the loosest of `RUNGS` at which
+        mean and largest error are no larger than the model's, `solver/...` with `solver/rtol`;
+        `gradient_scores`; and `time/model` and `time/solver`, seconds a trajectory, in batches.
 
     Raises:
         ValueError: no model, or no dataset; other states, conditions or units than the model's, a
@@ -196,10 +200,18 @@ def evaluate(
         free, _ = predict(whole.inner.in_order(network.species, test.names))
         scores |= _under("free", judged(free))
     if model.restarts:
-        segments = min(SEGMENTS, len(times))
-        chained = judged(predict(functools.partial(rollout, model, segments=segments))[0])
+        chain = _chained(model, test, times)
+        chained = judged(chain)
         chained["growth"] = chained["mean_dex"] / scores["mean_dex"]
+        chained["failed"] = float(np.sum(~np.all(np.isfinite(chain), axis=(1, 2))))
+        day = max(1, round(DAY / float(times[-1])))
+        for number in range(day, test.segments + 1, day):
+            ends = np.arange(number - 1, len(truth), test.segments)
+            chained[f"mean_dex_{number}"] = judged(chain[ends], ends)["mean_dex"]
         scores |= _under("rollout", chained)
+        if test.segments > day and abs(day * float(times[-1]) / DAY - 1) < 1e-6:
+            later = np.flatnonzero(np.arange(len(truth)) % test.segments >= day)
+            scores |= _under("yesterday", compared(np.asarray(truth)[later - day], later))
     if jax.eval_shape(model.spread, y0[0], conditions[0], times) is not None:
         off, spread = logs(prediction, y0) - exact, predict(model.spread)[0]
         if counts is not None:
@@ -214,6 +226,7 @@ def evaluate(
         for name, cases in (("outside", out), ("inside", ~out)):
             if cases.any():
                 scores[f"{name}/mean_dex"] = judged(prediction[cases], cases)["mean_dex"]
+    scores |= _under("persistence", compared(np.repeat(y0[:, None], len(times), axis=1)))
     if train is not None:
         for name, guess in _baselines(model, test, seen, floored(seen.y0)):
             scores |= _under(name, compared(guess))
@@ -233,6 +246,21 @@ def evaluate(
         few = test.chosen(slice(gradients + 1))
         scores |= gradient_scores(model, few, integrator, floor=floor, counted=counted)
     return Report(scores, prediction, latents)
+
+
+def _chained(
+    model: AbstractEmulator, test: Observations, times: Any
+) -> Float[np.ndarray, "case T S"]:
+    """Trajectories from states that the model has predicted itself."""
+    if test.segments == 1:
+        call = functools.partial(rollout, model, segments=min(SEGMENTS, len(times)))
+        return _predicted(call, test.y0, test.conditions, times)[0]
+    own = test.conditions.reshape(-1, test.segments, test.conditions.shape[1])
+    each = np.asarray(times)
+    whole = jnp.asarray((each[-1] * np.arange(test.segments)[:, None] + each).ravel())
+    call = functools.partial(rollout, model, segments=test.segments)
+    chain = _predicted(call, test.y0[:: test.segments], own, whole)[0]
+    return chain.reshape(len(test.y0), len(times), -1)
 
 
 def _observed(data: Any, network: Network | None) -> Observations:
@@ -324,7 +352,8 @@ def _baselines(
         states, seen = jax.vmap(along)(states, seen[1]), before
     inputs = [np.log10(np.maximum(np.concatenate(one, axis=1), LEAST)) for one in (seen, asked)]
     varied = np.ptp(inputs[0], axis=0) > 1e-9
-    known = np.log10(np.maximum(np.asarray(states, float), least))
+    known = np.maximum(np.asarray(states, float), least)
+    np.log10(known, out=known)  # which of all training data fill much of the memory
     places = jnp.log(jnp.maximum(grid, np.finfo(float).tiny))
 
     def whole(field: Any, y0: Any, conditions: Any) -> Any:
@@ -447,7 +476,8 @@ def report(metrics: Mapping[str, float]) -> str:
     """
     columns = (*_SCORES, "drift")
     rows = {"model": "", "without conservation": "free/", "in a chain": "rollout/"}
-    rows |= {name.replace("_", " "): f"{name}/" for name in BASELINES}
+    others = ("persistence", "yesterday", *BASELINES)
+    rows |= {name.replace("_", " "): f"{name}/" for name in others}
     rows["solver"] = "solver/"
     lines = ["| | " + " | ".join((*columns, "us a trajectory")) + " |"]
     lines.append("|---" * (len(columns) + 2) + "|")
@@ -459,6 +489,7 @@ def report(metrics: Mapping[str, float]) -> str:
             told = ("" if cell is None else f"{cell:.2g}" for cell in cells)
             lines.append(f"| {row} | " + " | ".join(told) + " |")
     groups = ("failed", "solver/rtol", "outside/", "inside/", "gradient/", "gate/", "spread/")
-    groups += ("rollout/growth", "err_", "k_err", "max_err_k")
+    groups += tuple(f"rollout/{name}" for name in ("growth", "failed", "mean_dex_"))
+    groups += ("err_", "k_err", "max_err_k")
     others = [f"- {n}: {v:.3g}" for n, v in metrics.items() if n.startswith(groups)]
     return "\n".join([*lines, "", *others]).rstrip() + "\n"

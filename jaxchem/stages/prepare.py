@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from ..checkpoint import digest
 from ..dataset import (
     Observations,
+    course,
     draw,
     generate,
     label_cells,
@@ -22,6 +24,7 @@ from ..dataset import (
     sample,
     stream,
     times,
+    under,
     write,
 )
 from ..ensemble import cases_of, generate_ensemble, solve_ensemble
@@ -37,7 +40,7 @@ log = logging.getLogger("jaxchem")
 _NOT_MADE = ("test", "split", "observe", "floor", "counted")
 """Settings that change nothing of what is solved."""
 
-_DRAWN, _SAMPLED = ("draw", "spin_up", "solver"), ("initial", "cases", "spread", "truth")
+_DRAWN, _SAMPLED = ("draw", "course", "spin_up", "solver"), ("initial", "cases", "spread", "truth")
 """Settings of states that are drawn, and of those that are given."""
 
 _KNOWN = ("path", "time_scale", "t0", "times", *_DRAWN, *_SAMPLED, *_NOT_MADE)
@@ -93,6 +96,11 @@ class Plan:
         tests = {
             name: value for name, value in (settings["test"] or {}).items() if value is not None
         }
+        if settings["split"] and settings.get("course"):
+            raise ValueError(
+                "data.split would part the segments of a course, of which each follows from the "
+                "one before; set data.split=null, and data.test."
+            )
         if tests and settings["split"]:
             raise ValueError("data.split and data.test exclude one another; set data.split=null.")
         self.settings, self.seed, self.folder = settings, seed, folder
@@ -114,8 +122,8 @@ class Plan:
 
     def sketch(self, cases: int = 16) -> Data:
         """Data of this form that took no solving, to rehearse with: a few cases, not true ones."""
-        known = self._kept
-        made = {n: self._made(n, None) if known[n] is None else known[n] for n in known}
+        known = {name: self._kept.get(name) for name in self.sections}
+        made = {n: self._made(n, None) if part is None else part for n, part in known.items()}
         data = self._data(made)
         few = slice(cases)
         return data._replace(seen=data.seen.chosen(few), test=data.test.chosen(few))
@@ -130,19 +138,20 @@ class Plan:
         Raises:
             ValueError: bad settings, or a damaged file.
         """
-        for name, dataset in self._kept.items():
+        made = {}
+        for name in self.sections:
             path, mark = self._path(name), self._mark(name)
             store = path.with_name(f"{path.stem}-{mark}")  # so that a killed run goes on
+            dataset = self._kept.pop(name) if name in self._kept else self._found(name)
             if dataset is not None:
                 log.info("data: taken up from %s", path)
             else:
                 dataset = self._made(name, store, progress)
                 dataset.attrs |= {"fingerprint": mark, "configuration": notes}
                 write(dataset, path)
-                self._kept[name] = dataset
+            made[name] = dataset  # which may fill much of the memory, so that it stays nowhere
             shutil.rmtree(store, ignore_errors=True)
-        kept = self._kept
-        data = self._data(kept)
+        data = self._data(made)
         log.info(
             "%s: %d species, %d reactions; %d cases, %d of %d times observed",
             self.network.name,
@@ -150,7 +159,7 @@ class Plan:
             len(self.network.equations),
             len(data.seen.y0),
             len(data.seen.ts),
-            kept["train"].sizes["time"],
+            made["train"].sizes["time"],
         )
         return data
 
@@ -200,10 +209,15 @@ class Plan:
         ts = times(**section["times"])
         if "draw" in section:
             y0, given = draw(network, **section["draw"], fixed=self.conditions, seed=seed)
+            if section.get("course") and store is not None:
+                return self._along(y0, given, ts, name, store, progress)
+            if section.get("course"):
+                given = under(given, self._course(name, len(y0), ts), 0)
             if store is None:
                 return _sketched(network, ts, y0, given, section["t0"])
             if section.get("spin_up"):
-                y0, given = self._spun(y0, given, section, progress)
+                good, y0 = self._spun(y0, given, section, progress)
+                given = cases_of(given, good)
             how = {"store": store, **start, **section["solver"]}
             dataset, failed = generate_ensemble(network, y0, given, ts, **how)
             _tell(failed, len(y0))
@@ -226,14 +240,60 @@ class Plan:
         how = {"conditions": self.conditions, **start, **section["truth"]}
         return generate(network, k, y0, ts, **how)
 
+    def _along(self, y0: Any, given: Any, ts: Any, name: str, store: Path, progress: bool) -> Any:
+        """Trajectories through the segments of a course, each a case; a cell's are consecutive.
+
+        A segment is as long as the output times reach, and ends where the next one begins.
+        """
+        section, along = self.sections[name], self._course(name, len(y0), ts)
+        if section.get("spin_up"):
+            good, y0 = self._spun(y0, under(given, along, 0), section, progress)
+            given, along = cases_of(given, good), cases_of(along, good)
+        parts: list[dict[str, Any]] = []
+        for n in range(section["course"]["segments"]):
+            here = under(given, along, n)
+            how = {"store": store / str(n), "t0": section["t0"], "progress": progress}
+            dataset, failed = generate_ensemble(
+                self.network, y0, here, ts, **how, **section["solver"]
+            )
+            ys = dataset["concentration"].values
+            if len(failed):
+                _tell(failed, len(y0))
+                good = np.delete(np.arange(len(y0)), failed)
+                parts = [cases_of(part, good) for part in parts]
+                y0, here = y0[good], cases_of(here, good)
+                given, along = cases_of(given, good), cases_of(along, good)
+            parts.append({"ys": ys, "y0": y0, "given": here})
+            y0 = ys[:, -1]
+
+        def joined(*values: Any) -> Any:
+            """Of all segments, those of a cell together; or what all cells have."""
+            if not np.ndim(values[0]):
+                return values[0]
+            stacked = np.stack(values, axis=1)
+            return stacked.reshape(-1, *stacked.shape[2:])
+
+        whole = jax.tree.map(joined, *parts)
+        how = {"t0": section["t0"], "provenance": dataset.attrs["provenance"]}
+        labelled = label_cells(self.network, ts, whole["ys"], whole["y0"], whole["given"], **how)
+        labelled.attrs["segments"] = len(parts)
+        return labelled
+
+    def _course(self, name: str, cases: int, ts: Any) -> dict[str, Any]:
+        """What the conditions of a section do, [case, segment] each."""
+        section = self.sections[name]
+        length = float(ts[-1]) - section["t0"]
+        seed = stream(self.seed, name).spawn(1)[0]
+        return course(cases, length=length, seed=seed, **section["course"])
+
     def _spun(self, y0: Any, given: Any, section: Any, progress: bool) -> tuple[Any, Any]:
-        """States after a while under their conditions, and these conditions."""
+        """Which cells can be solved, and their states after a while under their conditions."""
         ts = [float(section["spin_up"])]
         how = {"progress": progress, **section["solver"]}
         found = solve_ensemble(self.network, given, y0, ts, **how)
         good = found.result == 0
         _tell(np.flatnonzero(~good), len(y0))
-        return np.asarray(found.ys)[good, -1], cases_of(given, good)
+        return good, np.asarray(found.ys)[good, -1]
 
 
 def _tell(failed: Any, count: int) -> None:
@@ -287,6 +347,7 @@ def _check(section: Mapping[str, Any]) -> None:
         "truth": (generate, ("t0", "conditions", "progress")),
         "observe": (observe, ("seed",)),
         "draw": (draw, ("fixed", "seed")),
+        "course": (course, ("length", "seed")),
     }
     known = {
         name: [
