@@ -119,6 +119,13 @@ def test_bad_draws(osu29, settings, message):
         draw(osu29, **{"cases": 4, "initial": {"C": 1.0}, **settings})
 
 
+def test_nothing_leaves_a_range_out(osu29):
+    """As of data that are others' but for that."""
+    how = {"cases": 4, "initial": {"C": 1.0, "O": None}, "conditions": {"temperature": None}}
+    y0, given = draw(osu29, **how)
+    assert given == {} and np.all(y0[:, osu29.index("O")] == 0)
+
+
 def test_mole_fractions():
     """p / (k T) molecules, Boltzmann's constant being 1.380649e-23 J K-1 (CODATA 2018)."""
     network = jaxchem.load("mcm_methane")

@@ -33,7 +33,7 @@ def draw(
     network: Network,
     *,
     cases: int,
-    initial: Mapping[str, Range],
+    initial: Mapping[str, Range | None],
     conditions: Mapping[str, Range | None] | None = None,
     fixed: Mapping[str, Any] | None = None,
     over: str | None = None,
@@ -52,7 +52,7 @@ def draw(
     Args:
         network: whose species and conditions they are.
         cases: how many.
-        initial: species -> range of its concentration; or ``{ratio: range, of: [species, ...]}``,
+        initial: species -> range of its concentration, `None` leaving it out; or ``{ratio: range, of: [species, ...]}``,
             that many times what these species have together.
         conditions: name -> range, for what varies or is not in `fixed`; `None` leaves one out.
         fixed: conditions that all cases have, numbers or, of `photolysis` and `quantities`, numbers
@@ -76,6 +76,7 @@ def draw(
             or states that cannot be neutral.
     """
     conditions = {n: v for n, v in (conditions or {}).items() if v is not None}
+    initial = {n: v for n, v in initial.items() if v is not None}
     fixed = fixed or {}
     named = {name: value for name, value in fixed.items() if name in NAMED}
     for name, value in fixed.items():
