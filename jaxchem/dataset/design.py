@@ -52,8 +52,8 @@ def draw(
     Args:
         network: whose species and conditions they are.
         cases: how many.
-        initial: species -> range of its concentration, `None` leaving it out; or ``{ratio: range, of: [species, ...]}``,
-            that many times what these species have together.
+        initial: species -> range of its concentration, `None` leaving it out; or ``{ratio: range,
+            of: [species, ...]}``, that many times what these species have together.
         conditions: name -> range, for what varies or is not in `fixed`; `None` leaves one out.
         fixed: conditions that all cases have, numbers or, of `photolysis` and `quantities`, numbers
             by name.
