@@ -1,13 +1,14 @@
-"""Conservation of elements and charge, imposed on states: the nearest ones that hold given sums."""
+"""Conservation of elements and charge, imposed on states: near ones that hold given sums."""
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-__all__ = ["conserve"]
+__all__ = ["conserve", "settle"]
 
 
 def conserve(
@@ -43,16 +44,7 @@ def conserve(
         ValueError: shapes that do not match.
     """
     a = jnp.asarray(composition, y.dtype)
-    if a.ndim != 2 or y.shape[-1:] != a.shape[1:]:
-        raise ValueError(
-            f"composition {a.shape} does not fit states {y.shape}; give it one row for each "
-            "element and one column for each species of the state, as network.conserved."
-        )
-    if totals.shape[-1:] != a.shape[:1]:
-        raise ValueError(
-            f"totals {totals.shape} do not fit composition {a.shape}; give one for each of its "
-            "rows, as y0 @ composition.T."
-        )
+    _check_shapes(a, y, totals)
     ahead = jnp.broadcast_shapes(y.shape[:-1], totals.shape[:-1])
     columns = [
         jnp.broadcast_to(x.astype(y.dtype), (*ahead, x.shape[-1])).reshape(-1, x.shape[-1]).T
@@ -61,6 +53,37 @@ def conserve(
     # the totals of float32 are no better than their sums, so none of the coarser products of GPUs
     with jax.default_matmul_precision("highest"):
         return _conserve(a, columns[0], columns[1], iterations).T.reshape(*ahead, y.shape[-1])
+
+
+def settle(
+    composition: Float[Any, "E S"], y: Float[Array, "*n S"], totals: Float[Array, "*n E"]
+) -> Float[Array, "*n S"]:
+    """States with given totals, the reservoirs of each element making up for what is off.
+
+    y_i + y_i^2 sum_e lambda_e a_ei, the least change in the norm of 1 / y^2: what holds most of an
+    element takes most of what is off, and a trace in proportion to its share less. It is one linear
+    step, exact to rounding, for a small part of what `conserve` takes. A state in which some
+    species would lose more than half stays as it is, sums and all.
+
+    Args:
+        composition: as of `conserve`.
+        y: [*n, S] states, none negative.
+        totals: [*n, E] what `composition @ y` is to be.
+
+    Raises:
+        ValueError: shapes that do not match.
+    """
+    a = jnp.asarray(composition, y.dtype)
+    _check_shapes(a, y, totals)
+    count, precise = len(a), functools.partial(jnp.matmul, precision="highest")
+    excess = totals.astype(y.dtype) - precise(y, a.T)
+    lower = [(i, j) for i in range(count) for j in range(i + 1)]
+    entries = precise(y * y, jnp.stack([a[i] * a[j] for i, j in lower], axis=1))
+    matrix = {pair: entries[..., n] for n, pair in enumerate(lower)}
+    found = _cholesky(matrix, [excess[..., i] for i in range(count)])
+    share = y * precise(jnp.stack(found, axis=-1), a)
+    settled = jnp.all(share > -0.5, axis=-1, keepdims=True)
+    return jnp.where(settled, y + y * share, y)
 
 
 # Below, states and totals are columns, so that all is arithmetic on long rows.
@@ -117,6 +140,19 @@ def _(iterations: int, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     return multipliers, _solve(a, weights * y * factors, dtotals - a @ change)
 
 
+def _check_shapes(a: Array, y: Array, totals: Array) -> None:
+    if a.ndim != 2 or y.shape[-1:] != a.shape[1:]:
+        raise ValueError(
+            f"composition {a.shape} does not fit states {y.shape}; give it one row for each "
+            "element and one column for each species of the state, as network.conserved."
+        )
+    if totals.shape[-1:] != a.shape[:1]:
+        raise ValueError(
+            f"totals {totals.shape} do not fit composition {a.shape}; give one for each of its "
+            "rows, as y0 @ composition.T."
+        )
+
+
 def _spread(a: Float[Array, "E S"], of_element: Float[Array, "E N"]) -> Float[Array, "S N"]:
     """a.T @ of_element, as sums that fuse with what is done to them."""
     zero = jnp.zeros((a.shape[1], of_element.shape[1]), a.dtype)
@@ -128,17 +164,23 @@ def _solve(
 ) -> Float[Array, "E N"]:
     """The change of the multipliers that changes the totals by `excess`.
 
-    `slope` is the derivative of each species by what its multipliers add up to. A Cholesky
-    factorisation, written out: LAPACK would be called for each of many small systems.
+    `slope` is the derivative of each species by what its multipliers add up to.
     """
-    count = len(a)
-    lower = [(i, j) for i in range(count) for j in range(i + 1)]
+    lower = [(i, j) for i in range(len(a)) for j in range(i + 1)]
     pairs = jnp.stack([a[i] * a[j] for i, j in lower])
-    matrix = dict(zip(lower, pairs @ slope, strict=True))
+    return jnp.stack(_cholesky(dict(zip(lower, pairs @ slope, strict=True)), list(excess)))
+
+
+def _cholesky(matrix: Mapping[tuple[int, int], Array], excess: Sequence[Array]) -> list[Array]:
+    """Solutions of many small systems, each of the lower entries of a matrix and a right side.
+
+    Written out: LAPACK would be called for each of them.
+    """
+    count, eps = len(excess), jnp.finfo(excess[0].dtype).eps
     diagonal = [matrix[i, i] for i in range(count)]
     scale = [jax.lax.rsqrt(jnp.where(d > 0, d, jnp.inf)) for d in diagonal]  # none: no change
     # elements in fixed proportion make it singular; this much is below its rounding
-    ridge = 8 * count * jnp.finfo(slope.dtype).eps
+    ridge = 8 * count * eps
     rows: list[list[Array]] = []
     found: list[Array] = []
     for i in range(count):
@@ -153,4 +195,4 @@ def _solve(
     for i in reversed(range(count)):
         known = sum(rows[k][i] * found[k] for k in range(i + 1, count))
         found[i] = (found[i] - known) / rows[i][i]
-    return jnp.stack([f * s for f, s in zip(found, scale, strict=True)])
+    return [f * s for f, s in zip(found, scale, strict=True)]

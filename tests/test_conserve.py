@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxchem
-from jaxchem.conserve import conserve
+from jaxchem.conserve import conserve, settle
 from jaxchem.metrics import conservation_drift
 from jaxchem.models import About, AbstractEmulator, Conserved, Function, conserved
 from jaxchem.train import trainable
@@ -289,6 +289,42 @@ def test_shapes_that_do_not_fit():
         conserve(SMALL[0], jnp.ones(7), jnp.ones(1))
     with pytest.raises(ValueError, match=r"totals \(2,\) do not fit composition \(4, 7\)"):
         conserve(SMALL, jnp.ones(7), jnp.ones(2))
+
+
+@pytest.mark.parametrize("off", [1e-6, 1e-3, 0.1])
+def test_reservoirs_make_up_for_what_is_off(osu29, off):
+    """By the least change over y, which NumPy's pseudoinverse gives too."""
+    rng = np.random.default_rng(2)
+    a = np.asarray(osu29.conserved)[:-1]  # elements; a small excess of charge may be all there is
+    truth = 10 ** rng.uniform(-12, 0, (50, len(osu29.species)))
+    y = truth * np.exp(off * rng.uniform(-1, 1, truth.shape))
+    totals = truth @ a.T
+    found = np.asarray(settle(a, jnp.asarray(y), jnp.asarray(totals)))
+    for row, state, wanted in zip(found, y, totals, strict=True):
+        change = np.linalg.pinv(a * state) @ (wanted - a @ state)
+        np.testing.assert_allclose(row / state, 1 + change, rtol=1e-8)
+    np.testing.assert_allclose(found @ a.T, totals, rtol=1e-12)
+    trace = y < 1e-6 * y.max(axis=1, keepdims=True)
+    assert np.abs(found / y - 1)[trace].max() < 0.1 * off
+
+
+def test_what_is_far_off_is_not_settled():
+    y = jnp.array([[1.0, 1.0, 0.0], [np.nan, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    found = settle(np.array([[1.0, 1.0, 2.0]]), y, jnp.array([[0.5], [2.0], [4.4]]))
+    np.testing.assert_array_equal(found[:2], y[:2])
+    np.testing.assert_allclose(found[2], 1 + 0.4 / 6 * np.array([1, 1, 2]))
+
+
+def test_a_model_settled_by_its_reservoirs(osu29):
+    rng = np.random.default_rng(3)
+    y0 = jnp.asarray(neutral(osu29, rng, 1)[0])
+    off = jnp.asarray(np.exp(1e-3 * rng.normal(size=(5, len(y0)))))
+    about = About(osu29.species)
+    model = conserved(Function(lambda y0, c, ts: y0[None] * off, about), osu29, reservoirs=True)
+    ys = model(y0, None, jnp.zeros(5))
+    drift = conservation_drift(jnp.asarray(osu29.conserved), ys[None], y0[None])
+    assert float(jnp.abs(drift).max()) < 1e-12
+    np.testing.assert_allclose(ys, np.tile(y0, (5, 1)), rtol=0.02)
 
 
 def test_a_network_that_does_not_conserve(osu29):

@@ -1,10 +1,13 @@
 """Models that hold the elements and the charge of their initial states."""
 
+from typing import Any
+
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..conserve import conserve
+from ..conserve import conserve, settle
 from ..network import Network
 from .base import About, AbstractEmulator, AbstractWrapper
 
@@ -19,10 +22,12 @@ class Conserved(AbstractWrapper):
     Attributes:
         inner: the model.
         composition: [E, S] count of each element (and the charge) in each of its states.
+        reservoirs: by `conserve.settle`, which takes little time; else by `conserve.conserve`.
     """
 
     inner: AbstractEmulator
     composition: Float[np.ndarray, "E S"]
+    reservoirs: bool = eqx.field(static=True, default=False)
 
     @property
     def about(self) -> About:
@@ -44,16 +49,19 @@ class Conserved(AbstractWrapper):
         # what rounding leaves of a neutral gas could exceed the few electrons of a later one
         noise = 8 * jnp.finfo(y.dtype).eps * jnp.matmul(jnp.abs(a), start, precision="highest")
         totals = jnp.where(jnp.abs(totals) <= noise, 0, totals)
+        if self.reservoirs:
+            return settle(a, y, totals[None])
         held = jnp.any(a != 0, axis=0)
         return jnp.where(held, conserve(a, jnp.where(held, y, 0), totals), y)
 
 
-def conserved(model: AbstractEmulator, network: Network) -> Conserved:
+def conserved(model: AbstractEmulator, network: Network, *, reservoirs: bool = False) -> Conserved:
     """Wraps a model so that it conserves what the network balances.
 
     Args:
         model: any emulator; its states are matched with the network's species by name.
         network: gives the composition of the species.
+        reservoirs: what is off is made up for by the species that hold most.
 
     Raises:
         ValueError: the network balances no element, or has reactions that do not; it has a species
@@ -75,4 +83,5 @@ def conserved(model: AbstractEmulator, network: Network) -> Conserved:
         )
     composition = np.zeros((len(network.balanced), len(states)))
     composition[:, [states.index(name) for name in network.species]] = network.conserved
-    return Conserved(model, composition)  # pyright: ignore[reportCallIssue]
+    made: Any = Conserved
+    return made(model, composition, reservoirs)

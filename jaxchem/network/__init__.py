@@ -1,6 +1,8 @@
 """Networks: species, reactions, composition and rate coefficients."""
 
 from .checks import impossible as impossible
+from .declared import closed as closed
+from .declared import declared as declared
 from .network import Network as Network
 from .network import RateFunction as RateFunction
 from .reaction import MechanismError as MechanismError

@@ -3,10 +3,13 @@
 import difflib
 import importlib
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..checkpoint import atomic
-from ..network import MechanismError, Network
+from ..formula import parse_formula
+from ..network import MechanismError, Network, closed, declared, unknown_species
 from . import kpp_writer, table
 
 __all__ = ["FORMATS", "dump", "load", "loads", "shipped"]
@@ -22,7 +25,14 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _SHIPPED.glob("*.txt")))
 
 
-def load(path: str | Path, *, format: str | None = None, strict: bool = False) -> Network:
+def load(
+    path: str | Path,
+    *,
+    format: str | None = None,
+    strict: bool = False,
+    composition: Sequence[str | Path | Mapping[str, str]] | None = None,
+    closing: Mapping[str, str] | None = None,
+) -> Network:
     """Loads a network by the name of one that ships, or from a file.
 
     Args:
@@ -30,12 +40,17 @@ def load(path: str | Path, *, format: str | None = None, strict: bool = False) -
             own table, KPP (the MCM's exports included), FACSIMILE, MUSICA, KIDA, UMIST or KROME.
         format: one of `FORMATS`; `None` tells it from the content.
         strict: raise instead of warn where a reaction creates or destroys an element.
+        composition: what species are made of where the mechanism does not say so: paths of KPP
+            files that declare them, such as MECCA's for the MCM, and formulas by species; later
+            ones go before. See `jaxchem.network.declared`.
+        closing: element -> species with one atom of it, such as C: CO2, that reactions leave
+            unwritten where they lose it. See `jaxchem.network.closed`.
 
     Returns:
         The network.
 
     Raises:
-        ValueError: no such name, file or format.
+        ValueError: no such name, file or format, a formula that is none, or what `closed` refuses.
         MechanismError: (a `ValueError`) content that cannot be read, with file and line; under
             `strict`, an unbalanced reaction.
     """
@@ -52,6 +67,11 @@ def load(path: str | Path, *, format: str | None = None, strict: bool = False) -
     if format is not None and format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; known: {', '.join(FORMATS)}.")
     network = loads(_text(path), str(path), format=format)
+    if composition is not None:
+        told = [_formulas(part, network) for part in composition]
+        network = declared(network, {n: c for part in told for n, c in part.items() if c})
+    for element, species in (closing or {}).items():
+        network = closed(network, element, species)
     if problems := list(network.unbalanced().values()):
         message = f"{path}: " + " ".join(problems[:5])
         if len(problems) > 5:
@@ -60,6 +80,21 @@ def load(path: str | Path, *, format: str | None = None, strict: bool = False) -
             raise MechanismError(message + " Declare the right composition, or mend the equation.")
         warnings.warn(message, stacklevel=2)
     return network
+
+
+def _formulas(told: str | Path | Mapping[str, str], network: Network) -> dict[str, Any]:
+    """Element counts by species, of a file or of formulas."""
+    if not isinstance(told, Mapping):
+        if not Path(told).is_file():
+            raise ValueError(f"composition: there is no file {str(told)!r}.")
+        kpp = importlib.import_module(".kpp", __name__)
+        return kpp.compositions(_text(Path(told)), str(told))
+    for name, formula in told.items():
+        if name not in network.species:
+            raise ValueError(unknown_species(name, network.species, "composition"))
+        if parse_formula(formula) is None:
+            raise ValueError(f"composition: {formula!r} of {name} is no formula; write as HNO3.")
+    return {name: parse_formula(formula) for name, formula in told.items()}
 
 
 def loads(text: str, filename: str = "<text>", *, format: str | None = None) -> Network:

@@ -85,6 +85,15 @@ def loads(text: str, filename: str = "<text>") -> Network:
     return _Mechanism(text, filename).network()
 
 
+def compositions(text: str, filename: str) -> dict[str, dict[str, int] | None]:
+    """Element counts of the species that a file declares, `None` where it ignores them.
+
+    Raises:
+        MechanismError: as `loads`; the file need not have reactions.
+    """
+    return _Mechanism(text, filename).atoms
+
+
 class _Mechanism:
     """What a file declares, gathered item by item."""
 

@@ -35,7 +35,7 @@ def emulate(
     validation: float = 0.0,
     patience: int | None = None,
     similarity: Mapping[str, Any] | None = None,
-    conserve: bool = False,
+    conserve: bool | str = False,
     wrap: Sequence[Callable[[AbstractEmulator, Network], AbstractEmulator]] = (),
     job: Job = Job("emulate"),
     **settings: Any,
@@ -59,7 +59,8 @@ def emulate(
         similarity: the data are of gases on one line, from time 0: wrap the trained model so that
             it takes all. The settings of `models.similar`.
         conserve: wrap the trained model so that its outputs hold the elements and the charge of
-            the initial state (see `models.conserved`).
+            the initial state (see `models.conserved`); ``"reservoirs"`` lets the species that hold
+            most make up for what is off, which takes little time.
         wrap: further wrappers of the trained model, `(model, network) -> model`, inner ones first.
         job: label, progress and checkpoint.
         **settings: of `train.recipe`.
@@ -71,6 +72,8 @@ def emulate(
         ValueError: there is no model to start from, a loss term that is unknown or cannot be
             normalised, patience without validation, or examples that L-BFGS would see a part of.
     """
+    if conserve not in (True, False, "reservoirs"):
+        raise ValueError(f"conserve={conserve!r}: write true, false or reservoirs.")
     optimizer = recipe(steps=steps, **settings)
     for name, part in {"batch_size": batch_size, "points": points}.items():
         if part is not None and settings.get("optimizer") == "lbfgs":
@@ -162,7 +165,7 @@ def emulate(
     if similarity is not None:
         wrappers.insert(0, functools.partial(similar, **similarity))
     if conserve:
-        wrappers.append(conserved)
+        wrappers.append(functools.partial(conserved, reservoirs=conserve == "reservoirs"))
     for wrapper in wrappers:
         model = wrapper(model, network)
     return Result(model, history, {})
