@@ -13,7 +13,8 @@ from test_change_map import network as network
 
 import jaxchem
 from jaxchem.models import ChemNNE
-from jaxchem.models.chemnne import Fourier
+from jaxchem.models.change_map import SMOOTH
+from jaxchem.models.chemnne import Convolution, Fourier
 from jaxchem.stages import emulate
 
 SMALL = {"width": 32, "tokens": 4, "size": 8, "heads": 2, "layers": 2, "modes": 6, "bands": 4}
@@ -47,27 +48,68 @@ def test_times_share_their_attention(data, getkey):
 
 
 def test_terms(data, getkey):
-    """Nothing where the prediction is right, and where a constant is added what that makes."""
+    """Nothing where the prediction is right, and where something is added what that makes."""
     model = ChemNNE.fitted(data, key=getkey(), **SMALL)
     few = data.chosen(slice(8))
     batch = model.examples(few)
     right = batch._replace(wanted=model.scaled(batch.inputs).swapaxes(0, 1))
-    assert all(float(term) < 1e-9 for term in model.terms(right, getkey()).values())
-    off = right._replace(wanted=right.wanted + 0.5)
-    terms = {name: float(term) for name, term in model.terms(off, getkey()).items()}
-    np.testing.assert_allclose([terms["trajectory"], terms["identity"]], 0.25, rtol=1e-5)
-    assert terms["first"] < 1e-9 and terms["second"] < 1e-9
-    wanted = batch._replace(wanted=right.wanted.at[:, 30].add(1.0))
-    found = {name: float(term) for name, term in model.terms(wanted, getkey()).items()}
-    np.testing.assert_allclose(found["first"], 2 / 60, rtol=1e-4)
-    np.testing.assert_allclose(found["second"], 6 / 59, rtol=1e-4)
-    some = right.at_times(jnp.array([1, 5, 11, 29, 59]))
-    assert all(float(term) < 1e-9 for term in model.terms(some, getkey()).values())
-    slope = right.wanted + jnp.linspace(0.0, 6.0, 61, dtype=np.float32)[None, :, None]
-    some = right._replace(wanted=slope).at_times(jnp.array([1, 5, 11, 29, 59]))
-    found = {name: float(term) for name, term in model.terms(some, getkey()).items()}
-    np.testing.assert_allclose(found["first"], 0.01, rtol=1e-3)
-    assert found["second"] < 1e-9
+    nothing = np.sqrt(SMOOTH)
+
+    def terms(batch):
+        return {name: float(term) for name, term in model.terms(batch, getkey()).items()}
+
+    found = terms(right)
+    dex = ["trajectory", "identity", "first", "second", "linear"]
+    np.testing.assert_allclose([found[name] for name in dex], nothing, rtol=1e-3)
+    assert max(found["squares"], found["mass"]) < 1e-7
+    size = np.sqrt(np.mean(model.reach**2))
+    found = terms(right._replace(wanted=right.wanted + 0.5))
+    off = np.hypot(0.5 * size, nothing)
+    np.testing.assert_allclose([found["trajectory"], found["identity"]], off, rtol=1e-5)
+    np.testing.assert_allclose(found["squares"], 0.25, rtol=1e-5)
+    np.testing.assert_allclose([found["first"], found["second"]], nothing, rtol=1e-3)
+    found = terms(right._replace(wanted=right.wanted.at[:, 30].add(10.0)))
+    np.testing.assert_allclose(found["first"], 10 * size * np.sqrt(2 / 60), rtol=1e-4)
+    np.testing.assert_allclose(found["second"], 10 * size * np.sqrt(6 / 59), rtol=1e-4)
+    some = jnp.array([1, 5, 11, 29, 59])
+    assert terms(right.at_times(some))["squares"] < 1e-9
+    slope = right.wanted + jnp.linspace(0.0, 60.0, 61, dtype=np.float32)[None, :, None]
+    found = terms(right._replace(wanted=slope).at_times(some))
+    np.testing.assert_allclose(found["first"], size, rtol=1e-4)
+    np.testing.assert_allclose(found["second"], nothing, rtol=0.1)
+
+
+def test_a_linear_error_is_of_concentrations(data, getkey):
+    model = ChemNNE.fitted(data, key=getkey(), **SMALL)
+    few = data.chosen(slice(8))
+    ys = np.asarray(jax.vmap(lambda y, c: model(y, c, jnp.asarray(TS)))(few.y0, few.conditions))
+    most = np.asarray(data.values).max(axis=(0, 1))
+    off = np.sqrt(np.mean(((ys - np.asarray(few.values)) / most) ** 2, axis=(1, 2)) + SMOOTH)
+    found = model.terms(model.examples(few), getkey())["linear"]
+    np.testing.assert_allclose(found, off.mean(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("how", [{"along": "convolution"}, {"along": "pointwise"}, {"bands": 0}])
+def test_other_layers(data, getkey, how):
+    model = ChemNNE.fitted(data, key=getkey(), **SMALL | how)
+    assert jnp.all(jnp.isfinite(model(data.y0[0], data.conditions[0], data.ts)))
+
+
+def test_a_convolution_beside_numpy(getkey):
+    layer = Convolution(7, 2, 0, key=getkey())
+    v = np.random.default_rng(0).normal(size=(7, 1, 2)).astype(np.float32)
+    kernel = np.asarray(layer.kernel)
+    near = [
+        sum(v[g + j, 0] @ kernel[j + 2] for j in range(-2, 3) if 0 <= g + j < 7) for g in range(7)
+    ]
+    wanted = jax.nn.gelu(v[:, 0] @ np.asarray(layer.weight).T + np.array(near))
+    np.testing.assert_allclose(layer(jnp.asarray(v))[:, 0], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_without_attention_all_times_see_the_same(data, getkey):
+    model = ChemNNE.fitted(data, key=getkey(), **SMALL, attention=False)
+    _, shares = model.attention(model.examples(data.chosen(slice(2))).inputs)
+    np.testing.assert_array_equal(shares, 0.25)
 
 
 def test_mass_is_that_of_the_states(data, getkey):
@@ -83,8 +125,9 @@ def test_mass_is_that_of_the_states(data, getkey):
 
 def test_it_learns_and_is_kept(data, network, getkey, tmp_path):
     start = functools.partial(ChemNNE.fitted, **SMALL)
-    weights = {"trajectory": 1.0, "identity": 1.0, "first": 0.1, "second": 0.1, "mass": 0.1}
+    weights = {"trajectory": 1.0, "identity": 0.1, "first": 0.1, "second": 0.1, "mass": 0.1}
     how = {"steps": 700, "learning_rate": 5e-3, "batch_size": 64, "weights": weights}
+    how |= {"optimizer": "soap", "points": 20}
     model = emulate(None, data, getkey(), start=start, job=QUIET, **how).model
     test = observed(network, 32, 1)
     found = jaxchem.evaluate(model, test, train=data, gradients=0).metrics
@@ -101,6 +144,8 @@ def test_what_it_cannot_take_says_so(data, getkey):
         ChemNNE.fitted(uneven, key=getkey())
     with pytest.raises(ValueError, match="heads=5 must divide size=32, and modes=16 be at most 30"):
         ChemNNE.fitted(data, key=getkey(), heads=5)
+    with pytest.raises(ValueError, match="along='wave' is unknown; known: fourier, convolution"):
+        ChemNNE.fitted(data, key=getkey(), along="wave")
     with pytest.raises(ValueError, match="every trajectory starts alike"):
         ChemNNE.fitted(data.chosen(np.zeros(10, int)), key=getkey())
     with pytest.raises(ValueError, match=r"the data have 30 times, .* learns those of its own, 60"):

@@ -19,7 +19,7 @@ from .layers import Perceptron
 
 __all__ = ["ChangeMap"]
 
-_SMOOTH = 1e-7
+SMOOTH = 1e-7
 """Of the loss near zero, dex squared."""
 
 
@@ -196,7 +196,7 @@ class ChangeMap(AbstractEmulator):
         error = jax.vmap(self.mlp)(batch.inputs) - batch.wanted
         error = error * jnp.asarray(self.deviation, error.dtype)[None]
         size = (len(self.shapes) - 1) * len(self.scale.amounts)
-        return {"trajectory": jnp.mean(jnp.sqrt(jnp.sum(error**2, axis=1) / size + _SMOOTH))}
+        return {"trajectory": jnp.mean(jnp.sqrt(jnp.sum(error**2, axis=1) / size + SMOOTH))}
 
     def predict(
         self, y0: Float[Array, " S"], conditions: Float[Array, " C"], ts: Float[Array, " T"]
