@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 import jaxchem
 from jaxchem import checkpoint, run
-from jaxchem.dataset import draw
+from jaxchem.dataset import course, draw, under
 from jaxchem.stages import Plan
 
 ROOT = Path(__file__).parents[1]
@@ -125,7 +125,12 @@ def test_an_experiment_is_consistent(name):
         cases = cfg.data.draw.cases
         settings = OmegaConf.to_container(cfg.data.draw)
         y0, given = draw(network, **settings, fixed=conditions)
-        conditions = {name: values[0] for name, values in given.items()}
+        lit = 0
+        if "course" in cfg.data:  # by day, when all that light drives has a rate
+            how = OmegaConf.to_container(cfg.data.course)
+            given = under(given, course(cases, length=cfg.data.times.stop, **how), 0)
+            lit = int(np.argmin(given["solar_zenith_angle"]))
+        conditions = {name: values[lit] for name, values in given.items()}
     else:
         cases, initial = cfg.data.cases, OmegaConf.to_container(cfg.data.initial)
         y0 = jaxchem.sample(network, initial, cases=cases, spread=cfg.data.spread)
