@@ -34,7 +34,7 @@ PLACES["atmos_day"] = [*PLACES["atmos_methane"], "data.course.segments=2"]
 OF_FILES = {"atmos_49", "atmos_104", "atmos_432", "atmos_day_104"}
 """Whose mechanisms do not ship."""
 
-WHOLE = {"change_map", "chemnne", "flow_map", "step_map"}
+WHOLE = {"change_map", "change_map_day", "chemnne", "flow_map", "step_map"}
 """What wants stages.emulate.points=null."""
 
 EMULATORS = {n for n in options("model") if n not in ("crnn", "neural_ode")}
