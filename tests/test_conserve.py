@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import jaxchem
 from jaxchem.conserve import conserve, settle
 from jaxchem.metrics import conservation_drift
-from jaxchem.models import About, AbstractEmulator, Conserved, Function, conserved
+from jaxchem.models import About, AbstractEmulator, Conserved, Function, conserved, conserving
 from jaxchem.train import trainable
 
 # C, H, charge and N of C, C+, CH, CH+, H, H+, e; no species holds N
@@ -325,6 +325,17 @@ def test_a_model_settled_by_its_reservoirs(osu29):
     drift = conservation_drift(jnp.asarray(osu29.conserved), ys[None], y0[None])
     assert float(jnp.abs(drift).max()) < 1e-12
     np.testing.assert_allclose(ys, np.tile(y0, (5, 1)), rtol=0.02)
+
+
+def test_what_a_stage_can_ask_for(osu29):
+    """The same of every stage that has the setting."""
+    model = Function(lambda y0, c, ts: y0[None], About(osu29.species))
+    assert conserving(False) == ()
+    for setting in (True, "reservoirs"):
+        (wrapper,) = conserving(setting)
+        assert wrapper(model, osu29).reservoirs == (setting == "reservoirs")
+    with pytest.raises(ValueError, match="conserve='all': write true, false or reservoirs"):
+        conserving("all")
 
 
 def test_a_network_that_does_not_conserve(osu29):

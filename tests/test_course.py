@@ -107,6 +107,9 @@ def test_each_segment_begins_where_the_one_before_ends(tmp_path):
     np.testing.assert_array_equal(again.seen.states, seen.states)
     # what is no longer a course says so
     assert observe(data.held, network, cases=1).segments == 1 == seen.first(2).segments
+    minutes = dataclasses.replace(network, units=network.units._replace(time="min"))
+    with pytest.raises(ValueError, match=r"counts in min; data\.course wants s"):
+        Plan(SECTION, minutes, {}, seed=0, folder=tmp_path / "min").make(progress=False)
     with pytest.raises(ValueError, match="would part the segments of a course"):
         Plan({**SECTION, "split": 0.5}, network, {}, seed=0, folder=tmp_path)
 
@@ -155,6 +158,8 @@ def test_chains_add_up_their_errors(courses):
     for segments, day in ((2, 2), (4, 4)):
         np.testing.assert_allclose(found[f"rollout/mean_dex_{segments}"], day * one, rtol=1e-6)
     assert found["rollout/failed"] == 0
+    alone = jaxchem.evaluate(model, courses.chosen(slice(12)), gradients=0).metrics
+    assert not any(name.startswith(("rollout/mean_dex_", "yesterday")) for name in alone)
     assert 1 < found["rollout/growth"] < 4
     truth = np.asarray(courses.states).reshape(3, 4, 3, 3)
     counts = truth[:, 2:] > 1e5

@@ -9,6 +9,7 @@ from .chemnne import ChemNNE as ChemNNE
 from .committee import Committee as Committee
 from .conserved import Conserved as Conserved
 from .conserved import conserved as conserved
+from .conserved import conserving as conserving
 from .crnn import CRNN as CRNN
 from .files import load_model as load_model
 from .files import loaded as loaded

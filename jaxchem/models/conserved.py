@@ -1,5 +1,7 @@
 """Models that hold the elements and the charge of their initial states."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -11,7 +13,7 @@ from ..conserve import conserve, settle
 from ..network import Network
 from .base import About, AbstractEmulator, AbstractWrapper
 
-__all__ = ["Conserved", "conserved"]
+__all__ = ["Conserved", "conserved", "conserving"]
 
 
 class Conserved(AbstractWrapper):
@@ -85,3 +87,14 @@ def conserved(model: AbstractEmulator, network: Network, *, reservoirs: bool = F
     composition[:, [states.index(name) for name in network.species]] = network.conserved
     made: Any = Conserved
     return made(model, composition, reservoirs)
+
+
+def conserving(setting: bool | str) -> tuple[Callable[[AbstractEmulator, Network], Conserved], ...]:
+    """The wrappers that a stage's setting `conserve` asks for: `conserved` in its way, or none.
+
+    Raises:
+        ValueError: neither true, false nor ``"reservoirs"``.
+    """
+    if setting not in (True, False, "reservoirs"):
+        raise ValueError(f"conserve={setting!r}: write true, false or reservoirs.")
+    return (functools.partial(conserved, reservoirs=setting == "reservoirs"),) if setting else ()

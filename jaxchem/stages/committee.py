@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..dataset import Observations
-from ..models import Committee, conserved
+from ..models import Committee, conserving
 from ..train import Job
 from .base import Result
 
@@ -23,7 +23,7 @@ def committee(
     train: Callable[..., Result],
     members: int = 5,
     floor: float = 1e-99,
-    conserve: bool = False,
+    conserve: bool | str = False,
     job: Job = Job("committee"),
 ) -> Result:
     """Trains a deep ensemble of emulators.
@@ -35,7 +35,7 @@ def committee(
         train: a stage that makes one member, such as `emulate` with its settings.
         members: how many.
         floor: smallest concentration that is told from zero.
-        conserve: wrap the committee (see `models.conserved`); it does not help to wrap members.
+        conserve: wrap the committee, as of `emulate`; it does not help to wrap members.
         job: label, progress and checkpoints, one a member.
 
     Returns:
@@ -46,16 +46,19 @@ def committee(
     """
     if members < 2:
         raise ValueError(f"members={members}: a committee has two at least.")
+    last = conserving(conserve)
     results = []
     for n in range(members):
         path = job.path and job.path.with_name(f"last_{n}.eqx")
         own = job._replace(label=f"{job.label} {n + 1}/{members}", path=path)
         results.append(train(model, data, jax.random.fold_in(key, n), job=own))
     trained = tuple(r.model for r in results)
-    made = Committee(trained, np.asarray(floor))  # pyright: ignore
+    made: Any = Committee(trained, np.asarray(floor))  # pyright: ignore
     shortest = min(len(r.history["loss"]) for r in results)  # some may have stopped before others
     history = {
         name: np.mean([r.history[name][:shortest] for r in results], axis=0)
         for name in results[0].history
     }
-    return Result(conserved(made, data.network) if conserve else made, history, {})
+    for wrapper in last:
+        made = wrapper(made, data.network)
+    return Result(made, history, {})

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..dataset import Observations
-from ..models import AbstractEmulator, AbstractWrapper, conserved, similar
+from ..models import AbstractEmulator, AbstractWrapper, conserving, similar
 from ..models.base import columns, hands_on
 from ..network import Network
 from ..train import Job, fit, recipe
@@ -72,8 +72,7 @@ def emulate(
         ValueError: there is no model to start from, a loss term that is unknown or cannot be
             normalised, patience without validation, or examples that L-BFGS would see a part of.
     """
-    if conserve not in (True, False, "reservoirs"):
-        raise ValueError(f"conserve={conserve!r}: write true, false or reservoirs.")
+    last = conserving(conserve)
     optimizer = recipe(steps=steps, **settings)
     for name, part in {"batch_size": batch_size, "points": points}.items():
         if part is not None and settings.get("optimizer") == "lbfgs":
@@ -164,8 +163,6 @@ def emulate(
     wrappers = list(wrap)
     if similarity is not None:
         wrappers.insert(0, functools.partial(similar, **similarity))
-    if conserve:
-        wrappers.append(functools.partial(conserved, reservoirs=conserve == "reservoirs"))
-    for wrapper in wrappers:
+    for wrapper in (*wrappers, *last):
         model = wrapper(model, network)
     return Result(model, history, {})

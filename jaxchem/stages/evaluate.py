@@ -204,14 +204,15 @@ def evaluate(
         chained = judged(chain)
         chained["growth"] = chained["mean_dex"] / scores["mean_dex"]
         chained["failed"] = float(np.sum(~np.all(np.isfinite(chain), axis=(1, 2))))
-        day = max(1, round(DAY / float(times[-1])))
-        for number in range(day, test.segments + 1, day):
-            ends = np.arange(number - 1, len(truth), test.segments)
-            chained[f"mean_dex_{number}"] = judged(chain[ends], ends)["mean_dex"]
-        scores |= _under("rollout", chained)
-        if test.segments > day and abs(day * float(times[-1]) / DAY - 1) < 1e-6:
+        day = round(DAY / float(times[-1]))
+        if test.segments > 1 and abs(day * float(times[-1]) / DAY - 1) < 1e-6:
+            for number in range(day, test.segments + 1, day):
+                ends = np.arange(number - 1, len(truth), test.segments)
+                chained[f"mean_dex_{number}"] = judged(chain[ends], ends)["mean_dex"]
             later = np.flatnonzero(np.arange(len(truth)) % test.segments >= day)
-            scores |= _under("yesterday", compared(np.asarray(truth)[later - day], later))
+            if len(later):
+                scores |= _under("yesterday", compared(np.asarray(truth)[later - day], later))
+        scores |= _under("rollout", chained)
     if jax.eval_shape(model.spread, y0[0], conditions[0], times) is not None:
         off, spread = logs(prediction, y0) - exact, predict(model.spread)[0]
         if counts is not None:

@@ -281,7 +281,11 @@ class Plan:
 
     def _course(self, name: str, cases: int, ts: Any) -> dict[str, Any]:
         """What the conditions of a section do, [case, segment] each."""
-        section = self.sections[name]
+        section, units = self.sections[name], self.network.units
+        if units.time != "s":
+            raise ValueError(
+                f"network {self.network.name!r} counts in {units.time}; data.course wants s."
+            )
         length = float(ts[-1]) - section["t0"]
         seed = stream(self.seed, name).spawn(1)[0]
         return course(cases, length=length, seed=seed, **section["course"])
