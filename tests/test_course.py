@@ -9,7 +9,7 @@ from test_change_map import chain, observed
 from test_change_map import network as network
 
 import jaxchem
-from jaxchem.dataset import course, observe, under
+from jaxchem.dataset import course, observe, scattered, under
 from jaxchem.models import About, AbstractEmulator
 from jaxchem.stages.prepare import Plan
 
@@ -112,6 +112,46 @@ def test_each_segment_begins_where_the_one_before_ends(tmp_path):
         Plan(SECTION, minutes, {}, seed=0, folder=tmp_path / "min").make(progress=False)
     with pytest.raises(ValueError, match="would part the segments of a course"):
         Plan({**SECTION, "split": 0.5}, network, {}, seed=0, folder=tmp_path)
+
+
+def test_starts_that_are_off_are_solved_from_there(tmp_path):
+    network = jaxchem.load("mcm_methane")
+    scatter = {"dex": 0.03, "negligible": 1e4, "share": 1e-3}
+    test = {"draw": {"cases": 2}, "course": {"segments": 4}}
+    section = {**SECTION, "scatter": scatter, "test": test}
+    data = Plan(section, network, {}, seed=0, folder=tmp_path).make(progress=False)
+    seen = data.seen
+    assert (seen.segments, data.test.segments) == (1, 4)  # what is off is no chain; the test is one
+    ends = np.asarray(data.test.states).reshape(2, 4, 4, -1)[:, :3, -1]
+    np.testing.assert_array_equal(np.asarray(data.test.y0).reshape(2, 4, -1)[:, 1:], ends)
+    y0, before = np.asarray(seen.y0).reshape(3, 3, -1), np.asarray(seen.states).reshape(3, 3, 4, -1)
+    begin, end = y0[:, 1:], before[:, :2, -1]
+    much = end > 1e7
+    off = np.log10(begin[much] / end[much])
+    assert len(off) > 50 and 0.02 < off.std() < 0.04 and abs(off.mean()) < 0.01
+    # and solved from there, by SciPy
+    given = dict(zip(seen.names, np.asarray(seen.conditions)[5], strict=True))
+    k = network.rates(**seen.fixed, **given)
+    exact = jaxchem.generate(network, k, np.asarray(seen.y0)[5][None], seen.ts, progress=False)
+    truth = exact["concentration"].values[0]
+    counts = truth > 1e5
+    np.testing.assert_allclose(np.asarray(seen.states)[5][counts], truth[counts], rtol=1e-5)
+    again = Plan(section, network, {}, seed=0, folder=tmp_path).make(progress=False)
+    np.testing.assert_array_equal(again.seen.y0, seen.y0)
+
+
+def test_scattered_states():
+    y0 = np.full((20_000, 3), [1e8, 1e5, 0.0])
+    y0[0] = 1e8, 1e7, 1e7
+    found = scattered(y0, dex=0.1, negligible=1e5, share=1e-3, seed=3)
+    # log10(y + F) is off by 0.1: of the second F is 1e4, a thousandth of the most
+    for n, amount in enumerate((1e5, 1e4)):
+        moved = np.log10((found[1:, n] + amount) / (y0[1:, n] + amount))
+        assert abs(moved.std() - 0.1) < 0.002 and abs(moved.mean()) < 0.003
+    assert np.all(found >= 0) and 0.4 < np.mean(found[:, 2] == 0) < 0.6
+    for bad in ({"dex": 0.0}, {"dex": 0.1, "share": 0.0}):
+        with pytest.raises(ValueError, match="positive"):
+            scattered(y0, **{"negligible": 1e4, "share": 1e-3, **bad})
 
 
 class Off(AbstractEmulator):

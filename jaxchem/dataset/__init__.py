@@ -3,6 +3,7 @@
 from .course import course as course
 from .course import under as under
 from .design import draw as draw
+from .design import scattered as scattered
 from .design import stream as stream
 from .files import read as read
 from .files import read_history as read_history

@@ -11,9 +11,10 @@ from ..box import number_density
 from ..formula import CHARGE
 from ..network import Network
 from ..rates import CONDITIONS, NAMED
+from ..scale import SoftLog
 from ..suggest import closest
 
-__all__ = ["SAMPLERS", "STREAMS", "draw", "stream"]
+__all__ = ["SAMPLERS", "STREAMS", "draw", "scattered", "stream"]
 
 SAMPLERS = ("sobol", "halton", "latin_hypercube")
 """How ranges are filled."""
@@ -171,6 +172,32 @@ class _Range(NamedTuple):
         if self.scale == "log":
             return 10.0 ** (np.log10(self.low) + u * np.log10(self.high / self.low))
         return self.low + u * (self.high - self.low)
+
+
+def scattered(
+    y0: Float[np.ndarray, "case S"], *, dex: float, negligible: float, share: float, seed: Any = 0
+) -> Float[np.ndarray, "case S"]:
+    """States, each species of each off by a random factor.
+
+    What starts on trajectories alone lies where short-lived species follow all others, and does not
+    tell what they would do elsewhere; a model that is chained leaves that place by its own errors.
+    Solutions from starts that are off teach it the way back.
+
+    Args:
+        y0: states.
+        dex: standard deviation of log10(y + F),
+        negligible: F of a species being this, in the network's concentration unit,
+        share: or this part of the most that there is of it, whichever is less.
+        seed: an integer, or a seed sequence.
+
+    Raises:
+        ValueError: one that is not positive.
+    """
+    if not dex > 0:
+        raise ValueError(f"data.scatter.dex={dex}: give a positive number, or data.scatter=null.")
+    amounts = SoftLog.of(y0, negligible=negligible, share=share).amounts
+    factors = 10.0 ** (dex * np.random.default_rng(seed).standard_normal(y0.shape))
+    return np.maximum((y0 + amounts) * factors - amounts, 0.0)
 
 
 def range_of(name: str, value: Any, *, least: float = 0.0) -> _Range:

@@ -16,6 +16,7 @@ from ..scale import SoftLog
 from .base import About, AbstractEmulator
 from .flow_map import SAMPLED, Coefficients, between, independent, leading
 from .layers import Perceptron
+from .step_map import LEAST_SPREAD
 
 __all__ = ["ChangeMap"]
 
@@ -42,7 +43,7 @@ class ChangeMap(AbstractEmulator):
         times: [G] of the data, and the start.
         chosen: [D] which of all inputs vary on their own.
         centre: [D] their means.
-        width: [D] their standard deviations.
+        width: [D] their standard deviations, where it is `chained` no less than `LEAST_SPREAD`.
         shapes: [G, P] functions of time; zero at the start.
         modes: [P, S, M] orthogonal changes.
         mean: [P, S] the mean change.
@@ -149,7 +150,9 @@ class ChangeMap(AbstractEmulator):
             raise ValueError("every trajectory starts alike: there is nothing to emulate.")
         sizes = (len(chosen), *(width,) * depth, count)
         mlp = Perceptron(sizes, activation=activation, residual=True, gain=1.4, key=key)
-        how = (mlp, chosen, columns[:, chosen].mean(axis=0), columns[:, chosen].std(axis=0))
+        columns = columns[:, chosen]
+        spread = np.maximum(columns.std(axis=0), LEAST_SPREAD if chained else 0.0)
+        how = (mlp, chosen, columns.mean(axis=0), spread)
         return eqx.tree_at(lambda m: (m.mlp, m.chosen, m.centre, m.width), model, how)
 
     @property
@@ -163,8 +166,9 @@ class ChangeMap(AbstractEmulator):
         if self.tendencies:
             given = dict(zip(self.about.conditions, conditions, strict=True))
             k: Any = self.network.rates(**self.about.shared, **given)
-            made, lost = turnover(self.network, flux(self.network, k, y0) * self.times[-1])
-            share = lost / jnp.maximum(y0, 1e-6 * self.scale.amounts)
+            some = jnp.maximum(y0, 1e-6 * self.scale.amounts)  # nothing has a share too
+            made, lost = turnover(self.network, flux(self.network, k, some) * self.times[-1])
+            share = lost / some
             parts += [self.scale.forward(made), jnp.log10(share + 1e-3)]
         return jnp.concatenate(parts)
 

@@ -22,6 +22,7 @@ from ..dataset import (
     observe,
     read,
     sample,
+    scattered,
     stream,
     times,
     under,
@@ -40,8 +41,11 @@ log = logging.getLogger("jaxchem")
 _NOT_MADE = ("test", "split", "observe", "floor", "counted")
 """Settings that change nothing of what is solved."""
 
-_DRAWN, _SAMPLED = ("draw", "course", "spin_up", "solver"), ("initial", "cases", "spread", "truth")
-"""Settings of states that are drawn, and of those that are given."""
+_DRAWN = ("draw", "course", "spin_up", "scatter", "solver")
+"""Settings of states that are drawn."""
+
+_SAMPLED = ("initial", "cases", "spread", "truth")
+"""Settings of states that are given."""
 
 _KNOWN = ("path", "time_scale", "t0", "times", *_DRAWN, *_SAMPLED, *_NOT_MADE)
 
@@ -112,6 +116,7 @@ class Plan:
                 raise ValueError(f"data.test.{name} is that of the data: set data.{name}.")
         if tests:  # as the data, but for what `data.test` says otherwise
             own = {} if "path" in tests or not {"draw", "initial"} & set(tests) else {"path": None}
+            own |= {} if "scatter" in tests else {"scatter": None}
             self.sections["test"] = _merged(settings, tests | own)
             path = self.sections["test"]["path"]
             if path and path == settings["path"]:
@@ -218,6 +223,7 @@ class Plan:
             if section.get("spin_up"):
                 good, y0 = self._spun(y0, given, section, progress)
                 given = cases_of(given, good)
+            y0 = self._scattered(y0, name, 0)
             how = {"store": store, **start, **section["solver"]}
             dataset, failed = generate_ensemble(network, y0, given, ts, **how)
             _tell(failed, len(y0))
@@ -243,7 +249,8 @@ class Plan:
     def _along(self, y0: Any, given: Any, ts: Any, name: str, store: Path, progress: bool) -> Any:
         """Trajectories through the segments of a course, each a case; a cell's are consecutive.
 
-        A segment is as long as the output times reach, and ends where the next one begins.
+        A segment is as long as the output times reach, and ends where the next one begins, save
+        for `scatter`.
         """
         section, along = self.sections[name], self._course(name, len(y0), ts)
         if section.get("spin_up"):
@@ -251,7 +258,7 @@ class Plan:
             given, along = cases_of(given, good), cases_of(along, good)
         parts: list[dict[str, Any]] = []
         for n in range(section["course"]["segments"]):
-            here = under(given, along, n)
+            y0, here = self._scattered(y0, name, n), under(given, along, n)
             how = {"store": store / str(n), "t0": section["t0"], "progress": progress}
             dataset, failed = generate_ensemble(
                 self.network, y0, here, ts, **how, **section["solver"]
@@ -276,7 +283,8 @@ class Plan:
         whole = jax.tree.map(joined, *parts)
         how = {"t0": section["t0"], "provenance": dataset.attrs["provenance"]}
         labelled = label_cells(self.network, ts, whole["ys"], whole["y0"], whole["given"], **how)
-        labelled.attrs["segments"] = len(parts)
+        if not section.get("scatter"):
+            labelled.attrs["segments"] = len(parts)
         return labelled
 
     def _course(self, name: str, cases: int, ts: Any) -> dict[str, Any]:
@@ -289,6 +297,12 @@ class Plan:
         length = float(ts[-1]) - section["t0"]
         seed = stream(self.seed, name).spawn(1)[0]
         return course(cases, length=length, seed=seed, **section["course"])
+
+    def _scattered(self, y0: Any, name: str, segment: int) -> Any:
+        """Starts of a segment, as off as a section wants them."""
+        how = self.sections[name].get("scatter")
+        seed = stream(self.seed, name).spawn(2 + segment)[-1]
+        return scattered(y0, seed=seed, **how) if how else y0
 
     def _spun(self, y0: Any, given: Any, section: Any, progress: bool) -> tuple[Any, Any]:
         """Which cells can be solved, and their states after a while under their conditions."""
@@ -352,6 +366,7 @@ def _check(section: Mapping[str, Any]) -> None:
         "observe": (observe, ("seed",)),
         "draw": (draw, ("fixed", "seed")),
         "course": (course, ("length", "seed")),
+        "scatter": (scattered, ("seed",)),
     }
     known = {
         name: [
