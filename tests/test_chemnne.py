@@ -14,7 +14,7 @@ from test_change_map import network as network
 import jaxchem
 from jaxchem.models import ChemNNE
 from jaxchem.models.change_map import SMOOTH
-from jaxchem.models.chemnne import Convolution, Fourier
+from jaxchem.models.chemnne import Layer
 from jaxchem.stages import emulate
 
 SMALL = {"width": 32, "tokens": 4, "size": 8, "heads": 2, "layers": 2, "modes": 6, "bands": 4}
@@ -26,9 +26,9 @@ def data(network):
 
 
 def test_a_layer_of_the_operator_beside_a_fast_transform(getkey):
-    layer = Fourier(20, 3, 5, key=getkey())
+    layer = Layer("fourier", 20, 3, 5, key=getkey())
     v = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
-    real, imaginary = np.asarray(layer.spectrum)
+    real, imaginary = np.asarray(layer.along.spectrum)
     spectrum = real + 1j * imaginary
     there = np.fft.fft(v, 25, axis=0, norm="ortho")[:5]
     turned = np.zeros((25, 3), complex)
@@ -96,9 +96,9 @@ def test_other_layers(data, getkey, how):
 
 
 def test_a_convolution_beside_numpy(getkey):
-    layer = Convolution(7, 2, 0, key=getkey())
+    layer = Layer("convolution", 7, 2, 0, key=getkey())
     v = np.random.default_rng(0).normal(size=(7, 1, 2)).astype(np.float32)
-    kernel = np.asarray(layer.kernel)
+    kernel = np.asarray(layer.along.kernel)
     near = [
         sum(v[g + j, 0] @ kernel[j + 2] for j in range(-2, 3) if 0 <= g + j < 7) for g in range(7)
     ]
@@ -142,7 +142,7 @@ def test_what_it_cannot_take_says_so(data, getkey):
     uneven = eqx.tree_at(lambda d: d.ts, data, data.ts**2)
     with pytest.raises(ValueError, match="evenly spaced from the start on"):
         ChemNNE.fitted(uneven, key=getkey())
-    with pytest.raises(ValueError, match="heads=5 must divide size=32, and modes=16 be at most 30"):
+    with pytest.raises(ValueError, match="heads=5 must divide size=32 and channels=32, and modes=16 be"):
         ChemNNE.fitted(data, key=getkey(), heads=5)
     with pytest.raises(ValueError, match="along='wave' is unknown; known: fourier, convolution"):
         ChemNNE.fitted(data, key=getkey(), along="wave")

@@ -31,45 +31,31 @@ class Series(NamedTuple):
 
 
 class Fourier(eqx.Module):
-    """A layer of a Fourier neural operator: gelu(W v + b + F^-1 R F v) along time.
+    """What a Fourier neural operator does along time: F^-1 R F v.
 
     The lowest modes are multiplied by complex matrices of their own (Li et al. 2021,
     arXiv:2010.08895). Time is no circle, so it is padded. The transform is a product with two real
     matrices, which for some tens of times is faster than a fast one.
 
     Attributes:
-        weight: [d, d] W.
-        bias: [d] b.
         spectrum: [2, M, d, d] real and imaginary parts of R.
         waves: [2M, G] cosines, and sines with their sign.
     """
 
-    weight: Float[Array, "d d"]
-    bias: Float[Array, " d"]
     spectrum: Float[Array, "2 M d d"]
     waves: Float[np.ndarray, "2M G"]
 
     def __init__(self, times: int, size: int, modes: int, *, key: PRNGKeyArray):
-        """Weights of a layer.
-
-        Args:
-            times: on an even grid.
-            size: of what is there at each time.
-            modes: that are kept, the mean among them.
-            key: seeds the weights.
-        """
-        one, two = jax.random.split(key)
+        """Weights of `modes` of series of so many times, the mean among them."""
         period = times + times // 4
         angles = 2 * np.pi * np.outer(np.arange(modes), np.arange(times)) / period
         waves = np.concatenate([np.cos(angles), -np.sin(angles)]) / period**0.5
         self.waves = waves.astype(np.float32)
-        self.weight = jax.random.normal(one, (size, size), np.float32) / np.float32(size**0.5)
-        self.bias = jnp.zeros(size, np.float32)
         shape = (2, modes, size, size)
-        self.spectrum = jax.random.normal(two, shape, np.float32) / np.float32(size)
+        self.spectrum = jax.random.normal(key, shape, np.float32) / np.float32(size)
 
     def __call__(self, v: Float[Array, "G N d"]) -> Float[Array, "G N d"]:
-        """What follows at each time, of N series.
+        """Of N series.
 
         In this order, and with real and imaginary parts as one, products need no transposition.
         """
@@ -79,61 +65,77 @@ class Fourier(eqx.Module):
         rows = (real, imaginary), (-imaginary, real)
         spectrum = jnp.concatenate([jnp.concatenate(row, axis=2) for row in rows], axis=1)
         there = jnp.concatenate(jnp.split(jnp.matmul(there, spectrum), 2, axis=2))
-        back = jnp.tensordot(jnp.asarray(self.waves.T), there, 1)
-        return jax.nn.gelu(jnp.matmul(v, self.weight.T) + self.bias[None, None] + back)
+        return jnp.tensordot(jnp.asarray(self.waves.T), there, 1)
 
 
 class Convolution(eqx.Module):
-    """The same with a convolution along time: gelu(W v + b + sum of K_j v_{g + j}), |j| <= 2.
+    """A convolution along time instead: sum of K_j v_{g + j}, |j| <= 2.
 
     Attributes:
-        weight: [d, d] W.
-        bias: [d] b.
         kernel: [5, d, d] K; there is nothing before the start and after the end.
     """
 
-    weight: Float[Array, "d d"]
-    bias: Float[Array, " d"]
     kernel: Float[Array, "5 d d"]
 
     def __init__(self, times: int, size: int, modes: int, *, key: PRNGKeyArray):
         """As of `Fourier`; `times` and `modes` count for nothing."""
         del times, modes
-        weights = jax.random.normal(key, (6, size, size), np.float32)
-        self.weight, self.bias = weights[0] / np.float32(size**0.5), jnp.zeros(size, np.float32)
-        self.kernel = weights[1:] / np.float32(size)
+        self.kernel = jax.random.normal(key, (5, size, size), np.float32) / np.float32(size)
 
     def __call__(self, v: Float[Array, "G N d"]) -> Float[Array, "G N d"]:
-        """What follows at each time."""
+        """Of N series."""
         padded = jnp.pad(v, ((2, 2), (0, 0), (0, 0)))
-        near = sum(jnp.matmul(padded[n : n + len(v)], k) for n, k in enumerate(self.kernel))
-        return jax.nn.gelu(jnp.matmul(v, self.weight.T) + self.bias[None, None] + near)
+        parts = [jnp.matmul(padded[n : n + len(v)], k) for n, k in enumerate(self.kernel)]
+        return jnp.sum(jnp.stack(parts), axis=0)
 
 
 class Pointwise(eqx.Module):
-    """The same with nothing along time: gelu(W v + b).
+    """Nothing along time, which leaves a perceptron at each."""
+
+    def __init__(self, times: int, size: int, modes: int, *, key: PRNGKeyArray):
+        """As of `Fourier`; nothing counts."""
+        del times, size, modes, key
+
+    def __call__(self, v: Float[Array, "G N d"]) -> Float[Array, "G N d"]:
+        """Zeros."""
+        return jnp.zeros_like(v)
+
+
+ALONG = {"fourier": Fourier, "convolution": Convolution, "pointwise": Pointwise}
+"""What a layer of the operator does along time."""
+
+
+class Layer(eqx.Module):
+    """gelu(W v + b + what is done along time).
 
     Attributes:
         weight: [d, d] W.
         bias: [d] b.
+        along: one of `ALONG`.
     """
 
     weight: Float[Array, "d d"]
     bias: Float[Array, " d"]
+    along: Fourier | Convolution | Pointwise
 
-    def __init__(self, times: int, size: int, modes: int, *, key: PRNGKeyArray):
-        """As of `Fourier`; `times` and `modes` count for nothing."""
-        del times, modes
-        weight = jax.random.normal(key, (size, size), np.float32)
-        self.weight, self.bias = weight / np.float32(size**0.5), jnp.zeros(size, np.float32)
+    def __init__(self, along: str, times: int, size: int, modes: int, *, key: PRNGKeyArray):
+        """Weights of a layer.
+
+        Args:
+            along: its name in `ALONG`.
+            times: on an even grid.
+            size: of what is there at each time.
+            modes: of time that are kept, the mean among them.
+            key: seeds the weights.
+        """
+        one, two = jax.random.split(key)
+        self.weight = jax.random.normal(one, (size, size), np.float32) / np.float32(size**0.5)
+        self.bias = jnp.zeros(size, np.float32)
+        self.along = ALONG[along](times, size, modes, key=two)
 
     def __call__(self, v: Float[Array, "G N d"]) -> Float[Array, "G N d"]:
-        """What follows at each time."""
-        return jax.nn.gelu(jnp.matmul(v, self.weight.T) + self.bias[None, None])
-
-
-ALONG = {"fourier": Fourier, "convolution": Convolution, "pointwise": Pointwise}
-"""Layers of the operator along time."""
+        """What follows at each time, of N series."""
+        return jax.nn.gelu(jnp.matmul(v, self.weight.T) + self.bias[None, None] + self.along(v))
 
 
 class ChemNNE(AbstractEmulator):
@@ -159,8 +161,8 @@ class ChemNNE(AbstractEmulator):
         encoder: inputs to tokens.
         queries: [h, E, d] of codes, by heads.
         keys: [h, t, d] of tokens.
-        values: [h, t, d] of tokens.
-        lift: [E, hd] of codes, what the operator begins with beside what is attended to.
+        values: [h, t, c] of tokens.
+        lift: [E, hc] of codes, what the operator begins with beside what is attended to.
         operator: layers along time.
         shared: a perceptron at each time.
         decoder: sines after it.
@@ -179,9 +181,9 @@ class ChemNNE(AbstractEmulator):
     encoder: Perceptron
     queries: Float[Array, "h E d"]
     keys: Float[Array, "h t d"]
-    values: Float[Array, "h t d"]
-    lift: Float[Array, "E hd"]
-    operator: tuple[Fourier | Convolution | Pointwise, ...]
+    values: Float[Array, "h t c"]
+    lift: Float[Array, "E hc"]
+    operator: tuple[Layer, ...]
     shared: Perceptron
     decoder: Perceptron
     attends: bool = eqx.field(static=True)
@@ -196,6 +198,7 @@ class ChemNNE(AbstractEmulator):
         depth: int = 2,
         tokens: int = 16,
         size: int = 32,
+        channels: int = 32,
         heads: int = 4,
         layers: int = 4,
         modes: int = 16,
@@ -215,7 +218,8 @@ class ChemNNE(AbstractEmulator):
             depth: number of these layers in the encoder.
             tokens: that the encoder makes.
             size: of each.
-            heads: of the attention, each of size / heads.
+            channels: of what the operator works on at each time.
+            heads: of the attention, each of size / heads and channels / heads.
             layers: of the operator.
             modes: of time that each keeps.
             bands: frequencies of a time's code, from one half wave on, each twice the one before;
@@ -237,11 +241,12 @@ class ChemNNE(AbstractEmulator):
                 "ChemNNE wants four times or more, evenly spaced from the start on: "
                 "data.times.spacing=linear, and a first time that is one step after data.t0."
             )
-        if min(heads, tokens, layers, modes) < 1 or size % heads or modes > len(ts) // 2:
+        uneven = heads < 1 or size % heads or channels % heads
+        if min(tokens, layers, modes, size, channels) < 1 or uneven or modes > len(ts) // 2:
             raise ValueError(
-                f"heads={heads} must divide size={size}, and modes={modes} be at most "
-                f"{len(ts) // 2}, half as many as there are times; all, tokens={tokens} and "
-                f"layers={layers} too, must be one or more."
+                f"heads={heads} must divide size={size} and channels={channels}, and "
+                f"modes={modes} be at most {len(ts) // 2}, half as many as there are times; all, "
+                f"tokens={tokens} and layers={layers} too, must be one or more."
             )
         if along not in ALONG:
             raise ValueError(f"along={along!r} is unknown; known: {', '.join(ALONG)}.")
@@ -284,13 +289,13 @@ class ChemNNE(AbstractEmulator):
             encoder=encoder,
             queries=weights(keys[1], heads, code, each),
             keys=weights(keys[2], heads, size, each),
-            values=weights(keys[3], heads, size, each),
-            lift=weights(keys[4], code, size),
+            values=weights(keys[3], heads, size, channels // heads),
+            lift=weights(keys[4], code, channels),
             operator=tuple(
-                ALONG[along](len(times), size, modes, key=k)
+                Layer(along, len(times), channels, modes, key=k)
                 for k in jax.random.split(keys[5], layers)
             ),
-            shared=Perceptron((size, width // 2, width // 2), activation="gelu", key=keys[6]),
+            shared=Perceptron((channels, width // 2, width // 2), activation="gelu", key=keys[6]),
             decoder=Perceptron(
                 (width // 2, width // 2, species), activation="sin", key=jax.random.fold_in(key, 1)
             ),
