@@ -26,7 +26,7 @@ FLOORS = {
             ("models",),
             (
                 *("stages", "simulate", "clouds", "physics", "published", "learned", "plot"),
-                *("collocation", "general"),
+                *("collocation", "general", "importance"),
             ),
             ("record",),
             ("run",),

@@ -44,6 +44,8 @@ class ChangeMap(AbstractEmulator):
         chosen: [D] which of all inputs vary on their own.
         centre: [D] their means.
         width: [D] their standard deviations, where it is `chained` no less than `LEAST_SPREAD`.
+        limits: [2, D] the least and the most that the perceptron is given of each, scaled: in a
+            chain, where it would be asked further and further away, those of training.
         shapes: [G, P] functions of time; zero at the start.
         modes: [P, S, M] orthogonal changes.
         mean: [P, S] the mean change.
@@ -60,6 +62,7 @@ class ChangeMap(AbstractEmulator):
     chosen: Int[np.ndarray, " D"]
     centre: Float[np.ndarray, " D"]
     width: Float[np.ndarray, " D"]
+    limits: Float[np.ndarray, "2 D"]
     shapes: Float[np.ndarray, "G P"]
     modes: Float[np.ndarray, "P S M"]
     mean: Float[np.ndarray, "P S"]
@@ -137,6 +140,7 @@ class ChangeMap(AbstractEmulator):
             chosen=np.arange(0),
             centre=np.zeros(0),
             width=np.ones(0),
+            limits=np.ones((2, 0)),
             shapes=np.concatenate([np.zeros((1, shape[0])), functions]).astype(np.float32),
             modes=basis.T.reshape(*shape, count).astype(np.float32),
             mean=mean.reshape(shape),
@@ -152,8 +156,12 @@ class ChangeMap(AbstractEmulator):
         mlp = Perceptron(sizes, activation=activation, residual=True, gain=1.4, key=key)
         columns = columns[:, chosen]
         spread = np.maximum(columns.std(axis=0), LEAST_SPREAD if chained else 0.0)
-        how = (mlp, chosen, columns.mean(axis=0), spread)
-        return eqx.tree_at(lambda m: (m.mlp, m.chosen, m.centre, m.width), model, how)
+        centre = columns.mean(axis=0)
+        scaled = (columns - centre) / spread
+        ends = np.stack([scaled.min(axis=0), scaled.max(axis=0)])
+        limits = ends if chained else np.stack([-np.inf * spread, np.inf * spread])
+        how = (mlp, chosen, centre, spread, limits)
+        return eqx.tree_at(lambda m: (m.mlp, m.chosen, m.centre, m.width, m.limits), model, how)
 
     @property
     def restarts(self) -> bool:
@@ -175,7 +183,7 @@ class ChangeMap(AbstractEmulator):
     def inputs(self, y0: Float[Array, " S"], conditions: Float[Array, " C"]) -> Float[Array, " D"]:
         """What the perceptron is given."""
         scaled = (self.known(y0, conditions)[self.chosen] - self.centre) / self.width
-        return scaled.astype(jnp.float32)
+        return jnp.clip(scaled, *self.limits).astype(jnp.float32)
 
     def examples(self, data: Observations) -> Coefficients:
         """Inputs and coefficients of trajectories.

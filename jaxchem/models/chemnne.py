@@ -12,6 +12,7 @@ from ..dataset import Observations
 from ..scale import SoftLog
 from .base import About, AbstractEmulator
 from .change_map import SMOOTH, at_times, blocks, changed, sample
+from .flow_map import between
 from .layers import Perceptron
 
 __all__ = ["ChemNNE"]
@@ -157,7 +158,8 @@ class ChemNNE(AbstractEmulator):
         most: [S] largest concentrations.
         masses: [S] of the species; nothing where one is unknown.
         times: [G] of the data, and the start.
-        codes: [G, E] sines and cosines of the times, and these.
+        codes: [H, E] sines and cosines of the operator's times, and these.
+        mixing: [G, H] what each of the times has of them, by cubics in between.
         encoder: inputs to tokens.
         queries: [h, E, d] of codes, by heads.
         keys: [h, t, d] of tokens.
@@ -177,7 +179,8 @@ class ChemNNE(AbstractEmulator):
     most: Float[np.ndarray, " S"]
     masses: Float[np.ndarray, " S"] | None
     times: Float[np.ndarray, " G"]
-    codes: Float[np.ndarray, "G E"]
+    codes: Float[np.ndarray, "H E"]
+    mixing: Float[np.ndarray, "G H"]
     encoder: Perceptron
     queries: Float[Array, "h E d"]
     keys: Float[Array, "h t d"]
@@ -199,6 +202,7 @@ class ChemNNE(AbstractEmulator):
         tokens: int = 16,
         size: int = 32,
         channels: int = 32,
+        grid: int | None = None,
         heads: int = 4,
         layers: int = 4,
         modes: int = 16,
@@ -219,6 +223,8 @@ class ChemNNE(AbstractEmulator):
             tokens: that the encoder makes.
             size: of each.
             channels: of what the operator works on at each time.
+            grid: evenly spaced times that it works on, the start and the last among them; `None`
+                are those of the data. Fewer cost less.
             heads: of the attention, each of size / heads and channels / heads.
             layers: of the operator.
             modes: of time that each keeps.
@@ -241,13 +247,16 @@ class ChemNNE(AbstractEmulator):
                 "ChemNNE wants four times or more, evenly spaced from the start on: "
                 "data.times.spacing=linear, and a first time that is one step after data.t0."
             )
+        nodes = len(ts) + 1 if grid is None else grid
         uneven = heads < 1 or size % heads or channels % heads
-        if min(tokens, layers, modes, size, channels) < 1 or uneven or modes > len(ts) // 2:
+        if min(tokens, layers, modes, size, channels) < 1 or uneven or modes > nodes // 2:
             raise ValueError(
                 f"heads={heads} must divide size={size} and channels={channels}, and "
-                f"modes={modes} be at most {len(ts) // 2}, half as many as there are times; all, "
-                f"tokens={tokens} and layers={layers} too, must be one or more."
+                f"modes={modes} be at most {nodes // 2}, half as many as the operator has times; "
+                f"all, tokens={tokens} and layers={layers} too, must be one or more."
             )
+        if not 4 <= nodes <= len(ts) + 1:
+            raise ValueError(f"grid={grid}: four times or more, at most {len(ts) + 1}.")
         if along not in ALONG:
             raise ValueError(f"along={along!r} is unknown; known: {', '.join(ALONG)}.")
         scale = SoftLog.of(data.states, negligible=negligible, share=share)
@@ -258,8 +267,10 @@ class ChemNNE(AbstractEmulator):
             raise ValueError("every trajectory starts alike: there is nothing to emulate.")
         reach = np.sqrt(np.mean(changed(scale, few) ** 2, axis=(0, 1)))
         times = np.append(0.0, ts)
-        waves = np.pi * 2.0 ** np.arange(bands) * (times / ts[-1])[:, None]
-        codes = np.concatenate([np.sin(waves), np.cos(waves), (times / ts[-1])[:, None]], axis=1)
+        even = np.linspace(0.0, 1.0, nodes)[:, None]
+        waves = np.pi * 2.0 ** np.arange(bands) * even
+        codes = np.concatenate([np.sin(waves), np.cos(waves), even], axis=1)
+        places = jnp.asarray(times / ts[-1] * (nodes - 1))
         keys = jax.random.split(key, 7)
         encoder = Perceptron(
             (inputs.shape[1], *(width,) * depth, tokens * size),
@@ -286,13 +297,14 @@ class ChemNNE(AbstractEmulator):
             masses=data.network.masses,
             times=times,
             codes=codes.astype(np.float32),
+            mixing=np.asarray(between(jnp.eye(nodes, dtype=places.dtype), places), np.float32),
             encoder=encoder,
             queries=weights(keys[1], heads, code, each),
             keys=weights(keys[2], heads, size, each),
             values=weights(keys[3], heads, size, channels // heads),
             lift=weights(keys[4], code, channels),
             operator=tuple(
-                Layer(along, len(times), channels, modes, key=k)
+                Layer(along, nodes, channels, modes, key=k)
                 for k in jax.random.split(keys[5], layers)
             ),
             shared=Perceptron((channels, width // 2, width // 2), activation="gelu", key=keys[6]),
@@ -309,12 +321,12 @@ class ChemNNE(AbstractEmulator):
 
     def attention(
         self, inputs: Float[Array, "N D"]
-    ) -> tuple[Float[Array, "N t d"], Float[Array, "N h t G"]]:
-        """Tokens of inputs, and how much of each a time attends to."""
+    ) -> tuple[Float[Array, "N t d"], Float[Array, "N h t H"]]:
+        """Tokens of inputs, and how much of each one of the operator's times attends to."""
         size, each = self.keys.shape[1:]
         tokens = self.encoder(inputs).reshape(len(inputs), -1, size)
         if not self.attends:
-            shape = len(inputs), len(self.keys), tokens.shape[1], len(self.times)
+            shape = len(inputs), len(self.keys), tokens.shape[1], len(self.codes)
             return tokens, jnp.full(shape, 1 / tokens.shape[1], tokens.dtype)
         asked = jnp.einsum("ge,hed,hsd->hgs", jnp.asarray(self.codes), self.queries, self.keys)
         scores = jnp.einsum("nts,hgs->nhtg", tokens, asked / np.float32(each**0.5))
@@ -331,7 +343,9 @@ class ChemNNE(AbstractEmulator):
         v = (v - v.mean(axis=2, keepdims=True)) / jnp.sqrt(v.var(axis=2, keepdims=True) + 1e-5)
         for layer in self.operator:
             v = layer(v)
-        return self.decoder(self.shared(v if rows is None else v[rows]))
+        mixing = jnp.asarray(self.mixing)
+        later = jnp.tensordot(mixing if rows is None else mixing[rows], v, 1)
+        return self.decoder(self.shared(later))
 
     def examples(self, data: Observations) -> Series:
         """Scaled inputs, and scaled changes at the start and the times of the data.
