@@ -14,6 +14,7 @@ import jaxchem
 from jaxchem.dataset import Observations, draw, observe
 from jaxchem.ensemble import generate_ensemble
 from jaxchem.models import ChangeMap
+from jaxchem.models.step_map import LEAST_SPREAD
 from jaxchem.stages import emulate
 
 CHAIN = """name = chain
@@ -145,6 +146,37 @@ def test_gains_and_losses_are_those_of_the_start(data, getkey):
     without = ChangeMap.fitted(data, key=getkey(), width=4, depth=1, tendencies=False)
     found = without.known(jnp.asarray(y0), jnp.array([temperature]))
     np.testing.assert_allclose(found, wanted[:4], rtol=1e-6)
+
+
+def test_a_chain_is_asked_within_what_was_learned(data, getkey):
+    """However far it is off, and with no input magnified that hardly varied."""
+    y0 = np.array(data.y0)
+    y0[:, 2] = 1e9 * (1 + 1e-4 * np.arange(len(y0)) / len(y0))
+    data = dataclasses.replace(data, y0=jnp.asarray(y0))
+    free, model = (
+        ChangeMap.fitted(data, key=getkey(), width=4, depth=1, chained=chained)
+        for chained in (False, True)
+    )
+    assert model.restarts and not free.restarts
+    inputs = np.asarray(jax.vmap(model.inputs)(data.y0, data.conditions))
+    low, high = model.limits
+    np.testing.assert_allclose(inputs.min(axis=0), low, rtol=1e-6)
+    np.testing.assert_allclose(inputs.max(axis=0), high, rtol=1e-6)
+    place = list(model.chosen).index(2)
+    assert np.abs(inputs[:, place]).max() < 1e-3 and model.width[place] == LEAST_SPREAD
+    wide = np.asarray(jax.vmap(free.inputs)(data.y0, data.conditions))
+    assert np.abs(wide[:, place]).max() > 1
+    far = jnp.array([1e30, 0.0, 1e30]), jnp.array([1e4])
+    inputs = np.asarray(model.inputs(*far))
+    np.testing.assert_allclose(np.clip(inputs, low, high), inputs, rtol=1e-6)
+    assert np.abs(free.inputs(*far)).max() > 5 * np.abs(inputs).max()
+
+
+def test_nothing_is_lost_as_fast_as_a_little(data, getkey):
+    model = ChangeMap.fitted(data, key=getkey(), width=4, depth=1)
+    known = [model.known(jnp.array([a, 1e7, 1e3]), jnp.array([300.0])) for a in (0.0, 1e-30, 1e6)]
+    for one in known:
+        np.testing.assert_allclose(one[-3], np.log10(3.6 + 1e-3), rtol=1e-6)
 
 
 def test_it_learns(data, network, getkey):

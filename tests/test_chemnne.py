@@ -95,6 +95,20 @@ def test_other_layers(data, getkey, how):
     assert jnp.all(jnp.isfinite(model(data.y0[0], data.conditions[0], data.ts)))
 
 
+def test_an_operator_on_fewer_times(data, getkey):
+    """Between which latent codes are cubics, that a cubic of time goes through."""
+    model = ChemNNE.fitted(data, key=getkey(), **SMALL | {"grid": 13})
+    assert len(model.codes) == 13 and model.mixing.shape == (61, 13)
+    x = np.linspace(0.0, 1.0, 13)
+    cubic = np.polynomial.Polynomial([0.3, -1.0, 2.0, -1.5])
+    np.testing.assert_allclose(model.mixing @ cubic(x), cubic(np.linspace(0, 1, 61)), atol=1e-5)
+    ys = model(data.y0[0], data.conditions[0], data.ts)
+    assert ys.shape == (60, 3) and jnp.all(jnp.isfinite(ys))
+    for grid, message in ((62, "grid=62: four times or more, at most 61"), (10, "be at most 5")):
+        with pytest.raises(ValueError, match=message):
+            ChemNNE.fitted(data, key=getkey(), **SMALL | {"grid": grid})
+
+
 def test_a_convolution_beside_numpy(getkey):
     layer = Layer("convolution", 7, 2, 0, key=getkey())
     v = np.random.default_rng(0).normal(size=(7, 1, 2)).astype(np.float32)
