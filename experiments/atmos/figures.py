@@ -1,9 +1,9 @@
 """Figures of an emulator of air.
 
-    python experiments/atmos/figures.py FOLDER [--network FILE]
+    python experiments/atmos/figures.py FOLDER
 
 FOLDER is that of a run of `+experiment=emulate_atmos`, `emulate_atmos_24h` or
-`emulate_atmos_chemnne`, whose network is given where it does not ship. Into it go
+`emulate_atmos_chemnne`. Into it go
 
 - cases.png: O3, NOx, OH, RO2 and HCHO of ten test cases, beside the solver;
 - errors.png: mean errors by species, by zenith angle and by time;
@@ -13,7 +13,7 @@ FOLDER is that of a run of `+experiment=emulate_atmos`, `emulate_atmos_24h` or
 - attention.png, of one that attends: how much of each token each time sees, by heads.
 """
 
-import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from hydra.utils import instantiate
 from matplotlib import pyplot
+from omegaconf import OmegaConf
 
 import jaxchem
 from jaxchem.dataset import observe
@@ -169,13 +171,12 @@ def attention(folder: Path, test: Any, model: ChemNNE) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path, help="of a run")
-    parser.add_argument("--network", default="mcm_methane", help="of the run")
-    arguments = parser.parse_args()
-    folder = arguments.folder
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    folder = Path(sys.argv[1])
     model: Any = jaxchem.load_model(folder / "emulate" / "model.eqx")
-    network = jaxchem.load(arguments.network)
+    config = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    network: Any = instantiate(config.network, _convert_="all")
     test = observe(jaxchem.read(folder / "test.nc", network), network)
     model = model.in_order(network.species, test.names)
     ask = jax.jit(jax.vmap(lambda y0, c: model(y0, c, test.ts - test.t0)))
