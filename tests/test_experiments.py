@@ -91,7 +91,7 @@ def two_steps(name):
     if "draw" in cfg.data.test:
         short.append("data.test.draw.cases=4")
     if "course" in cfg.data:
-        short += ["data.course.segments=2", "data.test.course.segments=3"]
+        short.append("data.course.segments=3")
     if name == "emulate_atmos_chemnne":  # wants them even from the start on
         return short
     return [*short, f"data.times.points={max(points, 8)}"]
