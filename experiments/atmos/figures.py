@@ -100,6 +100,7 @@ def owed(folder: Path, test: Any, model: Any, count: int = 12) -> None:
     network, ts = test.network, test.ts
     names = [name for name in ("O3", "OH") if name in network.species]
     places = jnp.asarray([network.species.index(name) for name in names])
+    some = np.random.default_rng(0).permutation(len(test.y0))[:count]
     base = tuple(jnp.median(part, axis=0) for part in (test.y0, test.conditions))
 
     def solver(y0: Any, c: Any) -> Any:
@@ -111,7 +112,7 @@ def owed(folder: Path, test: Any, model: Any, count: int = 12) -> None:
             return jnp.log10(call(y0, c)[-1, places] + 1.0)
 
         run = jax.jit(jax.vmap(lambda y0, c: importance(result, y0, c, base, points=8)))
-        both = run(test.y0[:count], test.conditions[:count])
+        both = run(test.y0[some], test.conditions[some])
         return np.concatenate([np.asarray(part) for part in both], axis=2)
 
     nearly = shares(lambda y0, c: model(y0, c, ts[-1:] - test.t0))
