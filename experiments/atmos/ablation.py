@@ -49,7 +49,8 @@ def run(folder: Path, change: list[str], others: list[str]) -> dict[str, float]:
     if not path.exists():
         how = [f"data.draw.cases={CASES}", *others, *change, f"hydra.run.dir={folder}"]
         command = ["-m", "jaxchem.run", "+experiment=emulate_atmos_chemnne", "gradients=0", *how]
-        subprocess.run([sys.executable, *command], check=True)
+        # its log is in its folder, and its progress is told still
+        subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
     return json.loads(path.read_text())
 
 
