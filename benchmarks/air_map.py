@@ -2,12 +2,12 @@
 
     python benchmarks/air_map.py FOLDER
 
-FOLDER is that of a run. Prints how far its test data are from SciPy's Radau at a relative
-tolerance of 1e-10, above 1e5 molecule cm-3; the model's errors in all cases, at zenith angles above
-87 degrees, and of the five species that are worst; and
-microseconds of CPU a trajectory on one core, for all output times and for the last one, of the
-model and of the solver at rtol 1e-5 and at the loosest tolerance at which it is as good as the
-model, in batches of 1, 200 and 10 000. It needs one core: taskset -c 0.
+FOLDER is that of a run; ask where it was started, if its network was named from there. Prints how
+far its test data are from SciPy's Radau at a relative tolerance of 1e-10, above 1e5 molecule cm-3;
+the model's errors in all cases, at zenith angles above 87 degrees, and of the five species that are
+worst; and microseconds of CPU a trajectory on one core, for all output times and for the last one,
+of the model and of the solver at rtol 1e-5 and at the loosest tolerance at which it is as good as
+the model, in batches of 1, 200 and 10 000. It needs one core: taskset -c 0.
 """
 
 import argparse

@@ -56,9 +56,10 @@ def nearest_neighbour(
     train, test = _standardised(inputs_train, inputs_test)
     sizes, block = np.sum(train**2, axis=1), max(1, 10_000_000 // len(train))
     # all distances, by products: of a hundred inputs a tree takes far longer
-    parts = [test[n : n + block] for n in range(0, len(test), block)]
-    nearest = [np.argmin(sizes - 2 * part @ train.T, axis=1) for part in parts]
-    return np.asarray(fields_train, float)[np.concatenate(nearest)]
+    nearest = np.empty(len(test), int)
+    for n in range(0, len(test), block):
+        nearest[n : n + block] = np.argmin(sizes - 2 * test[n : n + block] @ train.T, axis=1)
+    return np.asarray(fields_train, float)[nearest]
 
 
 def linear(

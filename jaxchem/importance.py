@@ -23,8 +23,8 @@ def importance(
 
     From a base to a case every input moves evenly, concentrations in their logarithms; each is
     owed the integral of its slope over its way. With enough points all together are owed what the
-    results differ by. An emulator and the solver are asked alike, so that one can be held against
-    the other.
+    results differ by, if each species is in both. An emulator and the solver are asked alike, so
+    that one can be held against the other.
 
     Args:
         result: `(y0, conditions) -> [O]`, such as logarithms of concentrations after an hour.
@@ -38,11 +38,18 @@ def importance(
         not move: it is as in the case all along; and by condition.
 
     Raises:
-        ValueError: fewer than one point.
+        ValueError: fewer than one point, a base of other shapes, or results that are no vector.
     """
     if points < 1:
         raise ValueError(f"points={points}: quadrature wants one or more, as 16.")
-    there, other = base
+    y0, conditions, there, other = (jnp.asarray(x, float) for x in (y0, conditions, *base))
+    if (there.shape, other.shape) != (y0.shape, conditions.shape):
+        raise ValueError(
+            f"the base has concentrations {there.shape} and conditions {other.shape}, the case "
+            f"{y0.shape} and {conditions.shape}."
+        )
+    if (size := jax.eval_shape(result, y0, conditions).shape) != size[:1] or not size:
+        raise ValueError(f"result gives {size}; it must give a vector, as values[None].")
     moves = (y0 > 0) & (there > 0)
     way = jnp.where(moves, jnp.log(jnp.where(moves, y0, 1) / jnp.where(moves, there, 1)), 0.0)
     nodes, weights = np.polynomial.legendre.leggauss(points)

@@ -166,6 +166,13 @@ def test_a_chain_is_asked_within_what_was_learned(data, getkey):
     assert np.abs(inputs[:, place]).max() < 1e-3 and model.width[place] == LEAST_SPREAD
     wide = np.asarray(jax.vmap(free.inputs)(data.y0, data.conditions))
     assert np.abs(wide[:, place]).max() > 1
+    small = dataclasses.replace(data, conditions=data.conditions * 1e-19)
+    model_of_small = ChangeMap.fitted(
+        small, key=getkey(), width=4, depth=1, tendencies=False, chained=True
+    )
+    column = list(model_of_small.chosen).index(3)  # after three species
+    values = jax.vmap(model_of_small.inputs)(small.y0, small.conditions)[:, column]
+    np.testing.assert_allclose(values.std(), 1.0, rtol=0.1)  # a condition in its own units
     far = jnp.array([1e30, 0.0, 1e30]), jnp.array([1e4])
     inputs = np.asarray(model.inputs(*far))
     np.testing.assert_allclose(np.clip(inputs, low, high), inputs, rtol=1e-6)

@@ -104,7 +104,11 @@ def test_an_operator_on_fewer_times(data, getkey):
     np.testing.assert_allclose(model.mixing @ cubic(x), cubic(np.linspace(0, 1, 61)), atol=1e-5)
     ys = model(data.y0[0], data.conditions[0], data.ts)
     assert ys.shape == (60, 3) and jnp.all(jnp.isfinite(ys))
-    for grid, message in ((62, "grid=62: four times or more, at most 61"), (10, "be at most 5")):
+    for grid, message in (
+        (62, "grid=62: the operator works on four times or more, at most 61"),
+        (2, "grid=2: the operator works on four"),
+        (10, "be at most 5, half the 10 times of grid"),
+    ):
         with pytest.raises(ValueError, match=message):
             ChemNNE.fitted(data, key=getkey(), **SMALL | {"grid": grid})
 

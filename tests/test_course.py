@@ -1,6 +1,7 @@
 """Courses of days: the sun, segments that follow each other, and how chains are measured."""
 
 import dataclasses
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -136,22 +137,59 @@ def test_starts_that_are_off_are_solved_from_there(tmp_path):
     truth = exact["concentration"].values[0]
     counts = truth > 1e5
     np.testing.assert_allclose(np.asarray(seen.states)[5][counts], truth[counts], rtol=1e-5)
-    again = Plan(section, network, {}, seed=0, folder=tmp_path).make(progress=False)
+    # each segment by itself, and the same in another folder
+    moved = np.log10((begin + 1.0) / (end + 1.0))
+    assert np.abs(moved[:, 0] - moved[:, 1])[much.all(axis=1)].min() > 0
+    again = Plan(section, network, {}, seed=0, folder=tmp_path / "2").make(progress=False)
     np.testing.assert_array_equal(again.seen.y0, seen.y0)
+    plain = Plan({**section, "scatter": None}, network, {}, seed=0, folder=tmp_path / "3")
+    np.testing.assert_array_equal(plain.make(progress=False).seen.conditions, seen.conditions)
+
+
+def test_drawn_starts_are_scattered_too(tmp_path):
+    network = jaxchem.load("mcm_methane")
+    scatter = {"dex": 0.03, "negligible": 1e4, "share": 1e-3}
+    whole = {"low": 0.0, "high": 1.5, "scale": "linear"}
+    drawn = {**SECTION["draw"], "conditions": SECTION["draw"]["conditions"]}
+    drawn["conditions"] = {**drawn["conditions"], "solar_zenith_angle": whole}
+    section = {**SECTION, "draw": drawn, "course": None, "scatter": scatter}
+    made = [
+        Plan({**section, **how}, network, {}, seed=0, folder=tmp_path / str(n)).make(progress=False)
+        for n, how in enumerate(({}, {"scatter": None}))
+    ]
+    off, plain = (np.asarray(data.seen.y0) for data in made)
+    much = plain > 1e7
+    assert 0.015 < np.log10(off[much] / plain[much]).std() < 0.045
+    np.testing.assert_array_equal(made[0].test.y0, made[1].test.y0)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"scatter": {"dex": 0.03}}, "data.scatter={'dex': 0.03}: give dex, negligible, share"),
+        ({"scatter": {"dex": -1.0, "negligible": 1.0, "share": 1.0}}, "all positive"),
+        ({"test": {}}, "what is measured on must not be: give data.test"),
+        ({"test": {**SECTION["test"], "scatter": {"dex": 1.0}}}, "data.test.scatter"),
+        ({"draw": {**SECTION["draw"], "balance": "e"}}, "would undo data.draw.balance"),
+    ],
+)
+def test_bad_scatter(tmp_path, how, message):
+    scatter = {"dex": 0.03, "negligible": 1e4, "share": 1e-3}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        section = {**SECTION, "scatter": scatter, **how}
+        Plan(section, jaxchem.load("mcm_methane"), {}, seed=0, folder=tmp_path)
 
 
 def test_scattered_states():
-    y0 = np.full((20_000, 3), [1e8, 1e5, 0.0])
-    y0[0] = 1e8, 1e7, 1e7
+    y0 = np.full((20_000, 4), [1e8, 1e5, 0.0, 0.0])
+    y0[0, :3] = 1e8, 1e7, 1e7
     found = scattered(y0, dex=0.1, negligible=1e5, share=1e-3, seed=3)
     # log10(y + F) is off by 0.1: of the second F is 1e4, a thousandth of the most
     for n, amount in enumerate((1e5, 1e4)):
         moved = np.log10((found[1:, n] + amount) / (y0[1:, n] + amount))
         assert abs(moved.std() - 0.1) < 0.002 and abs(moved.mean()) < 0.003
     assert np.all(found >= 0) and 0.4 < np.mean(found[:, 2] == 0) < 0.6
-    for bad in ({"dex": 0.0}, {"dex": 0.1, "share": 0.0}):
-        with pytest.raises(ValueError, match="positive"):
-            scattered(y0, **{"negligible": 1e4, "share": 1e-3, **bad})
+    assert np.all(found[:, 3] == 0)  # what is nowhere is not made
 
 
 class Off(AbstractEmulator):

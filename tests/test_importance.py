@@ -46,6 +46,16 @@ def test_shares_add_up_to_the_difference():
     assert np.all(np.asarray(none)[:, 1] == 0) and np.all(np.isfinite(none))
 
 
+def test_bad_inputs():
+    one = jnp.ones(2, jnp.float32), jnp.ones(1, jnp.float32)
+    found, _ = importance(lambda y, c: y[:1], *one, one)
+    assert found.dtype == jnp.float64 and not np.any(found)
+    with pytest.raises(ValueError, match=r"base has concentrations \(1,\)"):
+        importance(lambda y, c: y, *one, (one[1], one[1]))
+    with pytest.raises(ValueError, match=r"result gives \(\); it must give a vector"):
+        importance(lambda y, c: y[0], *one, one)
+
+
 def test_points():
     with pytest.raises(ValueError, match="points=0"):
         importance(lambda y, c: y, *(jnp.ones(1),) * 2, (jnp.ones(1),) * 2, points=0)

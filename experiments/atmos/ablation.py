@@ -19,6 +19,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from omegaconf import OmegaConf
 
 HERE = Path(__file__).parent
 WEIGHTS = "stages.emulate.weights"
@@ -45,10 +46,13 @@ SCORES = ("rmse_linear", "mean_dex", "p99_dex", "time/model")
 
 def run(folder: Path, change: list[str], others: list[str]) -> dict[str, float]:
     """Metrics of a run, made where they are not there."""
-    path = folder / "metrics.json"
+    path, told = folder / "metrics.json", folder / ".hydra" / "overrides.yaml"
+    how = ["+experiment=emulate_atmos_chemnne", f"data.draw.cases={CASES}", *others, *change]
+    how.append("gradients=0")
+    if told.exists() and OmegaConf.load(told) != OmegaConf.create(how):
+        sys.exit(f"{folder} is of other overrides, {told}: name another FOLDER.")
     if not path.exists():
-        how = [f"data.draw.cases={CASES}", *others, *change, f"hydra.run.dir={folder}"]
-        command = ["-m", "jaxchem.run", "+experiment=emulate_atmos_chemnne", "gradients=0", *how]
+        command = ["-m", "jaxchem.run", *how, f"hydra.run.dir={folder}"]
         # its log is in its folder, and its progress is told still
         subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
     return json.loads(path.read_text())
@@ -76,6 +80,8 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     folder, others = Path(sys.argv[1]), sys.argv[2:]
+    if any("data.draw.cases" in part for part in others):
+        sys.exit("data.draw.cases is what some of the changes change; leave it out.")
     gone = [part for part in others if part.startswith("~")]
     changes = {label: change for label, change in CHANGES.items() if not set(change) & set(gone)}
     print("| |", " | ".join(SCORES), "|")

@@ -3,7 +3,8 @@
     python experiments/atmos/figures.py FOLDER
 
 FOLDER is that of a run of `+experiment=emulate_atmos`, `emulate_atmos_24h` or
-`emulate_atmos_chemnne`. Into it go
+`emulate_atmos_chemnne`; ask where the run was started, if its network was named from there. Into it
+go
 
 - cases.png: O3, NOx, OH, RO2 and HCHO of ten test cases, beside the solver;
 - errors.png: mean errors by species, by zenith angle and by time;

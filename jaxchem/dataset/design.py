@@ -187,15 +187,12 @@ def scattered(
         y0: states.
         dex: standard deviation of log10(y + F),
         negligible: F of a species being this, in the network's concentration unit,
-        share: or this part of the most that there is of it, whichever is less.
+        share: or this part of the most that there is of it, whichever is less. What no state has
+            of a species stays nothing.
         seed: an integer, or a seed sequence.
-
-    Raises:
-        ValueError: one that is not positive.
     """
-    if not dex > 0:
-        raise ValueError(f"data.scatter.dex={dex}: give a positive number, or data.scatter=null.")
     amounts = SoftLog.of(y0, negligible=negligible, share=share).amounts
+    amounts = np.where(np.any(y0 > 0, axis=0), amounts, 0.0)
     factors = 10.0 ** (dex * np.random.default_rng(seed).standard_normal(y0.shape))
     return np.maximum((y0 + amounts) * factors - amounts, 0.0)
 

@@ -43,9 +43,11 @@ class ChangeMap(AbstractEmulator):
         times: [G] of the data, and the start.
         chosen: [D] which of all inputs vary on their own.
         centre: [D] their means.
-        width: [D] their standard deviations, where it is `chained` no less than `LEAST_SPREAD`.
+        width: [D] their standard deviations; where it is `chained`, of logarithms (all but the
+            conditions) no less than `LEAST_SPREAD`.
         limits: [2, D] the least and the most that the perceptron is given of each, scaled: in a
-            chain, where it would be asked further and further away, those of training.
+            chain, where it would be asked further and further away, those of the training cases
+            that scales are taken from, `SAMPLED` at most; else there are none.
         shapes: [G, P] functions of time; zero at the start.
         modes: [P, S, M] orthogonal changes.
         mean: [P, S] the mean change.
@@ -155,11 +157,14 @@ class ChangeMap(AbstractEmulator):
         sizes = (len(chosen), *(width,) * depth, count)
         mlp = Perceptron(sizes, activation=activation, residual=True, gain=1.4, key=key)
         columns = columns[:, chosen]
-        spread = np.maximum(columns.std(axis=0), LEAST_SPREAD if chained else 0.0)
-        centre = columns.mean(axis=0)
-        scaled = (columns - centre) / spread
-        ends = np.stack([scaled.min(axis=0), scaled.max(axis=0)])
-        limits = ends if chained else np.stack([-np.inf * spread, np.inf * spread])
+        species, told = len(scale.amounts), len(about.conditions)
+        logarithms = (chosen < species) | (chosen >= species + told)
+        spread, centre = columns.std(axis=0), columns.mean(axis=0)
+        limits = np.full((2, len(chosen)), [[-np.inf], [np.inf]])
+        if chained:
+            spread = np.where(logarithms, np.maximum(spread, LEAST_SPREAD), spread)
+            scaled = (columns - centre) / spread
+            limits = np.stack([scaled.min(axis=0), scaled.max(axis=0)])
         how = (mlp, chosen, centre, spread, limits)
         return eqx.tree_at(lambda m: (m.mlp, m.chosen, m.centre, m.width, m.limits), model, how)
 

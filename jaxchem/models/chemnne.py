@@ -144,7 +144,8 @@ class ChemNNE(AbstractEmulator):
 
     A network of sines makes a few tokens of the state and the conditions. At each time a query made
     of sines and cosines of it attends to them; layers of a Fourier neural operator run along time,
-    and a perceptron with a network of sines after it gives the states. What the paper leaves open
+    which may be coarser than the data's, with cubics in between, and a perceptron with a network of
+    sines after it gives the states. What the paper leaves open
     is ours: states are s = log10(1 + c / F) less what it is at the start, over its deviation; and
     `trajectory`, the loss, is the root mean square error of a case in dex, which is half as far
     off at the end as the published mean square, the term `squares`.
@@ -248,15 +249,18 @@ class ChemNNE(AbstractEmulator):
                 "data.times.spacing=linear, and a first time that is one step after data.t0."
             )
         nodes = len(ts) + 1 if grid is None else grid
+        if not 4 <= nodes <= len(ts) + 1:
+            raise ValueError(
+                f"grid={grid}: the operator works on four times or more, at most {len(ts) + 1} as "
+                "the data have; null takes those."
+            )
         uneven = heads < 1 or size % heads or channels % heads
         if min(tokens, layers, modes, size, channels) < 1 or uneven or modes > nodes // 2:
             raise ValueError(
                 f"heads={heads} must divide size={size} and channels={channels}, and "
-                f"modes={modes} be at most {nodes // 2}, half as many as the operator has times; "
+                f"modes={modes} be at most {nodes // 2}, half the {nodes} times of grid; "
                 f"all, tokens={tokens} and layers={layers} too, must be one or more."
             )
-        if not 4 <= nodes <= len(ts) + 1:
-            raise ValueError(f"grid={grid}: four times or more, at most {len(ts) + 1}.")
         if along not in ALONG:
             raise ValueError(f"along={along!r} is unknown; known: {', '.join(ALONG)}.")
         scale = SoftLog.of(data.states, negligible=negligible, share=share)

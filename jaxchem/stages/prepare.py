@@ -105,6 +105,13 @@ class Plan:
                 "data.split would part the segments of a course, of which each follows from the "
                 "one before; set data.split=null, and data.test."
             )
+        if settings.get("scatter") and not tests:
+            raise ValueError(
+                "data.scatter sets off what is learned from, and what is measured on must not be: "
+                "give data.test (and data.split=null), or set data.scatter=null."
+            )
+        if "scatter" in tests:
+            raise ValueError("data.test.scatter: what is measured starts as it is; leave it out.")
         if tests and settings["split"]:
             raise ValueError("data.split and data.test exclude one another; set data.split=null.")
         self.settings, self.seed, self.folder = settings, seed, folder
@@ -116,7 +123,7 @@ class Plan:
                 raise ValueError(f"data.test.{name} is that of the data: set data.{name}.")
         if tests:  # as the data, but for what `data.test` says otherwise
             own = {} if "path" in tests or not {"draw", "initial"} & set(tests) else {"path": None}
-            own |= {} if "scatter" in tests else {"scatter": None}
+            own |= {"scatter": None} if settings.get("scatter") else {}
             self.sections["test"] = _merged(settings, tests | own)
             path = self.sections["test"]["path"]
             if path and path == settings["path"]:
@@ -388,6 +395,17 @@ def _check(section: Mapping[str, Any]) -> None:
     spin = section.get("spin_up")
     if spin is not None and not spin > 0:
         raise ValueError(f"data.spin_up={spin}: give a time that is positive, or null.")
+    scatter = section.get("scatter")
+    if scatter and not (
+        set(scatter) == set(known["scatter"]) and all(0 < v < np.inf for v in scatter.values())
+    ):
+        raise ValueError(
+            f"data.scatter={dict(scatter)}: give {', '.join(known['scatter'])}, all positive."
+        )
+    if scatter and section.get("draw", {}).get("balance"):
+        raise ValueError(
+            "data.scatter would undo data.draw.balance, which makes states neutral; leave one out."
+        )
     drawn = "draw" in section
     for name in _SAMPLED if drawn else _DRAWN:
         if section.get(name) and not section["path"]:
