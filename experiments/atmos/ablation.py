@@ -89,7 +89,7 @@ def main() -> None:
     rows = {}
     for label, change in changes.items():
         rows[label] = run(folder / label.replace(" ", "_"), change, others)
-        values = " | ".join(f"{rows[label][name]:.2g}" for name in SCORES)
+        values = " | ".join(f"{rows[label][name]:.3g}" for name in SCORES)
         print(f"| {label} | {values} |", flush=True)
     draw(rows)
 
