@@ -23,6 +23,7 @@ from thermal import cpu_seconds
 
 import jaxchem
 from jaxchem.dataset import observe
+from jaxchem.metrics import dex_errors
 
 jax.config.update("jax_enable_x64", True)
 
@@ -32,8 +33,7 @@ COUNTED = 1e5
 
 def dex(found: Any, truth: Any) -> Any:
     """Errors, NaN where the truth does not count."""
-    found, truth = (np.maximum(np.asarray(part), 1e-99) for part in (found, truth))
-    return np.where(truth > COUNTED, np.abs(np.log10(found / truth)), np.nan)
+    return np.where(np.asarray(truth) > COUNTED, dex_errors(found, truth, 1e-99), np.nan)
 
 
 def check(test: Any, members: int) -> None:

@@ -51,9 +51,11 @@ def nearest_neighbour(
     """The field of the training trajectory whose standardised inputs are closest.
 
     Raises:
-        ValueError: no input varies.
+        ValueError: no input varies, or one is not finite.
     """
     train, test = _standardised(inputs_train, inputs_test)
+    if not (np.all(np.isfinite(train)) and np.all(np.isfinite(test))):
+        raise ValueError("inputs that are not finite have no nearest neighbour.")
     sizes, block = np.sum(train**2, axis=1), max(1, 10_000_000 // len(train))
     # all distances, by products: of a hundred inputs a tree takes far longer
     nearest = np.empty(len(test), int)

@@ -59,6 +59,8 @@ def test_nearest_neighbour_is_that_of_standardised_inputs():
         nearest_neighbour(TRAIN * units, FIELDS, TEST * units), FIELDS[nearest]
     )
     np.testing.assert_array_equal(nearest_neighbour(TRAIN, FIELDS, TRAIN), FIELDS)
+    with pytest.raises(ValueError, match="not finite have no nearest neighbour"):
+        nearest_neighbour(TRAIN, FIELDS, np.full_like(TEST, np.nan))
 
 
 def test_planes_are_reproduced():

@@ -150,8 +150,8 @@ def test_drawn_starts_are_scattered_too(tmp_path):
     network = jaxchem.load("mcm_methane")
     scatter = {"dex": 0.03, "negligible": 1e4, "share": 1e-3}
     whole = {"low": 0.0, "high": 1.5, "scale": "linear"}
-    drawn = {**SECTION["draw"], "conditions": SECTION["draw"]["conditions"]}
-    drawn["conditions"] = {**drawn["conditions"], "solar_zenith_angle": whole}
+    conditions = {**SECTION["draw"]["conditions"], "solar_zenith_angle": whole}
+    drawn = {**SECTION["draw"], "conditions": conditions}
     section = {**SECTION, "draw": drawn, "course": None, "scatter": scatter}
     made = [
         Plan({**section, **how}, network, {}, seed=0, folder=tmp_path / str(n)).make(progress=False)

@@ -29,6 +29,7 @@ from omegaconf import OmegaConf
 import jaxchem
 from jaxchem.dataset import observe
 from jaxchem.importance import importance
+from jaxchem.metrics import dex_errors
 from jaxchem.models import ChemNNE, rollout
 
 jax.config.update("jax_enable_x64", True)
@@ -49,8 +50,7 @@ def groups(network: Any) -> dict[str, Any]:
 
 def dex(found: Any, truth: Any) -> Any:
     """Errors, NaN where the truth does not count."""
-    found, truth = (np.maximum(np.asarray(part), 1e-99) for part in (found, truth))
-    return np.where(truth > COUNTED, np.abs(np.log10(found / truth)), np.nan)
+    return np.where(np.asarray(truth) > COUNTED, dex_errors(found, truth, 1e-99), np.nan)
 
 
 def panels(count: int, width: float = 3.0) -> tuple[Any, Any]:

@@ -145,10 +145,10 @@ class ChemNNE(AbstractEmulator):
     A network of sines makes a few tokens of the state and the conditions. At each time a query made
     of sines and cosines of it attends to them; layers of a Fourier neural operator run along time,
     which may be coarser than the data's, with cubics in between, and a perceptron with a network of
-    sines after it gives the states. What the paper leaves open
-    is ours: states are s = log10(1 + c / F) less what it is at the start, over its deviation; and
-    `trajectory`, the loss, is the root mean square error of a case in dex, which is half as far
-    off at the end as the published mean square, the term `squares`.
+    sines after it gives the states. What the paper leaves open is ours: states are
+    s = log10(1 + c / F) less what it is at the start, over its deviation; and `trajectory`, the
+    loss, is the root mean square error of a case in dex, which is half as far off at the end as the
+    published mean square, the term `squares`.
 
     Attributes:
         about: names of states and conditions.

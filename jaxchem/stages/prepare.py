@@ -308,8 +308,9 @@ class Plan:
     def _scattered(self, y0: Any, name: str, segment: int) -> Any:
         """Starts of a segment, as off as a section wants them."""
         how = self.sections[name].get("scatter")
-        seed = stream(self.seed, name).spawn(2 + segment)[-1]
-        return scattered(y0, seed=seed, **how) if how else y0
+        if not how:
+            return y0
+        return scattered(y0, seed=stream(self.seed, name).spawn(2 + segment)[-1], **how)
 
     def _spun(self, y0: Any, given: Any, section: Any, progress: bool) -> tuple[Any, Any]:
         """Which cells can be solved, and their states after a while under their conditions."""
