@@ -4,6 +4,10 @@ Every function takes the state last, so a batch is `jax.vmap` over it and a para
 `jax.vmap` over `k`.
 """
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -12,6 +16,8 @@ from jaxtyping import Array, Float
 from .network import Network
 
 __all__ = ["flux", "jacobian", "tendency", "turnover"]
+
+_Rates: TypeAlias = Float[Array, " R"] | Callable[..., Float[Array, " R"]]
 
 
 def _factors(
@@ -34,26 +40,31 @@ def _product(start: Float[Array, " R"], factors: list[Float[Array, " R"]]) -> Fl
     return start
 
 
-def flux(network: Network, k: Float[Array, " R"], y: Float[Array, " S"]) -> Float[Array, " R"]:
+def flux(network: Network, k: _Rates, y: Float[Array, " S"], t: Any = 0.0) -> Float[Array, " R"]:
     """Rate of each reaction: k_j times its reactants' concentrations, and its pool's if it has one.
 
     Args:
         network: the reactions.
-        k: rate coefficients, in the network's units.
+        k: rate coefficients, in the network's units; or a function of time and state, as
+            `network.rates` gives where rates depend on concentrations.
         y: concentrations, in the network's units.
+        t: the time, for a function.
 
     Returns:
         Events per volume and time.
     """
+    k = k(t, y) if callable(k) else k
     slots, pool = _factors(network, y)
     rates = _product(jnp.asarray(k, y.dtype), slots)
     return rates if pool is None else rates * pool
 
 
-def tendency(network: Network, k: Float[Array, " R"], y: Float[Array, " S"]) -> Float[Array, " S"]:
+def tendency(
+    network: Network, k: _Rates, y: Float[Array, " S"], t: Any = 0.0
+) -> Float[Array, " S"]:
     """dy/dt: the net change of every species, concentration per time (arguments as for `flux`)."""
     stoichiometry = jnp.asarray(network.stoichiometry, y.dtype)
-    return jnp.matmul(stoichiometry, flux(network, k, y), precision=lax.Precision.HIGHEST)
+    return jnp.matmul(stoichiometry, flux(network, k, y, t), precision=lax.Precision.HIGHEST)
 
 
 def turnover(
@@ -71,12 +82,19 @@ def turnover(
     return made, lost
 
 
-def jacobian(network: Network, k: Float[Array, " R"], y: Float[Array, " S"]) -> Float[Array, "S S"]:
+def jacobian(
+    network: Network, k: _Rates, y: Float[Array, " S"], t: Any = 0.0
+) -> Float[Array, "S S"]:
     """d(tendency)/dy, written out from the reactant lists, pool terms included.
 
-    Entry [i, j] is the derivative of species i's tendency by species j's concentration;
+    Entry [i, j] is the derivative of species i's tendency by species j's concentration, that of
+    the coefficients included where they are a function (arguments as for `flux`). Without one
     `network.pattern()` tells which entries can differ from zero.
     """
+    if callable(k):
+        function, here = k, k(t, y)
+        more = jax.jacfwd(lambda z: tendency(network, function(t, z), y))(y)
+        return jacobian(network, here, y) + more
     slots, pool = _factors(network, y)
     k = jnp.asarray(k, y.dtype)
     multiplied = k if pool is None else k * pool

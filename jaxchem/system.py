@@ -97,8 +97,9 @@ class System(eqx.Module):
         by_time, self.k_reads, self.tendency_reads = False, (), ()
         self._takes_state = False
         count = len(network.equations)
-        if isinstance(k, RateFunction):  # reads no state, and gives what it should
-            by_time = self._takes_state = True
+        if isinstance(k, RateFunction):  # gives what it should
+            self._takes_state = True
+            by_time, self.k_reads = k.conditions.varying, k.reads
         elif callable(k):
             self._takes_state = _takes_state(k)
             by_time, self.k_reads = _inspect(
@@ -119,8 +120,8 @@ class System(eqx.Module):
         def rates() -> str:
             if not callable(self.k):
                 return "constant"
-            of_state = self._takes_state and not isinstance(self.k, RateFunction)
-            return "a function of time" + " and state" * of_state
+            of_state = self.k.reads if isinstance(self.k, RateFunction) else self._takes_state
+            return "a function of time" + " and state" * bool(of_state)
 
         further = [f"{name} [{unit}]" for name, unit in self.further]
         told = {"further states": few(further), "rate coefficients": safely(rates, "?")}

@@ -166,12 +166,6 @@ def test_everything_that_kpp_says_otherwise(density):
     np.testing.assert_allclose(found, expected[np.array(order)], rtol=1e-12)
 
 
-def test_equations_that_cannot_be_joined():
-    text = EVERY.partition("[reactions]")[0] + "[reactions]\nC -> CO ; 1 ; mine\n"
-    with pytest.raises(ValueError, match=r"reactions 1 and 2 of network 'every'.*'C -> CO'.*'RO2'"):
-        kpp_writer.dumps(table.loads(text + "C -> CO ; RO2 ; mine\n"))
-
-
 def test_files_that_are_written(tmp_path):
     network = jaxchem.load("osu29")
     for name, format in (("a.kpp", None), ("a.txt", None), ("b.txt", "kpp"), ("a.def", "table")):

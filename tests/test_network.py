@@ -508,7 +508,6 @@ def test_warning_of_many_unbalanced_reactions_is_short(tmp_path):
         ([reaction({"A": 1}, {"B": 1.0}, "arrenius(1)")], None, "unknown rate law 'arrenius'"),
         ([reaction({"A": 1}, {"B": 1.0}, "2 * P")], None, "'P', which is nothing"),
         ([reaction({"A": 1}, {"B": 1.0}, "2 * PQ")], {"PP": ["A"]}, "'PQ', which is nothing"),
-        ([reaction({"A": 1}, {"B": 1.0}, "P * P")], {"P": ["A"]}, "two pools"),
         ([reaction({"A": 1}, {"B": 1.0})], {"P": ["A", "Z"]}, "'Z' in pool 'P'"),
     ],
 )

@@ -292,8 +292,6 @@ def test_numbers_of_conditions_and_species_are_proposals():
         ("TEMP = 2*M ;\n% 1 : A = B ;", 1, "write a number"),
         ("A = -1.0 ;\n% 1 : A = B ;", 1, "not below 0"),
         ("B = A + A ;\n% 1 : A = B ;", 1, "a species and a sum"),
-        ("RO2 = A ;\n% EXP(RO2) : A = B ;", 2, "not simply a factor"),
-        ("RO2 = A ;\n% B*RO2 : A = B ;", 2, "two pools"),
         ("% KMT06 : A = B ;\n* c ;", 1, ""),
         ("* nothing ;", 1, "no reaction"),
         ("", 1, "no reaction"),

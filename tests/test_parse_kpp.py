@@ -206,7 +206,6 @@ MALFORMED = {
     "circular RCONST": ("RCONST(1)", "RCONST(4)", r"line 47: RCONST\(4\) is defined by itself"),
     "circular name": ("KY = 2*kx", "KY = 2*ky", "line 30: KY is defined by itself"),
     "assigned twice": ("KY = 2*kx", "KX = 2", "line 30: KX is assigned twice"),
-    "not a factor": ("KY*RO2", "KY+RO2", "line 46.*'RO2' is not simply a factor"),
     "no atom": ("B = N + O", "B = N + $", r"line 5: '\$' is no atom"),
     "no species": ("A = 2O ;", "A B = 2O ;", "line 5: 'A B = 2O'"),
     "no number": ("A = 50;", "A = lots;", "line 15: A = lots"),
@@ -249,14 +248,6 @@ SHORT = "#DEFVAR A=IGNORE;\n{}\n#EQUATIONS\n"
     [
         (SHORT.format("#FAMILIES [Ox : A;") + "A=:1;", r"line 2: .*'FAMILY : SPECIES"),
         (SHORT.format("#INCLUDE atoms" + "s" * 400) + "A=:KX(;", "line 4: "),
-        (
-            SHORT.format("#INLINE F90_RCONST\nK=2+C(ind_A)\n#ENDINLINE") + "A=:K;",
-            r"line 6\): the pool 'C\(ind_A\)' is not simply a factor",
-        ),
-        (
-            SHORT.format(f"#INLINE F90_RCONST\nK=C(ind_A){'*M' * 99}\n#ENDINLINE") + "A=:K;",
-            "line 3: K names concentrations",
-        ),
         (SHORT.format("#INLINE F90_RCONST\nK=L\nL=K\n#ENDINLINE") + "A=:K;", r"line 4.*circle"),
         (SHORT.format("") + "A=:1;\n#INLINE F90_INIT", "line 5: #INLINE F90_INIT has no"),
         (

@@ -122,7 +122,6 @@ def test_round_trip(network):
             "line 13.*KA -> KB -> KA are defined in a circle",
         ),
         ("KB = arrhenius(3e-12, 200)", "KB = arrhenius(3e-12)", r"takes \(amplitude, theta\)"),
-        ("KB = arrhenius(3e-12, 200)", "KB = RO2", "'RO2', which is nothing"),
         ("J4 = 1e-3", "RO2 = 1e-3", r"pool 'RO2' \(.*line 11\) has the name"),
         ("fixed = O2", "fixed = N2", r"'N2' in the fixed species \(.*line 4\)"),
         ("X = 0.25", "Y = 0.25", r"'Y' in the initial state \(.*line 22\)"),

@@ -1,6 +1,7 @@
 """A reaction network: species, reactions, composition and rate coefficients."""
 
 import difflib
+import graphlib
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,14 +26,14 @@ from ..rates import (
     validate,
 )
 from .checks import impossible
-from .reaction import Reaction, Units, as_tree, sides, take_pool, unknown_species
+from .reaction import Reaction, Units, as_tree, sides, split, sums_of, unknown_species
 from .structure import Structure
 
 __all__ = ["Network", "RateFunction"]
 
 
 class RateFunction(eqx.Module):
-    """k(t, y): the rate coefficients of a network under conditions that vary in time.
+    """k(t, y): rate coefficients under conditions that vary in time, or that read the state.
 
     To compile it by itself: ``eqx.filter_jit(k)``, or ``jax.jit(lambda t: k(t))``.
     """
@@ -42,13 +43,23 @@ class RateFunction(eqx.Module):
 
     def __repr__(self) -> str:
         own = repr(self.conditions).splitlines()[1:]
-        first = safely(lambda: f"Rates of network {self.network.name}, of time", "Rates, of time")
+        of = "of time" + " and state" * bool(safely(lambda: self.reads, ()))
+        first = safely(lambda: f"Rates of network {self.network.name}, {of}", f"Rates, {of}")
         return text([first, *own])
 
     def __call__(self, t: Any, y: Any = None) -> Float[Array, " R"]:
-        """Coefficients at time `t`; the state is not used."""
-        del y
-        return self.network._evaluate(self.conditions.at(t))
+        """Coefficients at time `t` and, where some of them read it, the state `y` [S + ...].
+
+        Raises:
+            ValueError: no state, where one is read.
+        """
+        return self.network._evaluate(self.conditions.at(t), y)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The places in the state that coefficients depend on."""
+        members = self.network.structure.pools.any(axis=0, where=self.network._read_pools[:, None])
+        return tuple(int(i) for i in np.flatnonzero(members))
 
 
 class Network(eqx.Module):
@@ -68,7 +79,7 @@ class Network(eqx.Module):
         balanced: those elements that the mechanism means to conserve.
         undeclared: species that have no known composition.
         units: of concentration and time.
-        pool_names: names of the pools (sums of species that multiply rates).
+        pool_names: names of the pools (sums of species that rates name).
         fixed: species that react but whose concentration nothing changes.
         quantities: what rates name besides conditions and pools, each with its definition;
             `None` where the user gives it as `quantities` or `photolysis` of `rates`.
@@ -137,10 +148,15 @@ class Network(eqx.Module):
             places: (argument, name in it) such as ``("pools", "RO2")`` -> file and line, for
                 messages.
 
+        A rate may name pools anywhere, and quantities that do. Where it is a polynomial in them,
+        each of its terms becomes a reaction of the same equation, with a pool that multiplies it
+        (the coefficients stay numbers of the run); all else stays in the coefficient, which is
+        then a function of the state.
+
         Raises:
             ValueError: an unknown species, a rate that names what is not declared or calls what
-                is no law, a pool that is not simply a factor of a rate, quantities that are
-                defined by one another in a circle; with the place where it is known.
+                is no law, quantities that are defined by one another in a circle; with the place
+                where it is known.
         """
         ordered = tuple(species)
         index = {n: i for i, n in enumerate(ordered)}
@@ -172,6 +188,7 @@ class Network(eqx.Module):
             if len(set(pools[pool])) < len(pools[pool]):
                 where = at(f"pool {pool!r}", "pools", pool)
                 raise ValueError(f"{where} names a species twice; a pool counts each once.")
+        known |= {*pools}
         for quantity, tree in defined.items():
             if tree is not None:
                 try:
@@ -179,24 +196,33 @@ class Network(eqx.Module):
                 except ValueError as error:
                     where = at(f"quantity {quantity!r}", "quantities", quantity)
                     raise ValueError(f"{where}: {error}.") from None
-        if circle := _circle(defined):
+        parts = {q: {*names(tree)} & {*defined} for q, tree in defined.items() if tree is not None}
+        try:
+            ordered_quantities = [*graphlib.TopologicalSorter(parts).static_order()]
+        except graphlib.CycleError as error:
+            circle = error.args[1][::-1]
             where = at(f"quantity {circle[0]!r}", "quantities", circle[0])
-            raise ValueError(f"{where}: {' -> '.join(circle)} are defined in a circle.")
+            raise ValueError(f"{where}: {' -> '.join(circle)} are defined in a circle.") from None
+        sums = sums_of(pools, [(q, defined[q]) for q in ordered_quantities])
         if not reactions:
             raise ValueError(f"network {name!r} has no reactions; give it at least one.")
-        trees, factors = [], []
-        for reaction in reactions:
+        trees, factors, written = [], [], reactions
+        reactions = []
+        for reaction in written:
             where = f"reaction {reaction.equation!r} ({reaction.where or name})"
             for member in (*reaction.reactants, *reaction.products):
                 if member not in index:
                     raise ValueError(unknown_species(member, ordered, where))
             try:
-                tree, pool = take_pool(as_tree(reaction.rate) or Number(0.0), pools)
-                validate(tree, known)
+                rate = as_tree(reaction.rate) or Number(0.0)
+                validate(rate, known)
+                terms = split(rate, sums)
             except ValueError as error:
                 raise ValueError(f"{where}: {error}.") from None
-            trees.append(tree)
-            factors.append(pool)
+            for tree, pool in terms:
+                reactions.append(reaction)
+                trees.append(tree)
+                factors.append(pool)
         size, count = len(ordered), len(reactions)
         order = max(1, max(sum(r.reactants.values()) for r in reactions))
         reactants = np.full((count, order), size, dtype=np.int32)
@@ -353,8 +379,8 @@ class Network(eqx.Module):
                 that no rate needs are accepted and ignored.
 
         Returns:
-            k[R] in the network's units; where a condition is a function of time, a function
-            `(t, y) -> k[R]`.
+            k[R] in the network's units; where a condition is a function of time, or a coefficient
+            one of concentrations, a function `(t, y) -> k[R]`.
 
         Raises:
             ValueError: a condition or quantity that the rates need is missing, or a name is
@@ -381,9 +407,15 @@ class Network(eqx.Module):
                 + (', or give quantities={"*": 0.0} for what shall be zero.' if own else ".")
             )
         given = given.only(used)
-        if given.varying:
+        if given.varying or self._read_pools.any():
             return RateFunction(self, given)
         return self._evaluate(given)
+
+    @property
+    def _read_pools(self) -> Bool[np.ndarray, " P"]:
+        """Which pools the coefficients themselves depend on."""
+        read = self._reads(Conditions())[0] if self.pool_names else ()
+        return np.array([name in read for name in self.pool_names], dtype=bool)
 
     def _known(self, kind: str, values: Mapping[Any, Any]) -> dict[str, Any]:
         """`photolysis` or `quantities` by the mechanism's own names."""
@@ -413,7 +445,7 @@ class Network(eqx.Module):
             if name in found:
                 continue
             found[name] = None
-            if name in named:
+            if name in named or name in self.pool_names:
                 continue
             if (tree := defined.get(name)) is not None:
                 waiting += sorted(reads(tree), reverse=True)
@@ -428,10 +460,19 @@ class Network(eqx.Module):
         order = [*CONDITIONS, *defined]
         return set(found), sorted(missing, key=order.index)
 
-    def _evaluate(self, conditions: Conditions) -> Float[Array, " R"]:
+    def _evaluate(self, conditions: Conditions, y: Any = None) -> Float[Array, " R"]:
         if jnp.result_type(float) == jnp.float32:
             self._warn_underflow()
-        lookup = Quantities(dict(self.quantities), conditions, self.units.per_mole)
+        totals = {}
+        for place in np.flatnonzero(self._read_pools):
+            name, members = self.pool_names[place], np.flatnonzero(self.structure.pools[place])
+            if y is None:
+                raise ValueError(
+                    f"network {self.name!r}: the rates depend on concentrations, of {name!r}; "
+                    "call them with the state, k(t, y)."
+                )
+            totals[name] = jnp.sum(jnp.asarray(y)[members])
+        lookup = Quantities(dict(self.quantities), conditions, self.units.per_mole, totals)
         order = np.argsort(np.concatenate([law.reactions for law in self.laws]))
         return jnp.concatenate([law(lookup) for law in self.laws])[order]
 
@@ -526,22 +567,3 @@ class Network(eqx.Module):
             )
             problems[int(j)] = f"unbalanced: reaction {j} {self.equations[j]!r} changes {parts}."
         return problems
-
-
-def _circle(defined: Mapping[str, Expression | None]) -> list[str]:
-    """Quantities that are defined by one another in a circle, if any are; the first comes twice."""
-    done: set[str] = set()
-    for start in defined:
-        path, waiting = [], [(start, False)]
-        while waiting:
-            quantity, leave = waiting.pop()
-            if leave:
-                path.pop()
-                done.add(quantity)
-            elif quantity in path:
-                return [*path[path.index(quantity) :], quantity]
-            elif quantity not in done and (tree := defined.get(quantity)) is not None:
-                path.append(quantity)
-                waiting.append((quantity, True))
-                waiting += [(n, False) for n in dict.fromkeys(names(tree)) if n in defined]
-    return []

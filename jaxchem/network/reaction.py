@@ -2,8 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple, TypeAlias
 
 from ..expression import Call, Expression, Name, Number, call, names, parse
 from ..rates import AVOGADRO
@@ -14,7 +14,8 @@ __all__ = [
     "Units",
     "as_tree",
     "sides",
-    "take_pool",
+    "split",
+    "sums_of",
     "unknown_species",
 ]
 
@@ -48,8 +49,8 @@ class Reaction(NamedTuple):
     Attributes:
         reactants: species name -> how many molecules of it react (the order in that species).
         products: species name -> yield, which may be fractional.
-        rate: its coefficient, as an expression, its text or a number; a pool of species may be
-            one factor of it.
+        rate: its coefficient, as an expression, its text or a number; it may name pools of
+            species anywhere.
         source: where the rate comes from.
         where: file and line for error messages.
     """
@@ -96,33 +97,93 @@ def as_tree(rate: Expression | str | float | None) -> Expression | None:
     return Number(float(rate)) if isinstance(rate, int | float) else rate
 
 
-def take_pool(tree: Expression, pools: Mapping[str, Any]) -> tuple[Expression, str | None]:
-    """The rate without the pool that is a factor of it, and that pool."""
-    if not any(name in pools for name in names(tree)):
-        return tree, None
-    if isinstance(tree, Name):
-        return Number(1.0), tree.name
-    if isinstance(tree, Call) and tree.function in ("*", "/", "neg"):
-        first, *rest = tree.arguments
-        inside = [any(name in pools for name in names(a)) for a in tree.arguments]
-        if inside == [True, True]:
-            raise ValueError(
-                "the rate names two pools; a rate has one at most: make a single species a "
-                "reactant instead, or give the other as a quantity"
-            )
-        if inside[0]:
-            first, pool = take_pool(first, pools)
-            if first == Number(1.0) and tree.function == "*":
-                return rest[0], pool
-            return call(tree.function, first, *rest), pool
-        if tree.function == "*":
-            second, pool = take_pool(rest[0], pools)
-            return first if second == Number(1.0) else call("*", first, second), pool
-    found = next(name for name in names(tree) if name in pools)
-    raise ValueError(
-        f"the pool {found!r} is not simply a factor of the rate; write the reaction once for each "
-        "term, so that it is"
-    )
+_Terms: TypeAlias = list[tuple[Expression, str | None]]
+
+_MOST_TERMS, _MOST_NODES = 100, 300
+"""Terms that a rate is multiplied out to, and the size of their coefficients from definitions."""
+
+
+def split(tree: Expression, sums: Mapping[str, _Terms]) -> _Terms:
+    """A rate as a sum of terms, each a coefficient times one pool or none.
+
+    Products and powers are multiplied out, and terms of the same pool joined: ``k (1 + a H2O)`` is
+    ``k`` and ``k a`` times H2O. What is no polynomial, as ``1 / (b + S)``, stays within the
+    coefficient, which is then a function of the state.
+
+    Args:
+        tree: the rate.
+        sums: from `sums_of`.
+    """
+    found: dict[str | None, Expression] = {}
+    for coefficient, pool in _expanded(tree, sums):
+        if pool in found:
+            coefficient = call("+", found[pool], coefficient)
+        found[pool] = coefficient
+    return [(coefficient, pool) for pool, coefficient in found.items()]
+
+
+def sums_of(
+    pools: Collection[str], defined: Iterable[tuple[str, Expression | None]]
+) -> dict[str, _Terms]:
+    """What depends on the state, by name, as terms: pools, and quantities that name them.
+
+    Args:
+        pools: their names.
+        defined: quantities, each after those that it names.
+    """
+    sums: dict[str, _Terms] = {pool: [(Number(1.0), pool)] for pool in pools}
+    for name, tree in defined:
+        if tree is None or not any(part in sums for part in names(tree)):
+            continue
+        terms = split(tree, sums)
+        small = sum(_size(coefficient) for coefficient, _ in terms) <= _MOST_NODES
+        whole = [pool for _, pool in terms] == [None]
+        sums[name] = terms if small and not whole else [(Name(name), None)]
+    return sums
+
+
+def _size(tree: Expression) -> int:
+    return 1 + sum(map(_size, tree.arguments)) if isinstance(tree, Call) else 1
+
+
+def _expanded(tree: Expression, sums: Mapping[str, _Terms]) -> _Terms:
+    if isinstance(tree, Name) and tree.name in sums:
+        return sums[tree.name]
+    if not isinstance(tree, Call) or not any(name in sums for name in names(tree)):
+        return [(tree, None)]
+    parts = [_expanded(a, sums) for a in tree.arguments]
+    if tree.function == "neg":
+        return [(call("neg", c), pool) for c, pool in parts[0]]
+    if tree.function == "+":
+        return parts[0] + parts[1]
+    if tree.function == "-":
+        return parts[0] + [(call("neg", c), pool) for c, pool in parts[1]]
+    if tree.function == "/":
+        return [(call("/", c, tree.arguments[1]), pool) for c, pool in parts[0]]
+    if tree.function == "**" and tree.arguments[1] in (Number(2.0), Number(3.0)):
+        base, times = parts[0], int(tree.arguments[1].value)
+        parts = [base, base if times == 2 else _products(base, base)]
+    elif tree.function != "*":
+        return [(tree, None)]
+    found = _products(*parts)
+    return found if len(found) <= _MOST_TERMS else [(tree, None)]
+
+
+def _products(one: _Terms, other: _Terms) -> _Terms:
+    """All products; of two sums the second stays in the coefficient."""
+    found = []
+    for a, first in one:
+        for b, second in other:
+            if first and second:
+                b = _times(b, Name(second))
+            found.append((_times(a, b), first or second))
+    return found
+
+
+def _times(a: Expression, b: Expression) -> Expression:
+    if Number(1.0) in (a, b):
+        return b if a == Number(1.0) else a
+    return call("*", a, b)
 
 
 def unknown_species(name: str, known: Iterable[str], where: str) -> str:

@@ -2,9 +2,9 @@
 
 What is read: species and their atoms, fixed species, equations with labels, coefficients and
 comments, initial values, families, includes, and the assignments of inlined Fortran that rates
-name; one that names concentrations is written out where it is used. What a rate calls that is
-neither Fortran nor a known law (photolysis tables, uptake on aerosol) becomes a quantity that the
-user gives, under its own text as a name. Species that no equation has are left out, as KPP does.
+name. What a rate calls that is neither Fortran nor a known law (photolysis tables, uptake on
+aerosol) becomes a quantity that the user gives, under its own text as a name. Species that no
+equation has are left out, as KPP does.
 Names are the same in upper and lower case, and keep the spelling of their declaration.
 
 A concentration in a rate is ``C(ind_H2O)``; a bare ``H2O`` that nothing assigns is a variable of
@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..expression import Call, Expression, Name, Number, call, names, rewrite, show
+from ..expression import Call, Expression, Name, Number, call, rewrite, show
 from ..formula import ELEMENTS
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import CONDITIONS, LAWS, NAMED, mcm
@@ -54,8 +54,6 @@ _ATOMS = {name.upper(): name for name in ELEMENTS}
 _DEEPEST_RATE = 200
 _LONGEST = 5000
 """Characters of a rate in which others are written out."""
-_LONGEST_PART = 300
-"""Characters of a definition that is written out where it is used."""
 _ZERO = r"(?:0+(?:\.0*)?|\.0+)(?:[ED][+-]?\d{1,4})?(?:_\w+)?"
 _POOL = re.compile(rf"(?:{_ZERO}|C\(IND_\w+\))(?:\+(?:{_ZERO}|C\(IND_\w+\)))*", re.ASCII)
 _TERM = re.compile(
@@ -277,7 +275,6 @@ class _Mechanism:
         self.active: list[int] = []
         self.depth = 0
         self.places: dict[tuple[str, str], str] = {}
-        self.written_out: dict[str, Expression] = {}
         self.defining: list[str] = []
         self.ambiguous: dict[str, Item] = {}
         reactions = [
@@ -373,7 +370,7 @@ class _Mechanism:
             self.active.append(j)
             found = self.rates[j] = self.resolve(expression(item.file, item.line, text), item)
             self.active.pop()
-            if "RCONST" in text.upper() or self.written_out:
+            if "RCONST" in text.upper():
                 written = show(found)
                 if len(written) > _LONGEST:
                     raise item.fail("all written out, the rate is too long; give it fewer parts")
@@ -438,9 +435,9 @@ class _Mechanism:
             own = f"{own}_" if own in CONDITIONS else own
             if own in self.defining:
                 raise item.fail(f"{own} is defined by itself, in a circle")
-            if own not in self.defined and own not in self.pools and own not in self.written_out:
+            if own not in self.defined and own not in self.pools:
                 self.define(own, self.assigned[key])
-            return self.written_out.get(own, Name(own))
+            return Name(own)
         if key == "CFACTOR":
             return Number(self.numbers.get(key, 1.0))
         if key in _CONDITIONS:
@@ -472,12 +469,7 @@ class _Mechanism:
         self.defining.append(own)
         tree = self.resolve(expression(item.file, item.line, text), item)
         self.defining.pop()
-        if any(name in self.pools for name in names(tree)):
-            if len(show(tree)) > _LONGEST_PART:
-                raise item.fail(f"{own} names concentrations; write it in the rates themselves")
-            self.written_out[own] = tree
-        else:
-            self.defined[own] = tree
+        self.defined[own] = tree
 
     def photolysis(self, tree: Call, item: Item) -> Expression:
         """J(4) and J(J_NO2) of the MCM by their number; any other unknown call by its text."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..expression import Call, Expression, Number, call, names
+from ..expression import Call, Expression, Name, Number, call, names
 from ..formula import CHARGE
 from ..network import Network, sides
 from ..rates import mcm, reads
@@ -58,8 +58,7 @@ def dumps(network: Network) -> str:
     GEOS-Chem's laws, which GEOS-Chem has beside its mechanism.
 
     Raises:
-        ValueError: units other than cm-3 and s; a rate law that neither KPP nor GEOS-Chem has;
-            reactions of the same sides of which one depends on a pool and another does not.
+        ValueError: units other than cm-3 and s; a rate law that neither KPP nor GEOS-Chem has.
     """
     if network.units.concentration not in _UNITS or network.units.time != "s":
         raise ValueError(
@@ -219,12 +218,16 @@ def _joined(network: Network) -> list[_Equation]:
         elif first.pool == pool:
             found[key] = first._replace(rate=call("+", first.rate, rate))
         else:
-            raise ValueError(
-                f"reactions {first.index + 1} and {j + 1} of network {network.name!r} are both "
-                f"{equation!r}, one of them with the pool {pool or first.pool!r}: KPP refuses the "
-                "same equation twice, and one with the sum of their rates has no pool as factor."
-            )
+            whole = call("+", _whole(first), _whole(_Equation(j, left, right, rate, pool)))
+            found[key] = first._replace(rate=whole, pool=None)
     return list(found.values())
+
+
+def _whole(equation: _Equation) -> Expression:
+    """The rate with its pool."""
+    if equation.pool is None:
+        return equation.rate
+    return call("*", equation.rate, Name(equation.pool))
 
 
 def _functions(tree: Expression) -> Iterator[str]:

@@ -128,6 +128,7 @@ class Quantities:
         definitions: quantities that the mechanism names; `None` where its user gives the value.
         conditions: none of them a function of time.
         unit: amount of `density` per mol m-3, for density and pressure from one another.
+        totals: of pools that expressions name, at the present state.
     """
 
     def __init__(
@@ -135,11 +136,12 @@ class Quantities:
         definitions: Mapping[str, Expression | None],
         conditions: Conditions,
         unit: float | None,
+        totals: Mapping[str, Any],
     ):
         self._definitions = definitions
         self._conditions = conditions
         self._unit = unit
-        self._values: dict[str, Any] = {}
+        self._values: dict[str, Any] = dict(totals)
 
     def __call__(self, name: str) -> Any:
         """The value of a condition or quantity.
@@ -148,15 +150,31 @@ class Quantities:
             KeyError: nothing gives it.
             ValueError: an array, where one value belongs.
         """
-        if name not in self._values:
-            value = jnp.asarray(self._find(name), dtype=jnp.result_type(float))
-            if value.ndim:
-                raise ValueError(
-                    f"{name} has shape {value.shape}; rates take one value a call, so "
-                    f"jax.vmap(lambda x: network.rates({name}=x)) takes many."
-                )
-            self._values[name] = value
+        waiting = [name]
+        while waiting:  # what a definition names goes first, however deep that is
+            first = waiting[-1]
+            parts = [] if first in self._values else self._parts(first)
+            if missing := [part for part in parts if part not in self._values]:
+                waiting += missing
+                continue
+            waiting.pop()
+            if first not in self._values:
+                self._values[first] = self._scalar(first)
         return self._values[name]
+
+    def _parts(self, name: str) -> set[str]:
+        """What the definition of a name reads, where it is the definition that gives its value."""
+        tree = None if name in self._conditions.named else self._definitions.get(name)
+        return set() if tree is None else reads(tree)
+
+    def _scalar(self, name: str) -> Any:
+        value = jnp.asarray(self._find(name), dtype=jnp.result_type(float))
+        if value.ndim:
+            raise ValueError(
+                f"{name} has shape {value.shape}; rates take one value a call, so "
+                f"jax.vmap(lambda x: network.rates({name}=x)) takes many."
+            )
+        return value
 
     def _find(self, name: str) -> Any:
         given = self._conditions.named
