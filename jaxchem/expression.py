@@ -1,8 +1,9 @@
 """Arithmetic as a tree: what rate coefficients are written in, in every format that is read.
 
 A tree is made of numbers, names and calls; operators are calls of ``+``, ``-``, ``*``, ``/``,
-``**`` and ``neg``. Nothing in a file is ever executed: text becomes a tree here, and
-[`jaxchem.rates`][] knows what each function means.
+``**`` and ``neg``, and in conditions of ``<``, ``<=``, ``>``, ``>=``, ``==``, ``/=``, ``and``,
+``or`` and ``not``, which `choose` makes into arithmetic. Nothing in a file is ever executed: text
+becomes a tree here, and [`jaxchem.rates`][] knows what each function means.
 """
 
 import math
@@ -17,6 +18,7 @@ __all__ = [
     "Name",
     "Number",
     "call",
+    "choose",
     "names",
     "parse",
     "rewrite",
@@ -45,23 +47,31 @@ class Call(NamedTuple):
 
 Expression: TypeAlias = Number | Name | Call
 
-FUNCTIONS = ("exp", "log", "log10", "sqrt", "abs", "min", "max")
-"""Functions of arithmetic, those that are not operators."""
+FUNCTIONS = ("exp", "log", "log10", "sqrt", "abs", "min", "max", "positive")
+"""Functions of arithmetic, those that are not operators.
+
+``positive(x, a, b)`` is a where x is above zero, and b elsewhere.
+"""
 
 _DEEPEST = 150
 """Levels of a tree: what is written by hand has ten, and each costs a frame of the interpreter."""
 
 _TOKEN = re.compile(
     r"""\s*(?:
-      (?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][+-]?\d+)?)(?:_[A-Za-z]\w*)?
+      (?P<number>(?:\d+(?:\.(?!(?:lt|le|gt|ge|eq|ne|and|or)\.)\d*)?|\.\d+)(?:[eEdD][+-]?\d+)?)
+      (?:_[A-Za-z]\w*)?
     | (?P<name>[A-Za-z_]\w*)
     | "(?P<quoted>[^"\n]+)"
     | (?P<logical>\.(?:true|false)\.)
-    | (?P<operator>\*\*|[-+*/^@(),])
+    | (?P<text>'[^'\n]*')
+    | (?P<word>\.(?:lt|le|gt|ge|eq|ne|and|or|not)\.)
+    | (?P<operator>\*\*|==|/=|<=|>=|[-+*/^@(),<>])
     )""",
     re.VERBOSE | re.IGNORECASE,
 )
 _POWER = ("**", "^", "@")
+_WORDS = {".lt.": "<", ".le.": "<=", ".gt.": ">", ".ge.": ">=", ".eq.": "==", ".ne.": "/="}
+_LOGIC = {"or": 1, "and": 2, **dict.fromkeys(_WORDS.values(), 3)}
 _RANK = {"+": 1, "-": 1, "*": 2, "/": 2, "neg": 3, "**": 4}
 _FOLD: dict[str, Callable[..., float]] = {
     "+": lambda a, b: a + b,
@@ -77,6 +87,16 @@ _FOLD: dict[str, Callable[..., float]] = {
     "abs": lambda a: abs(a),
     "min": lambda a, b: min(a, b),
     "max": lambda a, b: max(a, b),
+    "positive": lambda x, a, b: a if x > 0 else b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "==": lambda a, b: a == b,
+    "/=": lambda a, b: a != b,
+    "and": lambda a, b: a and b,
+    "or": lambda a, b: a or b,
+    "not": lambda a: not a,
 }
 
 
@@ -100,6 +120,36 @@ def call(function: str, *arguments: Expression) -> Expression:
     return Number(result)
 
 
+def choose(condition: Expression, a: Expression, b: Expression) -> Expression:
+    """`a` where a condition holds, and `b` elsewhere.
+
+    Raises:
+        ValueError: no condition.
+    """
+    if isinstance(condition, Number):
+        return a if condition.value else b
+    if not isinstance(condition, Call):
+        raise ValueError(f"{show(condition)!r} is no condition, as a < b")
+    function, given = condition.function, condition.arguments
+    if function == "not":
+        return choose(given[0], b, a)
+    if function in ("and", "or"):
+        rest = choose(given[1], a, b)
+        return choose(given[0], rest, b) if function == "and" else choose(given[0], a, rest)
+    if function not in _LOGIC:
+        raise ValueError(f"{show(condition)!r} is no condition, as a < b")
+    if a == b:
+        return a
+    left, right = given
+    above, below = call("-", left, right), call("-", right, left)
+    if function in (">", "<="):
+        return call("positive", above, *((a, b) if function == ">" else (b, a)))
+    if function in ("<", ">="):
+        return call("positive", below, *((a, b) if function == "<" else (b, a)))
+    same, other = (a, b) if function == "==" else (b, a)
+    return call("positive", above, other, call("positive", below, other, same))
+
+
 def rewrite(tree: Expression, change: Callable[[Expression], Expression]) -> Expression:
     """The tree with `change` applied to every name and call, arguments first."""
     if isinstance(tree, Call):
@@ -121,7 +171,8 @@ def parse(text: str) -> Expression:
 
     Numbers may have ``D`` exponents and kind suffixes (``1.0D-12``, ``1.0_dp``), powers are
     ``**``, ``^`` or ``@`` and bind to the right, tighter than a sign in front of their base. A
-    name that is no identifier stands in double quotes.
+    name that is no identifier stands in double quotes, and a text in single ones is a name with
+    these. Conditions have ``<`` or ``.lt.``, ``.and.``, ``.or.`` and ``.not.``.
 
     Raises:
         ValueError: text that is no expression, with the place.
@@ -140,13 +191,17 @@ class _Parser:
             if match is None:
                 raise ValueError(f"{text.strip()!r}: cannot read it at {text[position:].strip()!r}")
             kind = str(match.lastgroup)
-            self.tokens.append(("name" if kind in ("quoted", "logical") else kind, match[kind]))
+            names = ("quoted", "logical", "text")
+            self.tokens.append(("name" if kind in names else kind, match[kind]))
+            if kind == "word":
+                word = match[kind].lower()
+                self.tokens[-1] = ("operator", _WORDS.get(word, word.strip(".")))
             position = match.end()
         self.tokens.append(("end", ""))
         self.place = 0
 
     def whole(self) -> Expression:
-        tree = self.terms(0)
+        tree = self.logic(0)
         if self.tokens[self.place][0] != "end":
             raise self.unexpected()
         return tree
@@ -180,6 +235,20 @@ class _Parser:
                 "give its parts names"
             )
         return depth + 1
+
+    def logic(self, depth: int, rank: int = 1) -> Expression:
+        if self.take("not"):
+            tree = self.join("not", self.logic(self.deeper(depth), 3))
+        else:
+            tree = self.terms(depth)
+        while (operator := self.tokens[self.place])[0] == "operator":
+            own = _LOGIC.get(operator[1], 0)
+            if own < rank:
+                break
+            self.place += 1
+            depth = self.deeper(depth)
+            tree = self.join(operator[1], tree, self.logic(depth, own + 1))
+        return tree
 
     def terms(self, depth: int) -> Expression:
         tree, length = self.factors(self.deeper(depth)), depth
@@ -219,13 +288,13 @@ class _Parser:
                 return Name(text)
             arguments: list[Expression] = []
             if not self.take(")"):
-                arguments.append(self.terms(depth))
+                arguments.append(self.logic(depth))
                 while self.take(","):
-                    arguments.append(self.terms(depth))
+                    arguments.append(self.logic(depth))
                 self.close()
             return self.join(text, *arguments)
         if self.take("("):
-            tree = self.terms(depth)
+            tree = self.logic(depth)
             self.close()
             return tree
         raise self.unexpected()

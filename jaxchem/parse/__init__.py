@@ -11,6 +11,7 @@ from ..checkpoint import atomic
 from ..formula import parse_formula
 from ..network import MechanismError, Network, closed, declared, unknown_species
 from . import kpp_writer, table
+from .common import decoded
 
 __all__ = ["FORMATS", "dump", "load", "loads", "shipped"]
 
@@ -66,7 +67,7 @@ def load(
         )
     if format is not None and format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; known: {', '.join(FORMATS)}.")
-    network = loads(_text(path), str(path), format=format)
+    network = loads(decoded(path), str(path), format=format)
     if composition is not None:
         told = [_formulas(part, network) for part in composition]
         network = declared(network, {n: c for part in told for n, c in part.items() if c})
@@ -88,7 +89,7 @@ def _formulas(told: str | Path | Mapping[str, str], network: Network) -> dict[st
         if not Path(told).is_file():
             raise ValueError(f"composition: there is no file {str(told)!r}.")
         kpp = importlib.import_module(".kpp", __name__)
-        return kpp.compositions(_text(Path(told)), str(told))
+        return kpp.compositions(decoded(Path(told)), str(told))
     for name, formula in told.items():
         if name not in network.species:
             raise ValueError(unknown_species(name, network.species, "composition"))
@@ -131,17 +132,3 @@ def dump(network: Network, path: str | Path, *, format: str | None = None) -> No
     text = kpp_writer.dumps(network) if format == "kpp" else table.dumps(network)
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _text(path: Path) -> str:
-    """The text of a file, in UTF-8 or else Latin-1, as mechanism files are."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read as text ({error}).") from error
-    if b"\0" in content:
-        raise ValueError(f"{path}: cannot be read as text (it is a binary file).")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")

@@ -15,10 +15,12 @@ __all__ = [
     "beside",
     "build",
     "composition",
+    "decoded",
     "expression",
     "fail",
     "molecules",
     "numbered",
+    "within",
 ]
 
 INTRINSICS = {
@@ -45,12 +47,35 @@ def numbered(text: str) -> Iterator[tuple[int, str]]:
     return enumerate(re.split(r"\r\n|\r|\n", text), start=1)
 
 
+def decoded(path: Path) -> str:
+    """The text of a file, in UTF-8 or else Latin-1, as mechanism files are.
+
+    Raises:
+        ValueError: a file that cannot be read, or is binary.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read as text ({error}).") from error
+    if b"\0" in content:
+        raise ValueError(f"{path}: cannot be read as text (it is a binary file).")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def within(path: Path, folder: Path) -> bool:
+    """Whether a file lies in a folder, links followed."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
 def beside(filename: str, name: str) -> Path | None:
-    """The file of this name in the folder of another; `None` where there is none."""
+    """The file of this name in the folder of another; `None` where there is none within it."""
     path = Path(filename).parent / name
     try:
-        found = name != "" and path.is_file()
-    except OSError:  # a name that is too long
+        found = name != "" and path.is_file() and within(path, Path(filename).parent)
+    except (OSError, ValueError):  # a name that is too long, or has a null
         found = False
     return path if found else None
 

@@ -88,6 +88,8 @@ def fortran(tree: Expression, known: Mapping[str, str], rank: int = 0) -> str:
             return Name(known[tree.name])
         if not isinstance(tree, Call) or tree.function in (*_RANK, *_KEPT, *HOSTS):
             return tree
+        if tree.function == "positive":
+            return tree
         if tree.function in FUNCTIONS:
             return Call(tree.function.upper(), tree.arguments)
         if tree.function not in WRITTEN:
@@ -158,6 +160,9 @@ def _show(tree: Expression, rank: int) -> str:
         first = own + 1 if tree.function == "**" else own
         left, right = (_show(a, r) for a, r in zip(tree.arguments, (first, own + 1), strict=True))
         text = f"{left} {tree.function} {right}"
+    elif tree.function == "positive":
+        x, *rest = (_show(a, 0) for a in tree.arguments)
+        text, own = f"MERGE({', '.join(rest)}, {x} > 0.0D0)", 9
     else:
         text, own = f"{tree.function}({', '.join(_show(a, 0) for a in tree.arguments)})", 9
     return text if own >= rank else f"({text})"

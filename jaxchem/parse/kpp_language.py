@@ -1,4 +1,8 @@
-"""The language of KPP: sections and their entries, comments, inlined code and includes."""
+"""The language of KPP: sections and their entries, comments, inlined code and includes.
+
+Every line is part of a section, a command, inlined code or a comment; what is none of these is an
+error, as it is to KPP. Files that are included lie in the folder of the first one.
+"""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..network import MechanismError
-from .common import beside, fail, numbered
+from ..suggest import closest
+from .common import decoded, fail, numbered, within
 
 __all__ = ["Item", "items"]
 
@@ -16,7 +21,18 @@ _SECTIONS = frozenset(
     """.split()
 )
 """Sections whose entries end with semicolons and mean something here."""
-_DEEPEST = 8
+_OUTPUT = frozenset("LOOKAT MONITOR TRANSPORT XGRID YGRID ZGRID".split())
+"""Sections of what KPP's own programs print."""
+_COMMANDS = frozenset(
+    """
+    AUTOREDUCE CHECKALL DECLARE DOUBLE DRIVER DUMMYINDEX ENDINLINE EQNTAGS FUNCTION GRAPH HESSIAN
+    INCLUDE INITIALIZE INLINE INTEGRATOR INTFILE JACOBIAN LANGUAGE LOOKATALL MEX MINVERSION MODEL
+    REORDER RUN SPARSEDATA STOCHASTIC STOICMAT TRANSPORTALL UPPERCASEF90 USE USES WRFCONFORM
+    WRITE_ATM WRITE_MAT WRITE_OPT WRITE_SPC
+    """.split()
+)
+"""Commands of a line."""
+_DEEPEST, _MOST_FILES = 8, 500
 
 
 class Item(NamedTuple):
@@ -37,8 +53,17 @@ class Item(NamedTuple):
         return fail(self.file, self.line, message)
 
 
-def items(text: str, filename: str, depth: int = 0) -> Iterator[Item]:
-    """Entries of all sections and of inlined code, in order, comments removed."""
+def items(text: str, filename: str) -> Iterator[Item]:
+    """Entries of all sections and of inlined code, in order, comments removed.
+
+    A file that ``#MODEL`` names, and that is not there, is an entry of the section MODEL.
+    """
+    yield from _items(text, filename, (filename,), Path(filename).parent, [0])
+
+
+def _items(
+    text: str, filename: str, above: tuple[str, ...], root: Path, count: list[int]
+) -> Iterator[Item]:
     section, inline, start, parts = "", "", 1, []
     comment = 0  # the line in which an open one began
     for number, line in numbered(text):
@@ -54,16 +79,37 @@ def items(text: str, filename: str, depth: int = 0) -> Iterator[Item]:
         if content.lstrip().startswith("#"):
             if "".join(parts).strip() and section in _SECTIONS:
                 yield Item(section, "\n".join(parts), filename, start)
-            section, *rest = content.strip()[1:].split(None, 1) or [""]
-            section, content = section.upper(), rest[0] if rest else ""
+            word, *rest = content.strip()[1:].split(None, 1) or [""]
+            section, content = word.upper(), rest[0] if rest else ""
             parts, start = [], number
+            if section not in _SECTIONS | _OUTPUT | _COMMANDS:
+                known = [f"#{name}" for name in (*_SECTIONS, *_OUTPUT, *_COMMANDS)]
+                hint = closest(f"#{section}", known)
+                raise fail(
+                    filename,
+                    number,
+                    f"{line.strip()[:60]!r} is no command of KPP{hint or ';'} a comment stands in "
+                    "braces, or after //",
+                )
             if section == "INLINE":
                 inline, start, section = content.strip().upper() or "?", number + 1, ""
                 continue
             if section == "INCLUDE":
-                yield from _include(content, filename, number, depth)
+                yield from _include(content, filename, number, above, root, count)
+            elif section == "MODEL":
+                yield from _model(content, filename, number, above, root, count)
             elif section == "CHECKALL":
                 yield Item("CHECK", "*", filename, number)
+            if section in _COMMANDS:
+                section = ""
+                continue
+        if not section and content.strip(" \t\r\f;"):
+            raise fail(
+                filename,
+                number,
+                f"{line.strip()[:60]!r} stands in no section; put it below one such as #EQUATIONS, "
+                "or in braces",
+            )
         if section not in _SECTIONS:
             continue
         pieces = content.split(";")
@@ -99,15 +145,53 @@ def _strip(line: str, inside: bool) -> tuple[str, bool]:
         line, inside = line[match.end() :], True
 
 
-def _include(rest: str, filename: str, line: int, depth: int) -> Iterator[Item]:
-    name = rest.split()[0] if rest.split() else ""
-    if depth >= _DEEPEST:
-        raise fail(
-            filename, line, f"includes are nested more than {_DEEPEST} deep; is it a circle?"
-        )
-    for path in (beside(filename, name), beside(filename, f"{name}.kpp")):
-        if name and path is not None:
-            yield from items(path.read_text(encoding="latin-1"), str(path), depth + 1)
+def _include(
+    rest: str, filename: str, line: int, above: tuple[str, ...], root: Path, count: list[int]
+) -> Iterator[Item]:
+    name = rest.split()[0].rstrip(";") if rest.split() else ""
+    if len(above) > _DEEPEST:
+        raise fail(filename, line, f"includes are nested more than {_DEEPEST} deep")
+    for path in (Path(filename).parent / name, Path(filename).parent / f"{name}.kpp"):
+        if name and _is_file(path):
+            if not within(path, root):
+                raise fail(
+                    filename,
+                    line,
+                    f"includes {name!r}, which lies outside of the mechanism's folder, {root}; "
+                    "copy it there",
+                )
+            yield from _file(path, filename, line, above, root, count)
             return
     if not Path(name).name.startswith("atoms"):
         raise fail(filename, line, f"includes {name!r}, which is not beside it; put it there")
+
+
+def _model(
+    rest: str, filename: str, line: int, above: tuple[str, ...], root: Path, count: list[int]
+) -> Iterator[Item]:
+    """``#MODEL name`` includes name.def, which KPP takes from its own models too."""
+    name = rest.split()[0].rstrip(";") if rest.split() else ""
+    path = Path(filename).parent / f"{name}.def"
+    if name and _is_file(path) and within(path, root) and str(path) != filename:
+        yield from _file(path, filename, line, above, root, count)
+    else:
+        yield Item("MODEL", f"{name}.def", filename, line)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a null
+        return False
+
+
+def _file(
+    path: Path, filename: str, line: int, above: tuple[str, ...], root: Path, count: list[int]
+) -> Iterator[Item]:
+    real = str(path.resolve())
+    if real in {str(Path(other).resolve()) for other in above}:
+        raise fail(filename, line, f"{path.name} includes itself, by way of {len(above)} files")
+    count[0] += 1
+    if count[0] > _MOST_FILES:
+        raise fail(filename, line, f"more than {_MOST_FILES} files are included")
+    yield from _items(decoded(path), str(path), (*above, str(path)), root, count)

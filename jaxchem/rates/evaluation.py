@@ -32,6 +32,7 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "abs": (1, jnp.abs),
     "min": (2, jnp.minimum),
     "max": (2, jnp.maximum),
+    "positive": (3, lambda x, a, b: jnp.where(x > 0, a, b)),
 }
 """Arithmetic by name: how many arguments, and what it does."""
 
@@ -136,12 +137,12 @@ class Quantities:
         definitions: Mapping[str, Expression | None],
         conditions: Conditions,
         unit: float | None,
-        totals: Mapping[str, Any],
+        totals: Mapping[str, Any] | None = None,
     ):
         self._definitions = definitions
         self._conditions = conditions
         self._unit = unit
-        self._values: dict[str, Any] = dict(totals)
+        self._values: dict[str, Any] = dict(totals or {})
 
     def __call__(self, name: str) -> Any:
         """The value of a condition or quantity.
