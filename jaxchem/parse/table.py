@@ -38,8 +38,9 @@ A file has ``key = value`` lines at the top and then sections::
     CH3O2 -> 0.6 CH3O + 0.4 HCHO ; 0.5 * 3.5e-13 * RO2 ; IUPAC, table 2
     CH3O2 + NO -> HCHO ; 0.999 * KRO2NO ; IUPAC, table 2
 
-``#`` starts a comment, but not in a quoted name. A rate is an expression (see
-`jaxchem.expression`) of numbers, arithmetic,
+``#`` starts a comment, but not in a quoted name. A species whose name begins with a digit, such as
+3He, stands under [species] above the reactions, and a blank behind its coefficient. A rate is an
+expression (see `jaxchem.expression`) of numbers, arithmetic,
 ``exp``, ``log``, ``log10``, ``sqrt``, ``abs``, ``min`` and ``max``, the laws of
 `jaxchem.rates.LAWS`, conditions, quantities, and at most one pool, which must be a factor of it.
 Either side of an equation may be empty.
@@ -154,8 +155,8 @@ def loads(text: str, filename: str = "<text>") -> Network:
                 raise reader.fail(
                     f"{content!r}: write 'NAME', 'NAME = FORMULA', 'NAME = none' or 'NAME = ?'"
                 )
-            if name[0].isdigit():
-                raise reader.fail(f"{name!r}: a species name must not begin with a digit")
+            if not re.match(r"\d*[^\W\d]", name):  # what begins with a digit, such as 3He
+                raise reader.fail(f"{name!r}: a species name must not be a number")
             reader.once(name, species, "species")
             species[name] = (reader.where, formula or None)
         elif section == "pools":
@@ -176,13 +177,13 @@ def loads(text: str, filename: str = "<text>") -> Network:
         elif section == "families":
             name, text = reader.pair(content, "write 'FAMILY = SPECIES + SPECIES'")
             reader.once(name, families, "family")
-            families[name] = _terms(reader, text)
+            families[name] = _terms(reader, text, species)
         elif section == "sources":
             key, value = reader.pair(content, "write 'KEY = full reference'")
             reader.once(key, references, "source")
             references[key] = value
         else:
-            reactions.append(_reaction(reader, content, references))
+            reactions.append(_reaction(reader, content, references, species))
     if not reactions:
         raise reader.fail("no reactions; give at least one, under [reactions]")
     for key in ("name", "units"):
@@ -227,7 +228,9 @@ def _composition(
     return counts
 
 
-def _reaction(reader: _Reader, content: str, references: dict[str, str]) -> Reaction:
+def _reaction(
+    reader: _Reader, content: str, references: Container[str], species: Container[str]
+) -> Reaction:
     parts = [part.strip() for part in content.split(";", 2)]
     if len(parts) != 3 or not parts[2]:
         raise reader.fail(
@@ -242,15 +245,15 @@ def _reaction(reader: _Reader, content: str, references: dict[str, str]) -> Reac
     if len(sides) != 2 or "<" in equation:
         raise reader.fail(f"{equation!r}: write one '->' (a reverse reaction has its own line)")
     return Reaction(
-        reactants=molecules(_terms(reader, sides[0]), reader.fail),
-        products=_terms(reader, sides[1]),
+        reactants=molecules(_terms(reader, sides[0], species), reader.fail),
+        products=_terms(reader, sides[1], species),
         rate=_expression(reader, rate),
         source=source,
         where=reader.where,
     )
 
 
-def _terms(reader: _Reader, side: str) -> dict[str, float]:
+def _terms(reader: _Reader, side: str, species: Container[str]) -> dict[str, float]:
     terms: dict[str, float] = {}
     if not side.strip():
         return terms
@@ -258,8 +261,8 @@ def _terms(reader: _Reader, side: str) -> dict[str, float]:
         match = _TERM.fullmatch(term.strip())
         if match is None:
             raise reader.fail(f"{term!r}: write 'NAME' or 'NUMBER NAME', joined by ' + '")
-        name = match[2]
-        terms[name] = terms.get(name, 0.0) + float(match[1] or 1)
+        count, name = (None, term.strip()) if term.strip() in species else match.groups()
+        terms[name] = terms.get(name, 0.0) + float(count or 1)
         if not np.isfinite(terms[name]):
             raise reader.fail(f"{term!r}: the number must be finite")
     return terms
