@@ -19,6 +19,7 @@ _SHIPPED = Path(__file__).parent.parent / "data"
 
 FORMATS = ("table", "musica", "umist", "kpp", "facsimile", "krome", "kida")
 """Formats by name, in the order in which a file's content is compared with them."""
+_LISTS = ("umist", "krome", "kida")
 
 
 def shipped() -> tuple[str, ...]:
@@ -33,6 +34,7 @@ def load(
     strict: bool = False,
     composition: Sequence[str | Path | Mapping[str, str]] | None = None,
     closing: Mapping[str, str] | None = None,
+    skip: bool = False,
 ) -> Network:
     """Loads a network by the name of one that ships, or from a file.
 
@@ -46,6 +48,9 @@ def load(
             ones go before. See `jaxchem.network.declared`.
         closing: element -> species with one atom of it, such as C: CO2, that reactions leave
             unwritten where they lose it. See `jaxchem.network.closed`.
+        skip: leave out the reactions of an astrochemical list (KIDA, UMIST, KROME) that
+            cannot be read, such as those on grains and lines that contradict themselves, with a
+            warning that counts them.
 
     Returns:
         The network.
@@ -67,7 +72,7 @@ def load(
         )
     if format is not None and format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; known: {', '.join(FORMATS)}.")
-    network = loads(decoded(path), str(path), format=format)
+    network = loads(decoded(path), str(path), format=format, skip=skip)
     if composition is not None:
         told = [_formulas(part, network) for part in composition]
         network = declared(network, {n: c for part in told for n, c in part.items() if c})
@@ -98,12 +103,19 @@ def _formulas(told: str | Path | Mapping[str, str], network: Network) -> dict[st
     return {name: parse_formula(formula) for name, formula in told.items()}
 
 
-def loads(text: str, filename: str = "<text>", *, format: str | None = None) -> Network:
+def loads(
+    text: str, filename: str = "<text>", *, format: str | None = None, skip: bool = False
+) -> Network:
     """As `load`, from text; `filename` is for messages and for files that the text includes."""
     for name in FORMATS if format is None else (format,):
         module = table if name == "table" else importlib.import_module(f".{name}", __name__)
         if format or module.looks_like(text):
-            return module.loads(text, filename)
+            if skip and name not in _LISTS:
+                raise ValueError(
+                    f"{filename}: skip is for lists of {', '.join(_LISTS)}, and this is {name}; "
+                    "without it, errors say what to mend."
+                )
+            return module.loads(text, filename, **({"skip": True} if skip else {}))
     raise MechanismError(
         f"{filename}, line 1: not a network that jaxchem can read; its own format has a [species] "
         f"and a [reactions] section (see jaxchem.parse.table). Other formats: "

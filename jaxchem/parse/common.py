@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ..expression import FUNCTIONS, Expression, parse
-from ..formula import parse_formula
 from ..network import MechanismError, Network
 
 __all__ = [
@@ -14,7 +13,6 @@ __all__ = [
     "MOST",
     "beside",
     "build",
-    "composition",
     "decoded",
     "expression",
     "fail",
@@ -109,18 +107,6 @@ def molecules(
     if sum(reactants.values()) > MOST:
         raise fail(f"more than {MOST} molecules react at once")
     return {name: int(count) for name, count in reactants.items()}
-
-
-def composition(name: str) -> dict[str, int] | None:
-    """Element and charge counts of a species that is named by its formula, isomers included.
-
-    Astrochemical lists write ``l-C3H``, ``c-C3H2``, ``o-H2`` and the like; `None` where the name
-    is no formula.
-    """
-    prefix, dash, rest = name.partition("-")
-    if dash and prefix.islower() and rest:
-        name = rest
-    return parse_formula(name)
 
 
 def build(filename: str, **parts: Any) -> Network:

@@ -2,7 +2,9 @@
 
 ``3(a11),1x,5(a11),1x,3(e10.3,1x),e8.2,1x,e8.2,1x,a4,1x,i2,1x,i6,1x,i6,1x,i2,1x,i5,i2,i3``:
 reactants, products, A, B, C, uncertainty (3), type, lowest and highest temperature, formula,
-number of the reaction, of the range and of the recommendation. ``!`` starts a comment.
+number of the reaction, of the range and of the recommendation. ``!`` starts a comment. Photons,
+cosmic rays, electrons and the kind of uncertainty may stand in capitals, as in UCLCHEM's copy of
+kida.uva.2014.
 
 The formulae (Wakelam et al. 2012, ApJS 199, 21; 2024, A&A 689, A63):
 
@@ -17,7 +19,8 @@ The formulae (Wakelam et al. 2012, ApJS 199, 21; 2024, A&A 689, A63):
 
 Where columns contradict one another, as in 25 lines of kida.uva.2024 (``CRP`` with formula 2,
 ``Photon`` with formula 1), the reactants decide between formulae 1 and 2: by the other one the
-rates would be off by many orders of magnitude.
+rates would be off by many orders of magnitude. They decide against any other formula too where
+the type is theirs (1 and 2 of cosmic rays, 3 of photons). A warning tells the lines.
 
 Temperatures outside a rate's range take its value at the nearer end, as in the gas-grain code
 Nautilus (Ruaud et al. 2016, MNRAS 459, 3756). Lines of one number are ranges of one reaction: at
@@ -25,21 +28,20 @@ each temperature the nearest range counts, and the others are zero.
 """
 
 import re
-from collections.abc import Iterator
+from typing import NamedTuple
 
 from ..expression import Expression, Name, Number, call, names, parse
 from ..network import Network, Reaction
-from .astro import gated, network, number, partition, terms
+from .astro import Names, Remarks, gated, network, number, partition
 from .common import fail, numbered
 
 __all__ = ["loads", "looks_like"]
 
-_COSMIC = frozenset({"CR", "CRP"})
-_PHOTON = frozenset({"Photon"})
-_DROPPED = _COSMIC | _PHOTON
+_PHOTON = "PHOTON"
+_AGENTS = frozenset({"CR", "CRP", _PHOTON})
 _LINE = re.compile(
     r"^[A-Za-z].{89}\s*\S+\s+\S+\s+\S+\s+\S+\s+\S+\s+(?:logn|logu|norm|unif)\s+\d+\s+-?\d+\s+-?\d",
-    re.MULTILINE,
+    re.MULTILINE | re.IGNORECASE,
 )
 _GRAINS = {
     "hydrogen_nuclei": Name("density"),
@@ -54,12 +56,13 @@ def looks_like(text: str) -> bool:
     return _LINE.search(text[:100_000]) is not None
 
 
-def loads(text: str, filename: str = "<text>") -> Network:
+def loads(text: str, filename: str = "<text>", *, skip: bool = False) -> Network:
     """Reads a network of KIDA.
 
     Args:
         text: the content of the file.
         filename: for error messages.
+        skip: leave out the lines that cannot be read, with a warning, instead of an error.
 
     Returns:
         The network, in cm-3 and s, one reaction a line.
@@ -67,31 +70,32 @@ def loads(text: str, filename: str = "<text>") -> Network:
     Raises:
         MechanismError: a line that cannot be read, with file, line and why.
     """
-    rows = list(_rows(text, filename))
-    of_one: dict[tuple, list[int]] = {}
-    for j, (_, key, *_) in enumerate(rows):
-        of_one.setdefault(key, []).append(j)
-    bounds: list[tuple[float | None, float | None]] = [(None, None)] * len(rows)
+    remarks = Remarks(filename, skip)
+    rows = []
+    species = Names(filename, _AGENTS)
+    for line, content in numbered(text):
+        if content.strip() and not content.lstrip().startswith("!"):
+            with remarks.reading(line):
+                rows.append(_row(content, line, species, remarks))
+    of_one: dict[tuple, list[_Row]] = {}
+    for row in rows:
+        of_one.setdefault(row.key, []).append(row)
+    bounds: dict[int, tuple[float | None, float | None]] = {}
     for members in of_one.values():
-        if len(members) > 1:
-            members.sort(key=lambda j: rows[j][2])
-            try:
-                found = partition([rows[j][2] for j in members])
-            except ValueError as error:
-                raise fail(filename, rows[members[-1]][0], str(error)) from None
-            for j, bound in zip(members, found, strict=True):
-                bounds[j] = bound
+        bounds |= _bounds(members, filename, remarks)
     reactions = [
         Reaction(
-            reactants=reactants,
-            products=products,
-            rate=gated(*bound, rate),
-            source=f"KIDA, {key[0]}",
-            where=f"{filename}, line {line}",
+            reactants=row.reactants,
+            products=row.products,
+            rate=gated(*bounds[row.line], row.rate),
+            source=f"KIDA, {row.key[0]}",
+            where=f"{filename}, line {row.line}",
         )
-        for (line, key, _, rate, reactants, products), bound in zip(rows, bounds, strict=True)
+        for row in rows
+        if row.line in bounds
     ]
-    grains = any("grain_density" in names(row[3]) for row in rows)
+    remarks.tell()
+    grains = any("grain_density" in names(row.rate) for row in rows if row.line in bounds)
     return network(
         filename,
         reactions,
@@ -101,61 +105,92 @@ def loads(text: str, filename: str = "<text>") -> Network:
     )
 
 
-def _rows(text: str, filename: str) -> Iterator[tuple]:
-    """Line, key of the reaction, range, rate, reactants and products of each line."""
-    for line, content in numbered(text):
-        if content.startswith("!") or not content.strip():
-            continue
-        if len(content) < 171:
-            raise fail(
-                filename,
-                line,
-                f"{content.strip()[:40]!r}...: ends at column {len(content)}; a line of KIDA has "
-                "at least 171, the last five for the reaction's number",
-            )
-        columns = [content[i : i + 11] for i in (0, 11, 22, 34, 45, 56, 67, 78)]
-        reactants = terms(filename, line, columns[:3], _DROPPED)
-        products = terms(filename, line, columns[3:], _DROPPED)
-        if not reactants:
-            raise fail(filename, line, "nothing reacts; name a reactant in columns 1 to 33")
-        a, b, c = (
-            number(filename, line, content[i : i + 10], what)
-            for i, what in ((90, "A"), (101, "B"), (112, "C"))
+class _Row(NamedTuple):
+    """One line: its reaction, the range of temperature, and what tells it from other reactions."""
+
+    line: int
+    key: tuple
+    limits: tuple[float, float]
+    rate: Expression
+    reactants: dict[str, int]
+    products: dict[str, int]
+
+
+def _row(content: str, line: int, species: Names, remarks: Remarks) -> _Row:
+    filename = species.filename
+    if len(content) < 171:
+        raise fail(
+            filename,
+            line,
+            f"{content.strip()[:40]!r}...: ends at column {len(content)}; a line of KIDA has "
+            "at least 171, the last five for the reaction's number",
         )
-        low = number(filename, line, content[149:155], "the lowest temperature")
-        high = number(filename, line, content[156:162], "the highest temperature")
-        if low > high:
-            raise fail(filename, line, f"the range of temperature {low:g}-{high:g} K is empty")
-        formula = content[163:165].strip()
-        label = content[166:171].strip()
-        if not label.isdecimal():
-            raise fail(filename, line, f"columns 167 to 171 say {label!r}, not a reaction's number")
-        key = (label, frozenset(reactants.items()), frozenset(products.items()))
-        agents = {c.strip() for c in columns[:3]} & _DROPPED
-        rate = _rate(agents, formula, (a, b, c), (low, high))
-        if rate is None:
-            raise fail(
-                filename,
-                line,
-                f"formula {formula or 'nothing'}{' with ' if agents else ''}{'+'.join(agents)} is "
-                "none of 0 to 5, 10 and 11 (1 and 2 with CR, CRP or Photon)",
-            )
-        yield line, key, (low, high), rate, reactants, products
+    columns = [content[i : i + 11] for i in (0, 11, 22, 34, 45, 56, 67, 78)]
+    reactants = species.terms(line, columns[:3])
+    products = species.terms(line, columns[3:])
+    if not reactants:
+        raise fail(filename, line, "nothing reacts; name a reactant in columns 1 to 33")
+    a, b, c = (
+        number(filename, line, content[i : i + 10], what)
+        for i, what in ((90, "A"), (101, "B"), (112, "C"))
+    )
+    low = number(filename, line, content[149:155], "the lowest temperature")
+    high = number(filename, line, content[156:162], "the highest temperature")
+    if low > high:
+        raise fail(filename, line, f"the range of temperature {low:g}-{high:g} K is empty")
+    kind, formula, label = (content[i:j].strip() for i, j in ((146, 148), (163, 165), (166, 171)))
+    if not label.isdecimal():
+        raise fail(filename, line, f"columns 167 to 171 say {label!r}, not a reaction's number")
+    key = (label, frozenset(reactants.items()), frozenset(products.items()))
+    agents = {c.strip() for c in columns[:3] if c.strip().upper() in _AGENTS}
+    agent = "+".join(sorted(agents))
+    own, types = ("2", ("3",)) if agent.upper() == _PHOTON else ("1", ("1", "2"))
+    if len(agents) == 1 and formula != own and (formula in ("1", "2") or kind in types):
+        remarks.add(
+            line,
+            f"formula {formula} contradicts the reactant {agent}, which decides; this is read as "
+            f"formula {own}",
+        )
+        formula = own
+    rate = _rate(agent.upper(), formula, (a, b, c), (low, high))
+    if rate is None:
+        raise fail(
+            filename,
+            line,
+            f"formula {formula or 'nothing'}{' with ' if agents else ''}{agent} is "
+            "none of 0 to 5, 10 and 11 (1 with CR or CRP, 2 with Photon)",
+        )
+    return _Row(line, key, (low, high), rate, reactants, products)
+
+
+def _bounds(
+    members: list[_Row], filename: str, remarks: Remarks
+) -> dict[int, tuple[float | None, float | None]]:
+    """Line -> from and below which temperature it counts, of the ranges of one reaction."""
+    members = sorted(members, key=lambda row: row.limits)
+    while members:
+        last = members[-1].line
+        with remarks.reading(last):
+            try:
+                found = partition([row.limits for row in members])
+            except ValueError as error:
+                raise fail(filename, last, str(error)) from None
+            return dict(zip((row.line for row in members), found, strict=True))
+        members.pop()
+    return {}
 
 
 def _rate(
-    agents: set[str],
+    agent: str,
     formula: str,
     parameters: tuple[float, float, float],
     limits: tuple[float, float],
 ) -> Expression | None:
     a, b, c = map(Number, parameters)
-    if agents:
-        if formula not in ("1", "2") or len(agents) > 1:
-            return None
-        if agents & _PHOTON:
-            return call("interstellar_photo", a, c)
-        return call("cosmic_ray", a)
+    if agent:
+        if agent == _PHOTON:
+            return call("interstellar_photo", a, c) if formula == "2" else None
+        return call("cosmic_ray", a) if agent in _AGENTS and formula == "1" else None
     if formula in ("3", "4", "5"):
         return call(_LAWS[int(formula)], a, b, c, *map(Number, limits))
     if formula == "0":

@@ -32,7 +32,10 @@ _LIMITS = {
     **{">=": "at_least", "<=": "at_most", ">": "above", "<": "below"},
     **{".ge.": "at_least", ".le.": "at_most", ".gt.": "above", ".lt.": "below"},
 }
-_NO_LIMIT = ("", "none", "n")
+_NO_LIMIT = ("", "none", "n", "n/a", "no")
+_CONDITION = re.compile(r"if\s*\((.*?)\)\s*:(.*)", re.IGNORECASE)
+_COMPARISON = re.compile(r"(>=|<=|>|<|\.(?:ge|le|gt|lt)\.)", re.IGNORECASE)
+_RESERVED = ("k", "n", "energy_ev")
 _COLDEST = 2.73
 _LARGEST = 2000  # parts of a rate, its variables written out
 _DEEPEST = 45
@@ -45,6 +48,7 @@ class Rates:
         line: where the reader is, for error messages.
         quantities: name -> definition, `None` where the user gives it.
         places: of the quantities, for `Network.build`.
+        given: the quantities that stand for whole rates.
     """
 
     def __init__(self, filename: str):
@@ -53,6 +57,7 @@ class Rates:
         self.quantities: dict[str, Expression | None] = {}
         self.places: dict[tuple[str, str], str] = {}
         self.variables: dict[str, str] = {}  # in small letters -> name of the quantity
+        self.given: set[Expression] = set()
         self.extents: dict[str, tuple[int, int, bool]] = {}  # of variables written out
 
     def fail(self, message: str) -> ValueError:
@@ -63,7 +68,10 @@ class Rates:
         """Takes up ``NAME = EXPRESSION``; what it is made of must stand above it."""
         name, equals, definition = (part.strip() for part in text.partition("="))
         if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
-            raise self.fail(f"'@var:{text}': write '@var:NAME = EXPRESSION'")
+            array = " an array cannot be read;" if "(" in name else ""
+            raise self.fail(f"'@var:{text}':{array} write '@var:NAME = EXPRESSION'")
+        if name.lower() in _RESERVED:
+            raise self.fail(f"{name!r} has a meaning of its own in KROME; name it otherwise")
         tree = self.expression(definition)
         old = self.variables.get(name.lower())
         if old is not None:
@@ -184,6 +192,11 @@ class Rates:
 
     def rate(self, text: str, tmin: str, tmax: str) -> Expression:
         """A rate that is zero outside its limits."""
+        if found := _CONDITION.fullmatch(text):
+            tree = self.rate(found[2], tmin, tmax)
+            for condition in re.split(r"\.and\.", found[1], flags=re.IGNORECASE):
+                tree = self.where(condition, tree)
+            return tree
         tree = self.expression(text)
         limits = [self.limit(tmin, "at_least"), self.limit(tmax, "below")]
         limits = [limit for limit in limits if limit is not None]
@@ -196,11 +209,24 @@ class Rates:
             tree = call(law, Number(value), tree)
         return tree
 
-    def photolysis(self, name: str) -> Name:
-        """A quantity that the user gives for one photo-reaction, numbered if there is another."""
+    def where(self, condition: str, rate: Expression) -> Expression:
+        """A rate that is zero where the condition does not hold."""
+        parts = _COMPARISON.split(condition)
+        if len(parts) != 3:
+            raise self.fail(f"{condition.strip()!r}: write a condition as A > B, joined by .and.")
+        left, right = self.expression(parts[0]), self.expression(parts[2])
+        held = _LIMITS[parts[1].lower()]
+        if held in ("at_most", "below"):
+            left, right = right, left
+        closed = held in ("at_most", "at_least")
+        return call("where_at_least" if closed else "where_above", left, right, rate)
+
+    def give(self, name: str) -> Name:
+        """A rate that the user gives as a quantity, numbered if there is another of its name."""
         count, found = 1, name
         while found.lower() in self.variables:
             count += 1
             found = f"{name} ({count})"
         self.declare(found, None)
+        self.given.add(Name(found))
         return Name(found)

@@ -2,7 +2,8 @@
 
 ``number:type:R1:R2:P1:P2:P3:P4:NE`` and then NE times
 ``alpha:beta:gamma:lowest T:highest T:flag:accuracy:"DOI":"reference"``; a colon may end the line
-and stand in quoted text. ``#`` starts a comment.
+and stand in quoted text. ``#`` starts a comment, as does ``!`` behind all fields. Names may all be
+in capitals, as in UCLCHEM's copy of UMIST 2012.
 
 The rates (McElroy et al. 2013, A&A 550, A36; Millar et al. 2024, A&A 682, A109):
 
@@ -26,7 +27,7 @@ from functools import partial, reduce
 
 from ..expression import Expression, Name, Number, call, parse
 from ..network import Network, Reaction
-from .astro import HOTTEST, gated, network, number, partition, terms
+from .astro import HOTTEST, Names, Remarks, gated, network, number, partition
 from .common import fail, numbered
 
 __all__ = ["loads", "looks_like"]
@@ -40,6 +41,7 @@ _QUANTITIES = {
 }
 _NUMBERS = ("alpha", "beta", "gamma", "the lowest temperature", "the highest temperature")
 _HEAD, _BLOCK, _MOST_BLOCKS = 9, 9, 20
+_END = re.compile(r"[\s:]*([!#].*)?")
 
 
 def looks_like(text: str) -> bool:
@@ -47,12 +49,13 @@ def looks_like(text: str) -> bool:
     return _LINE.search(text[:100_000]) is not None
 
 
-def loads(text: str, filename: str = "<text>") -> Network:
+def loads(text: str, filename: str = "<text>", *, skip: bool = False) -> Network:
     """Reads a network of UMIST.
 
     Args:
         text: the content of the file.
         filename: for error messages.
+        skip: leave out the lines that cannot be read, with a warning, instead of an error.
 
     Returns:
         The network, in cm-3 and s, one reaction a line.
@@ -61,14 +64,18 @@ def loads(text: str, filename: str = "<text>") -> Network:
         MechanismError: a line that cannot be read, with file, line and why.
     """
     reactions = []
+    species, remarks = Names(filename, _AGENTS), Remarks(filename, skip)
     for line, content in numbered(text):
         content = content.strip()
         if content and not content.startswith("#"):
-            reactions.append(_reaction(content, filename, line))
+            with remarks.reading(line):
+                reactions.append(_reaction(content, line, species))
+    remarks.tell()
     return network(filename, reactions, _REFERENCES, quantities=_QUANTITIES)
 
 
-def _reaction(content: str, filename: str, line: int) -> Reaction:
+def _reaction(content: str, line: int, species: Names) -> Reaction:
+    filename = species.filename
     try:
         fields = next(csv.reader([content], delimiter=":"))
     except csv.Error as error:
@@ -82,18 +89,18 @@ def _reaction(content: str, filename: str, line: int) -> Reaction:
             f"from 1 to {_MOST_BLOCKS}",
         )
     size = _HEAD + _BLOCK * int(count)
-    if len(fields) < size:
+    if len(fields) < size or not _END.fullmatch(":".join(fields[size:])):
         raise fail(
             filename,
             line,
             f"{content[:40]!r}...: {len(fields)} fields, but {count} range(s) of temperature need "
             f"{size}",
         )
-    reactants = terms(filename, line, fields[2:4], _AGENTS)
-    products = terms(filename, line, fields[4:8], _AGENTS)
+    reactants = species.terms(line, fields[2:4])
+    products = species.terms(line, fields[4:8])
     if not reactants:
         raise fail(filename, line, "nothing reacts; name a reactant in fields 3 and 4")
-    agents = {name.strip() for name in fields[2:4]} & _AGENTS
+    agents = {name.strip().upper() for name in fields[2:4]} & _AGENTS
     blocks = [fields[i : i + _BLOCK] for i in range(_HEAD, size, _BLOCK)]
     read = partial(number, filename, line)
     values = {tuple(map(read, block, _NUMBERS)) for block in blocks}
