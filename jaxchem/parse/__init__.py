@@ -17,9 +17,9 @@ __all__ = ["FORMATS", "dump", "load", "loads", "shipped"]
 
 _SHIPPED = Path(__file__).parent.parent / "data"
 
-FORMATS = ("table", "musica", "umist", "kpp", "facsimile", "krome", "kida")
+FORMATS = ("table", "musica", "umist", "kpp", "facsimile", "krome", "kida", "uclchem")
 """Formats by name, in the order in which a file's content is compared with them."""
-_LISTS = ("umist", "krome", "kida")
+_LISTS = ("umist", "krome", "kida", "uclchem")
 
 
 def shipped() -> tuple[str, ...]:
@@ -40,7 +40,8 @@ def load(
 
     Args:
         path: a name from `jaxchem.shipped()`, or the path of a mechanism file: jaxchem's
-            own table, KPP (the MCM's exports included), FACSIMILE, MUSICA, KIDA, UMIST or KROME.
+            own table, KPP (the MCM's exports included), FACSIMILE, MUSICA, KIDA, UMIST, KROME or
+            UCLCHEM.
         format: one of `FORMATS`; `None` tells it from the content.
         strict: raise instead of warn where a reaction creates or destroys an element.
         composition: what species are made of where the mechanism does not say so: paths of KPP
@@ -48,7 +49,7 @@ def load(
             ones go before. See `jaxchem.network.declared`.
         closing: element -> species with one atom of it, such as C: CO2, that reactions leave
             unwritten where they lose it. See `jaxchem.network.closed`.
-        skip: leave out the reactions of an astrochemical list (KIDA, UMIST, KROME) that
+        skip: leave out the reactions of an astrochemical list (KIDA, UMIST, KROME, UCLCHEM) that
             cannot be read, such as those on grains and lines that contradict themselves, with a
             warning that counts them.
 
