@@ -21,6 +21,7 @@ from problems import SHARED
 from test_parse_astro import KIDA_TEXT, KROME_TEXT, UMIST_TEXT
 from test_parse_facsimile import SMALL as FACSIMILE_TEXT
 from test_parse_kpp import TEXT as KPP_TEXT
+from test_parse_uclchem import UCLCHEM_TEXT
 
 import jaxchem
 from jaxchem.network import MechanismError, Network
@@ -127,6 +128,7 @@ SEEDS = {
     "kida": [KIDA_TEXT],
     "umist": [UMIST_TEXT],
     "krome": [KROME_TEXT],
+    "uclchem": [UCLCHEM_TEXT],
 }
 REAL = {
     "kpp": ("cri_subset/*.kpp", "geoschem_14.7/*.eqn", "kpp_m*/*.eqn", "kpp_m*/*.def"),
@@ -134,7 +136,8 @@ REAL = {
     "musica": ("musica/v1/*.json", "musica/v1/*.yaml", "musica/v0/*/*.json"),
     "kida": ("astro/gas*.in",),
     "umist": ("astro/umist*.csv",),
-    "krome": ("astro/react*",),
+    "krome": ("astro/react*", "krome_dialects/react*"),
+    "uclchem": ("uclchem/reactions.csv", "uclchem/default_grain*.csv"),
 }
 """Files of the shared mechanisms, where they are."""
 WINDOW = 40

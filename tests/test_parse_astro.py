@@ -11,11 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from problems import shared
 
+import jaxchem
 from jaxchem.expression import Number
 from jaxchem.network import MechanismError, Network
-from jaxchem.parse import kida, krome, table, umist
+from jaxchem.parse import kida, krome, loads, table, umist
+from jaxchem.parse.astro import compositions
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*contradicts the reactant:UserWarning")
 
 ASTRO = ("data", "mechanisms", "astro")
 KIDA_FILE = "gas_reactions_kida.uva.2024.in"
@@ -320,6 +326,7 @@ def test_what_krome_says():
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
+        ("O(1D)", {"O": 1}),
         ("SIC2H2+", {"Si": 1, "C": 2, "H": 2, "charge": 1}),
         ("HCNH+", {"H": 2, "C": 1, "N": 1, "charge": 1}),
         ("CO", {"C": 1, "O": 1}),
@@ -454,6 +461,24 @@ def test_cloud():
     ("text", "message"),
     [
         ("@format:R,P\nH,H", "one rate"),
+        ("@format:R,P,Tmin,Tmin,rate\nH,H,1,1,1d0", "one rate"),
+        ("@format:R,P,rate\nH,H,NONE,.LE.1d3,1d0*exp(-1d0)", "5 fields; .* has 3: R,P,rate"),
+        ("@format:R,P,rate\nH,H,", "there is no rate"),
+        ("@format:R,P,rate\n{H},H,1d0", "nothing reacts"),
+        ("@format:R,P,rate\nH,H,if(1d0): 1d0", "A > B"),
+        ("@var:a(nspec)=f()", "an array cannot be read"),
+        ("@var:n=1d0", "meaning of its own"),
+        ("@common:user-a", "no name of a variable"),
+        ("@xray_end", "'@xray_start' stands above"),
+        ("@photo_start\n@photo_begin", "in line 1 already"),
+        ("@cooling:n(idx_H)", "@cooling_start block"),
+        ("@ODEmodifier_begin\ndn(:) = 0\n@ODEmodifier_end", "changes the equations"),
+        ("@reactionModifier_start\nk(3:4) = 0d0", "once"),
+        ("@ice:CO,freezeout,f(Tgas)", "grains"),
+        ("@surface:RRP,H,H,H2,f(Tgas)", "grains"),
+        ("@surface_start\n1,H,H,,H2,,,,1d0", "grains"),
+        ("@catalysis_start\n1,H,H,,H2,,,,1d0", "grains"),
+        ("@photo_strat", "not supported"),
         ("@format:R,P,rate\nH,H", "2 fields"),
         ("@format:R,P,rate\nH,H,1d0;2", "no meaning"),
         ("@format:R,P,rate\n,H,1d0", "nothing reacts"),
@@ -498,6 +523,7 @@ def test_variables_that_grow():
         (umist, UMIST_TEXT.replace("5.00e-10", "nan"), "alpha is not finite"),
         (umist, UMIST_TEXT.replace("C-:C:", "::"), "nothing reacts"),
         (umist, UMIST_TEXT.replace("H-:H:", "H-:CRP:"), "one range only"),
+        (umist, UMIST_TEXT.replace(":::2:4.82e", ":::1:4.82e"), "28 fields"),
     ],
 )
 def test_refusals_of_lists(reader, text, message):
@@ -564,3 +590,331 @@ def test_blank_lines_are_passed_soon(reader):
     began = time.perf_counter()
     assert not reader.looks_like("\n" * 100_000)
     assert time.perf_counter() - began < 1
+
+
+# Names in capitals
+
+
+def test_kida_in_capitals():
+    network = kida.loads(KIDA_TEXT.upper())
+    k = network.rates(temperature=150.0, **CLOUD)
+    np.testing.assert_allclose(k, kida_expected(KIDA_TEXT, 150.0), rtol=1e-13)
+    assert network.undeclared == () and network.unbalanced() == {}
+    assert {"PHOTON", "CR", "CRP"}.isdisjoint(network.species)
+    assert {"E-", "CCL+", "L-C3H", "C-C3H"} <= set(network.species)
+    assert kida.looks_like(KIDA_TEXT.upper())
+
+
+def test_umist_in_capitals():
+    network = umist.loads(UMIST_TEXT.upper())
+    k = network.rates(temperature=150.0, **CLOUD)
+    np.testing.assert_allclose(k, umist_expected(UMIST_TEXT, 150.0), rtol=1e-13)
+    assert network.undeclared == () and network.unbalanced() == {}
+    agents = UMIST_TEXT.replace("CRPHOT", "CRPhot").replace("PHOTON", "photon")
+    np.testing.assert_array_equal(umist.loads(agents).rates(temperature=150.0, **CLOUD), k)
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("SI", {"Si": 1}),
+        ("SIS+", {"Si": 1, "S": 1, "charge": 1}),
+        ("HEH+", {"He": 1, "H": 1, "charge": 1}),
+        ("CCL", {"C": 1, "Cl": 1}),
+        ("NANH2", {"Na": 1, "N": 1, "H": 2}),
+        ("C-SIC2", {"Si": 1, "C": 2}),
+        ("CS", {"C": 1, "S": 1}),
+        ("HNCO", {"H": 1, "N": 1, "C": 1, "O": 1}),
+        ("SC", {"S": 1, "C": 1}),
+        ("E-", {"charge": -1}),
+        ("GRAIN-", {"charge": -1}),
+        ("M", {}),
+        ("PAH", None),
+        ("13CO", None),
+        ("HC18O+", None),
+    ],
+)
+def test_capitals_are_of_the_whole_list(name, counts):
+    """Beside names with small letters the same name is read letter by letter."""
+    assert compositions([name, "H2O"])[name] == counts
+    if name == "SI":
+        assert compositions([name, "He"])[name] == {"S": 1, "I": 1}
+    if name == "HEH+":
+        assert compositions([name, "Si"])[name] is None
+
+
+def test_electrons_are_one_species():
+    text = UMIST_TEXT.replace("C2:e-", "C2:E-")
+    assert umist.loads(text).species.count("E-") == 1
+    assert "e-" not in umist.loads(text).species
+
+
+# Lines that contradict themselves
+
+
+@pytest.mark.parametrize(
+    ("agent", "kind", "formula", "k"),
+    [
+        ("CRP", 2, 3, 3e3 * CLOUD["cosmic_ray_rate"]),
+        ("CR", 1, 4, 3e3 * CLOUD["cosmic_ray_rate"]),
+        ("CRP", 4, 2, 3e3 * CLOUD["cosmic_ray_rate"]),
+        ("Photon", 3, 3, 3e3 * math.exp(-1.5 * 2.5) * 1.7),
+    ],
+)
+def test_reactants_decide_in_kida(agent, kind, formula, k):
+    line = kida_line(f"CH2OH {agent}", "CH2 OH", (3e3, 0.0, 1.5), formula=formula)
+    line = line.replace("logn  4", f"logn  {kind}")
+    with pytest.warns(UserWarning, match=rf"f\.in, line 2: formula {formula} contradicts"):
+        network = kida.loads(f"!\n{line}", "f.in")
+    np.testing.assert_allclose(network.rates(temperature=10.0, **CLOUD), [k], rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong", "left"),
+    [
+        (KIDA_TEXT, kida_line("C+ CR", "CO+ O", formula=3, number=20), 11),
+        (KIDA_TEXT, kida_line("C+ O2", "CO+ O", limits=(100, 280), number=5), 11),
+        (UMIST_TEXT, "7:AD:C-:C:C2:e-:::1:5.00e-10", 6),
+        (KROME_TEXT, "5,H,H,NONE,NONE,1d0,1d0,2d0,3d0,4d0,5d0,1d0", 7),
+        (KROME_TEXT, "@ice:CO,freezeout,f(Tgas)", 7),
+    ],
+)
+def test_skip(tmp_path, text, wrong, left):
+    path = tmp_path / "list.in"
+    path.write_text(f"{text.rstrip()}\n{wrong}\n")
+    number = len(text.rstrip().splitlines()) + 1
+    with pytest.raises(MechanismError, match=rf"list\.in, line {number}: .*skip=True"):
+        jaxchem.load(path)
+    with pytest.warns(UserWarning, match=rf"list\.in, .*line {number}: left out: "):
+        network = jaxchem.load(path, skip=True)
+    assert len(network.equations) == left
+    assert network.equations == loads(text).equations
+
+
+def test_skip_is_for_lists(tmp_path):
+    with pytest.raises(ValueError, match="skip is for lists"):
+        jaxchem.load("robertson", skip=True)
+
+
+def test_remarks_are_few():
+    text = (
+        KROME_TEXT + "@format:R,P,rate\n" + "H,H\n" * 9 + "".join(f"H,H,{i},1\n" for i in range(8))
+    )
+    with pytest.warns(UserWarning) as told:
+        krome.loads(text, "f", skip=True)
+    (message,) = [str(w.message) for w in told]
+    assert re.search(r"lines 22, 23, 24, 25, 26 and 4 more: left out", message)
+    assert message.endswith("... and 4 more remarks on 4 lines.")
+
+
+# KROME's commands
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [
+        ("@noTab_begin", "@notab_END"),
+        ("@storeOnce_start", "@storeonce_end"),
+        ("@CR_BEGIN", "@cr_end"),
+    ],
+)
+def test_blocks_without_a_meaning(start, stop):
+    text = f" {start}\n@noTab_next\n@next_Solomon\n@group:a\n@format:R,P,k\nH,H+,2d0\n{stop}\n"
+    network = krome.loads(text)
+    np.testing.assert_array_equal(network.rates(), [2.0])
+    assert krome.looks_like(text)
+
+
+def test_blocks_of_light():
+    text = """@FORMAT:R,P,Tmin,Tmax,Rate
+@PHOTO_BEGIN
+H,H+,13.6,NONE,1d-18
+@photo_end
+@xray_begin
+He,He+,NONE,NONE,auto
+He,He+,NONE,NONE,2d0*user_x
+@XRAY_STOP
+O,O+,NONE,NONE,auto
+C,C+,13d0,1d9,krome_kph_auto=9.6d-17*(energy_eV/15.4d0)
+"""
+    with pytest.warns(UserWarning, match="f, line 9: the rate is in KROME's own data base"):
+        network = krome.loads(text, "f")
+    names = ("photo: H -> H+", "xray: He -> He+", "user_x", "auto: O -> O+", "photo: C -> C+")
+    assert network.user_quantities == names
+    given = dict(zip(names, [1.0, 2.0, 3.0, 4.0, 5.0], strict=True))
+    np.testing.assert_array_equal(network.rates(quantities=given), [1, 2, 6, 4, 5])
+    assert_survives(network)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"), [("@photo_begin", "@photo_stop"), ("/* a comment", "*/")]
+)
+def test_what_never_ends(begin, end):
+    text = f"@format:R,P,rate\nH,H,1d0\n{begin}\nH,H,auto\n"
+    with pytest.raises(MechanismError, match=rf"f, line 3: .*{re.escape(repr(end))}"):
+        krome.loads(text, "f")
+    assert krome.loads(f"{text}{end}\n", "f").equations[0] == "H -> H"
+
+
+def test_ghosts_do_not_change():
+    network = krome.loads("@ghost:H2, He ,h\n@format:R,P,rate\nH,H+,1d0\n")
+    assert network.species == ("h", "H+", "H2", "He") and network.fixed == ("H2", "He")
+    assert not any("unused" in problem for problem in network.check())
+    assert_survives(network)
+
+
+def test_heating_is_left_out():
+    text = """@format:R,P,rate
+@heating_begin
+@var:a=1d0
+@heating:a*n(idx_H)
+@heating_end
+@commons:user_x
+@tabvar:user_y=data/table.dat,Tgas,n(idx_H)
+@var:a=2d0
+H,H+,a*user_y
+"""
+    with pytest.warns(UserWarning, match=r"f, lines 3, 4: heating .* line 6: '@commons'"):
+        network = krome.loads(text, "f")
+    assert network.user_quantities == ("user_x", "user_y")
+    np.testing.assert_array_equal(network.rates(quantities={"user_x": 9.0, "user_y": 3.0}), [6.0])
+
+
+def test_rates_per_mole():
+    text = """@format:R,R,R,P,Tmin,Tmax,rate
+@reactionModifier_begin
+# as NACRE has them
+ k(:) = K(:)/n_avogadro  ! KROME's own constant
+@reactionModifier_end
+H,2H,,3He,1d0,1d8,Tgas*2d0
+H,H,{H},3He,1d0,1d8,3d0
+H,2H,2H,3He,1d0,1d8,auto
+"""
+    with pytest.warns(UserWarning, match="line 8: .*'auto'"):
+        network = krome.loads(text)
+    given = {"auto: H + 2 2H -> 3He": 5.0}
+    k = network.rates(temperature=1e7, quantities=given)
+    np.testing.assert_allclose(k, [2e7 / 6.0221e23, 3 / 6.0221e23, 5.0], rtol=1e-14)
+    assert network.equations[0] == "H + 2H -> 3He"
+    np.testing.assert_array_equal(network.stoichiometry[:, 1], [-3, 0, 1])
+    np.testing.assert_array_equal(network.structure.reactants[1], [0, 0, 3])
+    assert network.undeclared == ("2H", "3He")
+    assert_survives(network)
+
+
+@pytest.mark.parametrize("limit", ["", "n", "None", "N/A", "no"])
+def test_no_limit(limit):
+    network = krome.loads(f"@format:R,P,Tmin,Tmax,rate\nH,H,{limit},{limit},1d0\n")
+    assert [float(network.rates(temperature=t)[0]) for t in (1.0, 1e8)] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("user_x.gt.2d0", (0, 0, 1)),
+        ("user_x >= 2.", (0, 1, 1)),
+        ("user_x .LT. 2d0", (1, 0, 0)),
+        ("user_x<=2", (1, 1, 0)),
+        ("2d0.ge.user_x*1d0", (1, 1, 0)),
+        ("user_x>1.5d0 .and. user_x + 1 < 3.5d0", (0, 1, 0)),
+        ("f(n(:))<user_x", (1, 1, 1)),
+    ],
+)
+def test_conditions(condition, holds):
+    text = f"@format:R,P,Tmin,rate\nH,H,10,if({condition}): 4d0*user_x**2\n"
+    network = krome.loads(text)
+    for x, one in zip((1.0, 2.0, 3.0), holds, strict=True):
+        given = {"user_x": x, "f(n(:))": 0.5}
+        given = {n: v for n, v in given.items() if n in network.user_quantities}
+        assert float(network.rates(temperature=10.0, quantities=given)[0]) == 4 * x * x * one
+        assert float(network.rates(temperature=9.0, quantities=given)[0]) == 0.0
+    assert_survives(network)
+
+
+def test_comments_of_krome():
+    text = """// a source
+/* @format:R,P
+H,H,1d0 */
+@format:idx,R,P,rate ! behind a command
+// Savin
+/* one line */
+1,H,H+,2d0 ! 1d0
+/*
+2,H,H+,3d0
+*/
+"""
+    network = krome.loads(text)
+    np.testing.assert_array_equal(network.rates(), [2.0])
+    assert network.sources == ("KROME, 1: Savin",)
+
+
+# Every line is accounted for
+
+JUNK = ("junk", "H2 + O -> OH + H", "@nonsense", "= = =", "1,2,3", "::::", "[reactions]")
+COMMENTS = {kida: "! a comment", umist: "# a comment", krome: "// a comment"}
+WORDS = {kida: r"CRP?|Photon|logn", umist: r"CRP|CRPHOT|PHOTON", krome: r"@\w+"}
+
+
+def accounted(reader, text: str, comment: str, words: str) -> None:
+    """Inserts, misspells, drops and changes the case in the lines of a list that is read.
+
+    Args:
+        reader: a module with `loads`.
+        text: a list.
+        comment: a line that says nothing.
+        words: pattern of the words that count in any case.
+    """
+    lines = text.splitlines()
+    whole_ = reader.loads(text, "f.in")
+    told = [i for i, line in enumerate(lines) if line.strip() and line[0] not in "#!/"]
+    word = re.compile(rf"(?<![\w@])(?:{words})(?![\w+-])")
+    place = st.integers(0, len(lines))
+
+    @settings(max_examples=40, database=None)
+    @given(
+        st.lists(st.tuples(place, st.sampled_from(["", " \t", comment])), max_size=4), st.booleans()
+    )
+    def nothing_changes(inserts, swap):
+        changed = [word.sub(lambda m: m[0].swapcase(), line) if swap else line for line in lines]
+        for where, line in sorted(inserts, reverse=True):
+            changed.insert(where, line)
+        network = reader.loads("\n".join(changed), "f.in")
+        assert network.structure == whole_.structure
+        assert network.equations == whole_.equations
+        assert network.expressions() == whole_.expressions()
+
+    @settings(max_examples=20, database=None)
+    @given(st.integers(1, len(lines)), st.sampled_from(JUNK))
+    def junk_is_refused(where, junk):
+        changed = [*lines[:where], junk, *lines[where:]]
+        with pytest.raises(MechanismError, match=rf"f\.in, line {where + 1}: "):
+            reader.loads("\n".join(changed), "f.in")
+
+    @settings(max_examples=60, database=None)
+    @given(st.sampled_from(told), st.integers(0, 999), st.integers(0, 999), st.booleans())
+    def a_fault_is_told(which, first, second, drop):
+        line = lines[which]
+        found = [*re.finditer(r"[^,:]*[,:]|\S+\s+" if drop else word, line)]
+        if not found:
+            return
+        one = found[first % len(found)]
+        start, end = one.span()
+        if not drop:
+            start += second % (end - start)
+            end = start + 1
+        changed = [*lines[:which], line[:start] + line[end:], *lines[which + 1 :]]
+        try:
+            network = reader.loads("\n".join(changed), "f.in")
+        except MechanismError as error:
+            assert re.match(r"f\.in, line \d+: ", str(error))
+        else:
+            assert len(network.equations) >= len(whole_.equations)
+
+    nothing_changes()
+    junk_is_refused()
+    a_fault_is_told()
+
+
+@pytest.mark.parametrize(("reader", "text"), READERS, ids=["kida", "umist", "krome"])
+def test_every_line_counts(reader, text):
+    accounted(reader, text, COMMENTS[reader], WORDS[reader])

@@ -31,7 +31,6 @@ Reactions with ices (``#X`` on the surface, ``@X`` in the bulk) and grains (``FR
 ``LH`` and the like) are refused; ``skip=True`` leaves them out, and the gas remains.
 """
 
-import csv
 import re
 from functools import partial
 
@@ -96,7 +95,7 @@ def loads(text: str, filename: str = "<text>", *, skip: bool = False) -> Network
         content = content.partition("!")[0].strip()
         if not content:
             continue
-        fields = [field.strip() for field in next(csv.reader([content]))]
+        fields = [field.strip() for field in content.split(",")]
         if first and fields[0].lower() in _COLUMNS:
             reader.header(line, fields)
         else:
