@@ -515,6 +515,7 @@ def test_variables_that_grow():
         (kida, kida_line("", "CO+ O"), "nothing reacts"),
         (kida, kida_line("C+ O2", "CO+ O", formula=6), "formula 6"),
         (kida, kida_line("C+ CR", "CO+ O", formula=3), "formula 3 with CR"),
+        (kida, kida_line("C+ CR", "CO+", formula=7).replace("logn  4", "logn  1"), "7 with CR"),
         (kida, kida_line("C+ O2", "CO+ O", limits=(300, 10)), "is empty"),
         (kida, kida_line("C+ O2", "CO+ O").replace("1.000e-09", "     inf "), "not finite"),
         (kida, kida_line("C O2", "CO O") + "\n" + kida_line("C O2", "CO O"), "must lie above"),

@@ -19,7 +19,7 @@ The formulae (Wakelam et al. 2012, ApJS 199, 21; 2024, A&A 689, A63):
 
 Where columns contradict one another, as in 25 lines of kida.uva.2024 (``CRP`` with formula 2,
 ``Photon`` with formula 1), the reactants decide between formulae 1 and 2: by the other one the
-rates would be off by many orders of magnitude. They decide against any other formula too where
+rates would be off by many orders of magnitude. They decide against formulae 3 to 5 too where
 the type is theirs (1 and 2 of cosmic rays, 3 of photons). A warning tells the lines.
 
 Temperatures outside a rate's range take its value at the nearer end, as in the gas-grain code
@@ -47,7 +47,7 @@ _GRAINS = {
     "hydrogen_nuclei": Name("density"),
     "grain_density": parse("hydrogen_nuclei / gas_to_dust"),
 }
-_LAWS = {3: "kooij_within", 4: "ionpol1", 5: "ionpol2"}
+_LAWS = {"3": "kooij_within", "4": "ionpol1", "5": "ionpol2"}
 _REFERENCES = {"KIDA": "Wakelam et al. (2012), ApJS 199, 21; Wakelam et al. (2024), A&A 689, A63."}
 
 
@@ -145,7 +145,8 @@ def _row(content: str, line: int, species: Names, remarks: Remarks) -> _Row:
     agents = {c.strip() for c in columns[:3] if c.strip().upper() in _AGENTS}
     agent = "+".join(sorted(agents))
     own, types = ("2", ("3",)) if agent.upper() == _PHOTON else ("1", ("1", "2"))
-    if len(agents) == 1 and formula != own and (formula in ("1", "2") or kind in types):
+    known = formula in ("1", "2") or (kind in types and formula in _LAWS)
+    if len(agents) == 1 and formula != own and known:
         remarks.add(
             line,
             f"formula {formula} contradicts the reactant {agent}, which decides; this is read as "
@@ -191,8 +192,8 @@ def _rate(
         if agent == _PHOTON:
             return call("interstellar_photo", a, c) if formula == "2" else None
         return call("cosmic_ray", a) if agent in _AGENTS and formula == "1" else None
-    if formula in ("3", "4", "5"):
-        return call(_LAWS[int(formula)], a, b, c, *map(Number, limits))
+    if formula in _LAWS:
+        return call(_LAWS[formula], a, b, c, *map(Number, limits))
     if formula == "0":
         return call("kooij", a, b, c)
     if formula == "11":

@@ -51,7 +51,7 @@ _PLACEHOLDERS = ("H2", "CO", "C")
 _GAS = frozenset({"CRP", "CRPHOT", "PHOTON", "IONOPOL1", "IONOPOL2", "H2FORM"})
 _GRAINS = frozenset(
     "FREEZE THERM DESORB DESOH2 DESCR DEUVCR BULKSWAP SURFSWAP CRS EXRELAX LH LHDES ER ERDES "
-    "EXSOLID".split()
+    "EXSOLID CHEMDES DIFF".split()
 )
 _ICES = ("BULK", "SURFACE")
 _FALSE, _TRUE = ("", "false", "0", "nan"), ("true", "1")
