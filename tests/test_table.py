@@ -83,6 +83,15 @@ def test_ways_to_write_two(text):
     assert network.equations == ("2 A -> B",)
 
 
+@pytest.mark.parametrize("text", ["3He + 2 3He -> 2A ", "3 3He -> 1 2A", "3He + 3He + 3He -> 2A"])
+def test_names_that_begin_with_a_digit(text):
+    """What is declared is a name; a blank parts a coefficient from it."""
+    head = GOOD.replace("\nB\n", "\nB\n3He = ?\n2A = ?\n")
+    network = table.loads("\n".join([*head.splitlines()[:-1], f"{text} ; 1 ; S1"]))
+    assert network.equations == ("3 3He -> 2A",)
+    assert table.loads(table.dumps(network)).equations == network.equations
+
+
 def test_charged_pool():
     """The ``+`` of a cation is part of its name, and the one that joins stands between spaces."""
     network = table.loads(GOOD.replace("P = A + B", "P = H+ + e- + A"))
@@ -99,6 +108,7 @@ MALFORMED = {
     "species of two words": (4, "A B", "NAME = FORMULA"),
     "species without formula": (4, "A =", "NAME = FORMULA"),
     "species without name": (4, "= C", "NAME = FORMULA"),
+    "species is a number": (5, "12", "must not be a number"),
     "species twice": (5, "A = C", r"'A' is declared twice"),
     "no formula": (4, "A = c2h4", "'c2h4' is no formula"),
     "pool without equals": (9, "P", "POOL = SPECIES"),
