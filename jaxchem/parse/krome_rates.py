@@ -3,7 +3,7 @@
 import re
 from functools import reduce
 
-from ..expression import Call, Expression, Name, Number, call, parse, rewrite, show
+from ..expression import Call, Expression, Name, Number, call, choose, parse, rewrite, show
 from .astro import HOTTEST
 from .common import INTRINSICS, fail
 
@@ -34,7 +34,7 @@ _LIMITS = {
 }
 _NO_LIMIT = ("", "none", "n", "n/a", "no")
 _CONDITION = re.compile(r"if\s*\((.*?)\)\s*:(.*)", re.IGNORECASE)
-_COMPARISON = re.compile(r"(>=|<=|>|<|\.(?:ge|le|gt|lt)\.)", re.IGNORECASE)
+_COMPARISON = re.compile(r"[<>=]|\.(?:ge|le|gt|lt|eq|ne)\.", re.IGNORECASE)
 _RESERVED = ("k", "n", "energy_ev")
 _COLDEST = 2.73
 _LARGEST = 2000  # parts of a rate, its variables written out
@@ -193,10 +193,14 @@ class Rates:
     def rate(self, text: str, tmin: str, tmax: str) -> Expression:
         """A rate that is zero outside its limits."""
         if found := _CONDITION.fullmatch(text):
-            tree = self.rate(found[2], tmin, tmax)
-            for condition in re.split(r"\.and\.", found[1], flags=re.IGNORECASE):
-                tree = self.where(condition, tree)
-            return tree
+            rate = self.rate(found[2], tmin, tmax)
+            if not _COMPARISON.search(found[1]):
+                raise self.fail(f"{found[1]!r}: write a condition as A > B")
+            try:
+                condition = rewrite(parse(self.quoted(found[1])), self.known)
+                return choose(condition, rate, Number(0.0))
+            except ValueError as error:
+                raise self.fail(str(error)) from None
         tree = self.expression(text)
         limits = [self.limit(tmin, "at_least"), self.limit(tmax, "below")]
         limits = [limit for limit in limits if limit is not None]
@@ -208,18 +212,6 @@ class Rates:
         for law, value in reversed(limits):
             tree = call(law, Number(value), tree)
         return tree
-
-    def where(self, condition: str, rate: Expression) -> Expression:
-        """A rate that is zero where the condition does not hold."""
-        parts = _COMPARISON.split(condition)
-        if len(parts) != 3:
-            raise self.fail(f"{condition.strip()!r}: write a condition as A > B, joined by .and.")
-        left, right = self.expression(parts[0]), self.expression(parts[2])
-        held = _LIMITS[parts[1].lower()]
-        if held in ("at_most", "below"):
-            left, right = right, left
-        closed = held in ("at_most", "at_least")
-        return call("where_at_least" if closed else "where_above", left, right, rate)
 
     def give(self, name: str) -> Name:
         """A rate that the user gives as a quantity, numbered if there is another of its name."""

@@ -23,8 +23,6 @@ __all__ = [
     "kooij_within",
     "limited",
     "secondary_photo",
-    "where_above",
-    "where_at_least",
 ]
 
 
@@ -68,18 +66,6 @@ def at_most(temperature: Array, /, limit: Array, rate: Array) -> Array:
 def below(temperature: Array, /, limit: Array, rate: Array) -> Array:
     """The rate where T < limit, otherwise zero."""
     return jnp.where(temperature < limit, rate, 0.0)
-
-
-@law
-def where_above(value: Array, limit: Array, rate: Array) -> Array:
-    """The rate where value > limit, otherwise zero; with the derivatives of `at_least`."""
-    return jnp.where(value > limit, rate, 0.0)
-
-
-@law
-def where_at_least(value: Array, limit: Array, rate: Array) -> Array:
-    """The rate where value >= limit, otherwise zero; with the derivatives of `at_least`."""
-    return jnp.where(value >= limit, rate, 0.0)
 
 
 @law
