@@ -246,6 +246,7 @@ def _parts(network: Network) -> dict[str, Any]:
         "quantities": dict(network.quantities),
         "defaults": dict(network.defaults),
         "initial": dict(network.initial),
+        "supplied": dict(network.supplied),
         "families": {family: dict(members) for family, members in network.families},
     }
 

@@ -9,11 +9,13 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from problems import shared
 
 import jaxchem
 from jaxchem.network import MechanismError, Network
-from jaxchem.parse import facsimile, table
+from jaxchem.parse import facsimile, kpp_writer, table
 from jaxchem.rates import mcm
 
 FILES = {"mechanism.fac": (29, 71), "short.fac": (104, 324), "spec_model_1.fac": (49, 146)}
@@ -187,7 +189,7 @@ def test_species_are_found_where_none_are_listed():
 @pytest.mark.parametrize("text", ["J<4>", "J(4)", "J < 4 >", "J_NO2", "J<J_NO2>", "J(J_NO2)"])
 def test_photolysis_however_it_is_written(text):
     network = read(f"% {text}*0.5 : A = B ;")
-    assert dict(network.quantities).keys() == {"J4"}
+    assert dict(network.quantities).keys() == {"J4", "JFAC", "ROOF"}
     expected = 0.5 * 1.165e-2 * math.cos(0.4) ** 0.244 * math.exp(-0.267 / math.cos(0.4))
     np.testing.assert_allclose(network.rates(solar_zenith_angle=0.4), expected, rtol=1e-14)
 
@@ -198,9 +200,68 @@ def test_photolysis_that_the_mcm_does_not_have_is_the_users():
     assert float(network.rates(photolysis={"J99": 0.25})[0]) == 0.25
 
 
+def test_photolysis_that_is_computed_is_scaled_and_no_other():
+    network = read(
+        "J7 = 2.0D-3 ;\n% J<4> : A = B ;\n% J<7> : A = B ;\n% J<8> : A = B ;\n% J<99> : A = B ;\n"
+        "% 3.0 : A = B ;"
+    )
+    given = {"solar_zenith_angle": 0.4, "photolysis": {"J8": 0.5, "J99": 0.25}}
+    j4 = 1.165e-2 * math.cos(0.4) ** 0.244 * math.exp(-0.267 / math.cos(0.4))
+    rest = [2e-3, 0.5, 0.25, 3.0]
+    np.testing.assert_allclose(network.rates(**given), [j4, *rest], rtol=1e-14)
+    scaled = network.rates(**given, quantities={"JFAC": 0.6})
+    np.testing.assert_allclose(scaled, [0.6 * j4, *rest], rtol=1e-14)
+    closed = network.rates(**given, quantities={"ROOF": 0.0})
+    np.testing.assert_array_equal(closed, [0.0, *rest])
+    own = read("JFAC = 0.7 ;\n% J<4> : A = B ;")
+    np.testing.assert_allclose(own.rates(solar_zenith_angle=0.4), [0.7 * j4], rtol=1e-14)
+    with pytest.raises(MechanismError, match="line 1: 'JFAC' is assigned below, in line 2"):
+        read("K = J<4> ;\nJFAC = 0.7 ;\n% K : A = B ;")
+
+
+def test_a_factor_of_photolysis_that_is_not_1_is_not_lost_in_kpp():
+    text = kpp_writer.dumps(read("% J<4> : A = B ;"))
+    assert "A + hv = B : J(4);" in text
+    with pytest.raises(ValueError, match="mcm_photolysis"):
+        kpp_writer.dumps(read("JFAC = 0.7 ;\n% J<4> : A = B ;"))
+
+
+def test_functions_of_the_host_are_the_users():
+    network = read(
+        "K = 2*calcKMT15(TEMP, M) ;\n% K : A = B ;\n% calcKMT15(TEMP,M)*0.5 : A = B ;\n"
+        "% uptake(H2O, 2.0) : A = B ;"
+    )
+    own = "calcKMT15(TEMP,M)"
+    assert network.user_quantities == (own, "uptake(H2O,2)")
+    assert any(own in p and p.startswith("user rates") for p in network.check())
+    k = network.rates(quantities={own: 3.0, "uptake(H2O,2)": 5.0})
+    np.testing.assert_array_equal(k, [6.0, 1.5, 5.0])
+
+
+def test_what_the_reader_supplies_is_listed():
+    with pytest.warns(UserWarning) as caught:
+        network = read("% 2.2D-13*KMT06*PRESS : A + A = B ;\n% J<4> : B = A ;")
+    told = [str(w.message) for w in caught]
+    assert len(told) == 2 and "PRESS" in told[1] and "hPa" in told[1]
+    supplied = dict(network.supplied)
+    assert supplied["KMT06"] == supplied["J4"] == "MCM v3.3.1"
+    assert supplied["PRESS"] == "the pressure in hPa"
+    (problem,) = (p for p in network.check() if p.startswith("supplied"))
+    assert "KMT06 (MCM v3.3.1)" in problem
+    assert dict(jaxchem.hold(network, ["B"]).supplied) == supplied
+
+
+def test_a_pressure_in_another_unit_is_assigned():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network = read("PRESS = pressure ;\n% PRESS : A = B ;")
+    assert float(network.rates(pressure=9e4)[0]) == 9e4 and network.supplied == ()
+
+
 def test_environment():
     rates = ("RH", "PRESS", "JFAC*ROOF", "BLH", "H2O", "DILUTE+DEC", "ASA")
-    network = read("\n".join(f"% {rate} : A = B ;" for rate in rates))
+    with pytest.warns(UserWarning, match="PRESS"):
+        network = read("\n".join(f"% {rate} : A = B ;" for rate in rates))
     assert set(network.user_quantities) == {"BLH", "DILUTE", "DEC", "ASA"}
     k = network.rates(
         relative_humidity=0.6,
@@ -274,7 +335,12 @@ def test_numbers_of_conditions_and_species_are_proposals():
         ("% : A = B ;", 1, "found nothing"),
         ("% 1+ : A = B ;", 1, "found nothing"),
         ("% KX : A = B ;", 1, "'KX', which is nothing"),
-        ("% EXQ(2.0) : A = B ;", 1, "unknown rate law 'EXQ'"),
+        ("% EXQ(2.0) : A = B ;", 1, "unknown rate law 'EXQ'; did you mean 'exp'?"),
+        ("% ALOG10(TEMP) : A = B ;", 1, "did you mean 'log10'?"),
+        ("VARIABLES A B ;\n% 1 : A = B ;", 1, "'VARIABLE A B ;'"),
+        ("VARIABLE A\nVARIABLE B ;\n% 1 : A = B ;", 1, "'VARIABLE' is no name"),
+        ("* old ; % 2 : B = A ;\n% 1 : A = B ;", 1, "all of which is a comment"),
+        ("% 1 : A = B ;\n* old ; KA = 2.0 ;", 2, "'KA = 2.0' stands in a line"),
         ("% EXP(1,2) : A = B ;", 1, "does not take 2"),
         ("% EXP(1E6) : A = B ;", 1, "not finite"),
         ("% 1D999 : A = B ;", 1, "not finite"),
@@ -308,6 +374,62 @@ def test_malformed(text, line, words):
         with pytest.raises(MechanismError) as error:
             read(text)
     assert f"a.fac, line {line}" in str(error.value) and words in str(error.value)
+
+
+JUNK = (
+    *("junk", "some words", "12", "; ;", "%", "= NO", "VARIABLE", ": KA", "% 1 : NO", "+ NO"),
+    *("#include more.fac", "COMPILE EQUATIONS ;", "{ NO + O3 }", "% 1 : NO + O3 = NO2 ;", "1.0 ;"),
+)
+SLIPS = (
+    *(("VARIABLE", "VARIBLE"), ("VARIABLE", "VARIABLES"), ("EXP", "EPX"), ("TEMP", "TMEP")),
+    *(("J<4>", "J<4"), ("J<4>", "K<4>"), ("RO2 =", "R02 ="), ("%", ""), ("%", "&"), ("=", "->")),
+    *((":", ";"), ("@", "^^"), ("KA", "KAA"), ("+", ""), ("HCHO", "HHCO"), ("=", "==")),
+)
+BETWEEN = ("", "   ", "\t", "* a comment ;", "  * a, without an end", "*;", "*** 1 = 2 ***")
+KINDS = st.sampled_from(("junk", "drop", "slip"))
+PLACES = st.tuples(KINDS, st.integers(0, 99), st.integers(0, 99))
+
+
+def spoilt(text: str, kind: str, where: int, which: int) -> str:
+    """The text with a line more, a semicolon less or a word misspelt."""
+    lines = text.splitlines()
+    if kind == "junk":
+        lines.insert(where % (len(lines) + 1), JUNK[which % len(JUNK)])
+        return "\n".join(lines) + "\n"
+    old, new = (";", "") if kind == "drop" else SLIPS[which % len(SLIPS)]
+    parts = text.split(old)
+    cut = 1 + where % max(1, len(parts) - 1)
+    return old.join(parts[:cut]) + new + old.join(parts[cut:]) if len(parts) > 1 else text
+
+
+@settings(max_examples=300)
+@given(st.lists(PLACES, min_size=1, max_size=3))
+def test_no_reaction_is_lost_in_silence(changes):
+    text = SMALL
+    for change in changes:
+        text = spoilt(text, *change)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            network = read(text)
+        except MechanismError as error:
+            assert re.search(r"a\.fac, line \d+", str(error))
+        else:
+            assert len(network.equations) >= len(read(SMALL).equations), text
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(st.integers(0, 99), st.sampled_from(BETWEEN)), max_size=5), st.booleans())
+def test_blanks_and_comments_change_nothing(more, wide):
+    lines = SMALL.splitlines()
+    starts = [i for i, line in enumerate(["*;", *lines]) if line.rstrip().endswith(";")]
+    for place, line in sorted(((starts[p % len(starts)], line) for p, line in more), reverse=True):
+        lines.insert(place, line)
+    text = "\r\n".join(lines).replace(" ", " \t ") if wide else "\n".join(lines)
+    again, network = read(text), read(SMALL)
+    for part in ("species", "equations", "quantities", "structure", "pool_names"):
+        assert getattr(again, part) == getattr(network, part)
+    assert again.expressions() == network.expressions()
 
 
 def test_mutated_files_are_refused_with_their_line(case):

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -465,3 +466,30 @@ def test_an_entry_without_an_end_is_refused_soon():
         kpp.loads(SHORT.format("") + "A = B : 1\n" * 20_000)
     assert not kpp.looks_like("\n" * 100_000)
     assert time.perf_counter() - started < 3
+
+
+GENERIC = "#DEFVAR\nA = IGNORE; B = IGNORE;\n{}#EQUATIONS\nA = B : {} ;\n"
+
+
+def test_what_the_mcm_defines_is_taken_with_a_warning():
+    with pytest.warns(UserWarning, match=r"does not define KDEC; taken from MCM v3\.3\.1"):
+        network = kpp.loads(GENERIC.format("", "2.0*KDEC + 1.0D-20*O2 + J(4)"))
+    assert dict(network.supplied) == {"KDEC": "MCM v3.3.1", "J4": "MCM v3.3.1", "O2": "the air"}
+    assert any(p.startswith("supplied: ") and "KDEC" in p for p in network.check())
+    own = "#INLINE F90_RCONST\n KDEC = 5.0D5\n#ENDINLINE\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network = kpp.loads(GENERIC.format(own, "2.0*KDEC"))
+    assert float(network.rates()[0]) == 1e6 and network.supplied == ()
+
+
+@pytest.mark.parametrize("name", ["PRESS", "press"])
+def test_the_unit_of_press_is_told_and_may_be_another(name):
+    with pytest.warns(UserWarning, match="PRESS.* in Pa"):
+        network = kpp.loads(GENERIC.format("", f"2.0*{name}"))
+    assert float(network.rates(pressure=9e4)[0]) == 1.8e5
+    own = f"#INLINE F90_RCONST\n {name} = 0.01*PRESSURE\n#ENDINLINE\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network = kpp.loads(GENERIC.format(own, "2.0*PRESS"))
+    assert float(network.rates(pressure=9e4)[0]) == 1.8e3

@@ -86,6 +86,8 @@ class Network(eqx.Module):
         defaults: conditions that the mechanism itself proposes, used where none are given;
             perhaps also the `start`, `end` and `step` [s] of its own runs.
         initial: concentrations that the mechanism itself proposes.
+        supplied: quantities and conditions that the mechanism names without saying what they
+            are, each with where its value or unit comes from.
         families: name -> species of it, each with its share, for accounts.
         laws: rate coefficients; between them they serve each reaction once.
     """
@@ -105,6 +107,7 @@ class Network(eqx.Module):
     quantities: tuple[tuple[str, Expression | None], ...] = eqx.field(static=True)
     defaults: tuple[tuple[str, float], ...] = eqx.field(static=True)
     initial: tuple[tuple[str, float], ...] = eqx.field(static=True)
+    supplied: tuple[tuple[str, str], ...] = eqx.field(static=True)
     families: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = eqx.field(static=True)
     structure: Structure = eqx.field(static=True)
     laws: tuple[RateLaw, ...]
@@ -125,6 +128,7 @@ class Network(eqx.Module):
         quantities: Mapping[str, Expression | str | float | None] | None = None,
         defaults: Mapping[str, float] | None = None,
         initial: Mapping[str, float] | None = None,
+        supplied: Mapping[str, str] | None = None,
         families: Mapping[str, Mapping[str, float]] | None = None,
         places: Mapping[tuple[str, str], str] | None = None,
     ) -> "Network":
@@ -144,6 +148,7 @@ class Network(eqx.Module):
             quantities: name -> definition of what rates name, `None` where the user gives it.
             defaults: condition -> value that is used where none is given.
             initial: species -> concentration that the mechanism proposes.
+            supplied: what the mechanism names and does not define -> where it comes from.
             families: name -> species -> share.
             places: (argument, name in it) such as ``("pools", "RO2")`` -> file and line, for
                 messages.
@@ -266,6 +271,7 @@ class Network(eqx.Module):
             quantities=tuple(defined.items()),
             defaults=tuple((defaults or {}).items()),
             initial=tuple((initial or {}).items()),
+            supplied=tuple((supplied or {}).items()),
             families=tuple((f, tuple(m.items())) for f, m in (families or {}).items()),
             structure=Structure(reactants, stoichiometry, members, pool_of, composition),
             laws=RateLaw.group(trees),
@@ -514,8 +520,9 @@ class Network(eqx.Module):
         """Problems a chemist would want to know of, each as one sentence; empty if none.
 
         Unbalanced reactions (with the elements), duplicates (the same equation, and rates that
-        differ in numbers alone), quantities that the user has to give, species without a declared
-        composition, species that no reaction consumes (sinks) or that no reaction touches.
+        differ in numbers alone), quantities that the user has to give, those that the mechanism
+        does not define and that come from elsewhere, species without a declared composition,
+        species that no reaction consumes (sinks) or that no reaction touches.
         """
         problems = list(self.unbalanced().values())
         if users := self.user_quantities:
@@ -523,6 +530,9 @@ class Network(eqx.Module):
             problems.append(
                 f"user rates: to be given to rates(), as they are not defined: {listed}."
             )
+        if self.supplied:
+            listed = ", ".join(f"{name} ({source})" for name, source in self.supplied)
+            problems.append(f"supplied: named by the mechanism and not defined in it: {listed}.")
         seen: dict[tuple, int] = {}
         forms = {}
         for law in self.laws:

@@ -1,12 +1,14 @@
 """What the readers of all formats share: errors with their place, and the way to a `Network`."""
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..expression import FUNCTIONS, Expression, parse
+from ..expression import FUNCTIONS, Call, Expression, parse, show
 from ..network import MechanismError, Network
+from ..rates import mcm
 
 __all__ = [
     "INTRINSICS",
@@ -16,6 +18,7 @@ __all__ = [
     "decoded",
     "expression",
     "fail",
+    "host_call",
     "molecules",
     "numbered",
     "within",
@@ -109,10 +112,32 @@ def molecules(
     return {name: int(count) for name, count in reactants.items()}
 
 
-def build(filename: str, **parts: Any) -> Network:
-    """`Network.build`, whose errors say in which file they are."""
+def host_call(tree: Call) -> str:
+    """The quantity that a call of the host model's becomes: its own text, without blanks."""
+    return re.sub(r"(\d)\.0\b", r"\1", show(tree)).replace(" ", "").replace('"', "")
+
+
+def build(filename: str, supplied: Mapping[str, str] | None = None, **parts: Any) -> Network:
+    """`Network.build`, whose errors say in which file they are.
+
+    Of what the file names and the reader supplies, it warns where another host or version has
+    other figures: coefficients of the MCM, and the unit of PRESS.
+    """
+    supplied = supplied or {}
+    if borrowed := [name for name in supplied if name in mcm.COEFFICIENTS]:
+        warnings.warn(
+            f"{filename} does not define {', '.join(borrowed)}; taken from MCM v3.3.1. A mechanism "
+            "of another version has to assign its own.",
+            stacklevel=6,
+        )
+    if "PRESS" in supplied:
+        warnings.warn(
+            f"{filename}: the rates name PRESS, and no unit; taken as {supplied['PRESS']}. Where "
+            "the mechanism means another, assign PRESS in the file (pressure is in Pa).",
+            stacklevel=6,
+        )
     try:
-        return Network.build(**parts)
+        return Network.build(supplied=supplied, **parts)
     except ValueError as error:
         message = str(error)
         raise MechanismError(message if filename in message else f"{filename}: {message}") from None

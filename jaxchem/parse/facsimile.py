@@ -13,20 +13,24 @@ A file is statements that end in ``;``, and comments: every line that begins wit
 Powers are ``@`` or ``**``, and either side of a reaction may be empty. A name in a rate is, in this
 order, what the file assigns, a sum of species (RO2), a species, a variable of the model's
 environment (Sommariva et al. 2020, Geosci. Model Dev. 13, 169), or a coefficient of the
-MCM (with a warning). The environment becomes
+MCM (with a warning). A call that is no function of arithmetic and no law, such as
+``calcKMT15(TEMP, M)`` of AtChem2's customRateFuncs.f90, is a quantity that the user gives, under
+its own text as a name. The environment becomes
 
-- TEMP: `temperature`; M: `density`; PRESS (hPa) and RH (%) follow from `pressure` and
-  `relative_humidity`;
+- TEMP: `temperature`; M: `density`; PRESS (hPa, with a warning) and RH (%) follow from `pressure`
+  and `relative_humidity`;
 - O2, N2, H2O: quantities with the definitions of `jaxchem.rates.mcm.AIR`;
 - ``J<4>``, ``J(4)`` or ``J_NO2``: the quantity ``J4``, the MCM's function of the solar zenith
   angle unless `photolysis` gives it;
-- JFAC and ROOF: quantities that are 1 unless they are given (they do not multiply ``J<n>``);
+- JFAC and ROOF: quantities that are 1 unless they are given, and multiply every ``J<n>`` that is
+  the MCM's function, but none that is given or assigned, as AtChem2 has it;
 - BLH, DEC, DILUTE, ASA: quantities that the user gives.
 
 A number assigned to TEMP or M is a default condition, one assigned to a species its proposed
 initial concentration. Units are molecule cm-3 and s.
 """
 
+import difflib
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -35,7 +39,6 @@ from pathlib import Path
 
 from ..expression import (
     FUNCTIONS,
-    Call,
     Expression,
     Name,
     Number,
@@ -46,8 +49,8 @@ from ..expression import (
     show,
 )
 from ..network import MechanismError, Network, Reaction, Units
-from ..rates import CONDITIONS, mcm, validate
-from .common import build, fail, molecules, numbered
+from ..rates import CONDITIONS, LAWS, mcm, validate
+from .common import build, fail, host_call, molecules, numbered
 
 __all__ = ["loads", "looks_like"]
 
@@ -64,6 +67,18 @@ _ENVIRONMENT: dict[str, Expression | None] = {
     **dict.fromkeys(("BLH", "DEC", "DILUTE", "ASA")),
     **mcm.definitions(mcm.AIR),
 }
+_SUPPLIED = {
+    **{
+        "PRESS": "the pressure in hPa",
+        "RH": "the relative humidity in %",
+        "JFAC": "1",
+        "ROOF": "1",
+    },
+    **{name: mcm.origin(name) for name in mcm.AIR},
+}
+"""What the environment is where the file does not say so."""
+_KNOWN = {*FUNCTIONS, *LAWS, "+", "-", "*", "/", "**", "neg"}
+"""What a rate may call."""
 _NAME = re.compile(r"[A-Za-z]\w*")
 _TERM = re.compile(r"(\d+(?:\.\d*)?|\.\d+)?\s*([A-Za-z]\w*)")
 _ASSIGNMENT = re.compile(r"([A-Za-z]\w*)\s*=([^=]*)")
@@ -95,6 +110,14 @@ def _statements(text: str, filename: str) -> Iterator[tuple[int, str]]:
     start = 0
     for line, raw in numbered(text):
         if raw.lstrip().startswith("*"):
+            for part in map(str.strip, raw.split(";")[1:]):
+                if part.startswith("%") or _ASSIGNMENT.fullmatch(part):
+                    raise fail(
+                        filename,
+                        line,
+                        f"{part[:60]!r} stands in a line that begins with '*', all of which is a "
+                        "comment; move it to a line of its own",
+                    )
             open_ended = pending and pending[0].upper().startswith("VARIABLE")
             if pending and not open_ended and not pending[-1].endswith("+"):
                 raise fail(
@@ -130,7 +153,7 @@ class _File:
         self.written_out: dict[str, Expression] = {}
         self.defaults: dict[str, float] = {}
         self.initial: dict[str, float] = {}
-        self.borrowed: dict[str, None] = {}
+        self.supplied: dict[str, str] = {}
 
     def fail(self, line: int, message: str) -> MechanismError:
         return fail(self.filename, line, message)
@@ -141,9 +164,9 @@ class _File:
         for line, statement in _statements(self.text, self.filename):
             if statement.startswith("%"):
                 equations.append(self.equation(line, statement))
-            elif statement.upper().startswith("VARIABLE"):
+            elif statement.split()[0].upper() == "VARIABLE":
                 for name in statement.replace(",", " ").split()[1:]:
-                    if not _NAME.fullmatch(name):
+                    if not _NAME.fullmatch(name) or name.upper() == "VARIABLE":
                         raise self.fail(line, f"{name[:60]!r} is no name of a species")
                     self.species[name] = None
             elif match := _ASSIGNMENT.fullmatch(statement):
@@ -181,12 +204,6 @@ class _File:
             )
             for line, rate, reactants, products in equations
         ]
-        if self.borrowed:
-            warnings.warn(
-                f"{self.filename} does not define {', '.join(self.borrowed)}; taken from MCM "
-                "v3.3.1.",
-                stacklevel=3,
-            )
         return build(
             self.filename,
             name=Path(key).stem,
@@ -198,6 +215,7 @@ class _File:
             quantities=self.quantities,
             defaults=self.defaults,
             initial=self.initial,
+            supplied=self.supplied,
             places={
                 ("quantities", name): f"{self.filename}, line {line}"
                 for name, (line, _) in assignments.items()
@@ -282,20 +300,11 @@ class _File:
         further down is not taken for something else.
         """
 
-        def change(tree: Expression) -> Expression:
-            if isinstance(tree, Call):
-                if tree.function == "J" and len(tree.arguments) == 1:
-                    return Name(_photolysis(tree.arguments[0]))
-                function = tree.function.lower()
-                return call(function, *tree.arguments) if function in FUNCTIONS else tree
-            name = str(tree[0])
-            return Name(_CONDITIONS.get(name) or _photolysis(tree))
-
         def place(tree: Expression) -> Expression:
             return self.place(tree[0], assignments or {}) if isinstance(tree, Name) else tree
 
         try:
-            tree = rewrite(parse(re.sub(r"\bJ\s*<\s*(\w+)\s*>", r"J(\1)", text)), change)
+            tree = self.own(parse(re.sub(r"\bJ\s*<\s*(\w+)\s*>", r"J(\1)", text)))
             tree = rewrite(tree, place)
             known = set(names(tree))
             if not all(n in CONDITIONS or n in self.quantities or n in self.sums for n in known):
@@ -304,6 +313,22 @@ class _File:
         except ValueError as error:
             raise self.fail(line, str(error)) from None
         return tree
+
+    def own(self, tree: Expression) -> Expression:
+        """The tree in jaxchem's own names; what only the host computes becomes a quantity."""
+        if isinstance(tree, Number):
+            return tree
+        if isinstance(tree, Name):
+            return Name(_CONDITIONS.get(tree.name) or _photolysis(tree))
+        if tree.function == "J" and len(tree.arguments) == 1:
+            return Name(_photolysis(self.own(tree.arguments[0])))
+        function = tree.function if tree.function in LAWS else tree.function.lower()
+        if function in _KNOWN:
+            return call(function, *map(self.own, tree.arguments))
+        if difflib.get_close_matches(function, FUNCTIONS, n=1, cutoff=0.66):
+            return tree  # a slip, which is refused like every other name
+        self.quantities.setdefault(host_call(tree), None)
+        return Name(host_call(tree))
 
     def place(self, name: str, assignments: dict[str, tuple[int, str]]) -> Expression:
         """What stands in a rate for a name; it is noted as a quantity or a sum where needed."""
@@ -317,6 +342,8 @@ class _File:
             self.sums[name] = [name]
         elif name in _ENVIRONMENT:
             self.quantities[name] = _ENVIRONMENT[name]
+            if name in _SUPPLIED:
+                self.supplied[name] = _SUPPLIED[name]
         elif name in mcm.DEFINITIONS:
             for part, tree in mcm.definitions([name]).items():
                 if part in self.species:
@@ -324,9 +351,12 @@ class _File:
                         f"{name!r} is the MCM's, made of the air's {part!r}, which is a species "
                         f"here; assign {name!r} in this file"
                     )
+                if part not in self.quantities and re.fullmatch(r"J\d+", part):
+                    for factor in ("JFAC", "ROOF"):
+                        if factor not in self.species:
+                            tree = call("*", tree, self.place(factor, assignments))
                 self.quantities.setdefault(part, tree)
-            if name in mcm.COEFFICIENTS:
-                self.borrowed[name] = None
+            self.supplied[name] = mcm.origin(name)
         elif re.fullmatch(r"J\d{1,4}", name):
             self.quantities[name] = None
         return Name(name)

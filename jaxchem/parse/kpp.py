@@ -24,7 +24,7 @@ from ..expression import Call, Expression, Name, Number, call, choose, rewrite, 
 from ..formula import ELEMENTS
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import CONDITIONS, LAWS, NAMED, mcm
-from .common import INTRINSICS, build, expression, fail, molecules
+from .common import INTRINSICS, build, expression, fail, host_call, molecules
 from .kpp_code import Function, NotArithmetic, decided, functions, statements
 from .kpp_hosts import host_law
 from .kpp_language import Item, items
@@ -323,6 +323,7 @@ class _Mechanism:
         self.called: dict[str, str] = {}
         self.undefined: dict[str, int] = {}
         self.beyond: dict[str, str] = {}
+        self.supplied: dict[str, str] = {}
         reactions = [
             Reaction(
                 reactants=left,
@@ -362,6 +363,7 @@ class _Mechanism:
             quantities=self.defined,
             defaults=defaults,
             initial=initial,
+            supplied=self.supplied,
             places=self.places,
             families={
                 f: {n: c for n, c in members.items() if n in used}
@@ -551,6 +553,8 @@ class _Mechanism:
         if key == "CFACTOR":
             return Number(self.numbers.get(key, 1.0))
         if key in _CONDITIONS:
+            if key == "PRESS":
+                self.supplied[key] = "the pressure in Pa"
             return Name(_CONDITIONS[key])
         if key == "SUN":
             self.defined["SUN"] = Call("SUNLIGHT", ())
@@ -609,8 +613,7 @@ class _Mechanism:
             if number in mcm.PHOTOLYSIS:
                 self.published(f"J{number}")
                 return Name(f"J{number}")
-        text = self.called.setdefault(text, re.sub(r"(\d)\.0\b", r"\1", show(tree)))
-        text = text.replace(" ", "").replace('"', "")
+        text = self.called.setdefault(text, host_call(tree))
         self.defined.setdefault(text, None)
         name, given = tree.function, [a.value for a in tree.arguments if isinstance(a, Number)]
         law = len(given) > 1 or any(value != int(value) for value in given)
@@ -622,6 +625,7 @@ class _Mechanism:
         """Takes over what the MCM, or the composition of air, says of a name."""
         if name not in mcm.DEFINITIONS:
             return False
+        self.supplied[name] = mcm.origin(name)
         for quantity, tree in mcm.definitions([name]).items():
             self.defined.setdefault(quantity, tree)
         return True

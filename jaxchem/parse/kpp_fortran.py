@@ -23,7 +23,7 @@ __all__ = [
 
 CONDITION_NAMES = {
     **{name: name.upper() for name in CONDITIONS if name not in NAMED},
-    **{"temperature": "TEMP", "density": "M", "pressure": "PRESS"},
+    **{"temperature": "TEMP", "density": "M"},
 }
 """Conditions in Fortran; KPP has TEMP alone."""
 SPECIAL = frozenset("HV PROD IGNORE CFACTOR ALL_SPEC VAR_SPEC FIX_SPEC".split())

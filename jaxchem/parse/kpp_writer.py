@@ -6,7 +6,7 @@ Earth Syst. 15, e2022MS003293).
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,8 @@ from .kpp_fortran import (
 
 __all__ = ["dumps"]
 
+_SCALES = ("JFAC", "ROOF")
+"""AtChem2's factors of all photolysis, which are the host's as long as they are 1."""
 _TIMES = {"start": "TSTART", "end": "TEND", "step": "DT"}
 _UNITS = ("cm-3", "molecule cm-3", "molecules cm-3")
 _LONGEST_SPECIES, _LONGEST_NAME, _LONGEST_RATE, _COLUMNS = 30, 63, 1000, 128
@@ -83,7 +85,8 @@ class _Writer:
             for pool, row in zip(network.pool_names, network.structure.pools, strict=True)
         }
         self.pools = {p: m for p, m in members.items() if len(m) > 1}
-        self.light = {n: f"J({n[1:]})" for n, tree in own.items() if _is_photolysis(n, tree)}
+        one = {Name(n) for n, tree in own.items() if n in _SCALES and tree == Number(1.0)}
+        self.light = {n: f"J({n[1:]})" for n, tree in own.items() if _is_photolysis(n, tree, one)}
         self.light |= {n: "SUN" for n, tree in own.items() if tree == Call("SUNLIGHT", ())}
         own = {n: tree for n, tree in own.items() if n not in self.light}
         given = [n for n, t in own.items() if t is None or _is_vapour(n, t)]
@@ -243,7 +246,10 @@ def _is_call(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z]\w*\([\w.,+\-*/() ]*\)", name, re.ASCII) is not None
 
 
-def _is_photolysis(name: str, tree: Expression | None) -> bool:
+def _is_photolysis(name: str, tree: Expression | None, one: Collection[Name]) -> bool:
+    """Whether this is the MCM's function of a photolysis number, which the host of KPP has too."""
+    while isinstance(tree, Call) and tree.function == "*" and tree.arguments[1] in one:
+        tree = tree.arguments[0]
     number = name[1:]
     known = name[:1] == "J" and number.isdecimal() and int(number) in mcm.PHOTOLYSIS
     return known and tree == mcm.definitions([name])[name]

@@ -24,6 +24,7 @@ __all__ = [
     "PHOTOLYSIS_NAMES",
     "definitions",
     "mcm_photolysis",
+    "origin",
     "water_vapour",
 ]
 
@@ -226,6 +227,11 @@ DEFINITIONS: dict[str, str] = {
     **COEFFICIENTS,
 }
 """Every name that mechanisms of the MCM use without defining it, photolysis as ``J4``."""
+
+
+def origin(name: str) -> str:
+    """Whose figures one of `DEFINITIONS` has."""
+    return "the air" if name in AIR else "MCM v3.3.1"
 
 
 def definitions(wanted: Iterable[str]) -> dict[str, Expression]:
