@@ -186,6 +186,12 @@ def test_species_are_found_where_none_are_listed():
     assert network.species == ("B", "A", "C", "D")
 
 
+def test_species_that_are_not_listed_are_told():
+    with pytest.warns(UserWarning, match="a.fac: species without a declaration.*: C, D"):
+        network = read("VARIABLE B A ;\n% 1.0 : B + A = C ;\n% 2.0 : D = A ;")
+    assert network.species == ("B", "A", "C", "D")
+
+
 @pytest.mark.parametrize("text", ["J<4>", "J(4)", "J < 4 >", "J_NO2", "J<J_NO2>", "J(J_NO2)"])
 def test_photolysis_however_it_is_written(text):
     network = read(f"% {text}*0.5 : A = B ;")
@@ -352,7 +358,6 @@ def test_numbers_of_conditions_and_species_are_proposals():
         ("KX = ;\n% 1 : A = B ;", 1, "found nothing"),
         ("% 1 : A = B ;\nsome words ;", 2, "write '% RATE"),
         ("KX = 2\n* 3 ;\n% 1 : A = B ;", 2, "a comment"),
-        ("VARIABLE A ;\n% 1 : A = B ;", 2, "unknown species 'B'"),
         ("VARIABLE A 2B ;\n% 1 : A = B ;", 1, "'2B' is no name"),
         ("density = 1 ;\n% 1 : A = B ;", 1, "condition"),
         ("TEMP = 2*M ;\n% 1 : A = B ;", 1, "write a number"),

@@ -10,7 +10,7 @@ from typing import Any
 from ..checkpoint import atomic
 from ..formula import parse_formula
 from ..network import MechanismError, Network, closed, declared, unknown_species
-from . import kpp_writer, table
+from . import kpp_writer, others, table
 from .common import decoded
 
 __all__ = ["FORMATS", "dump", "load", "loads", "shipped"]
@@ -117,6 +117,12 @@ def loads(
                     "without it, errors say what to mend."
                 )
             return module.loads(text, filename, **({"skip": True} if skip else {}))
+    if found := others.foreign(text):
+        line, other = found
+        raise MechanismError(
+            f"{filename}, line {line}: this is {other.name}, which jaxchem does not read; "
+            f"{other.way}."
+        )
     raise MechanismError(
         f"{filename}, line 1: not a network that jaxchem can read; its own format has a [species] "
         f"and a [reactions] section (see jaxchem.parse.table). Other formats: "

@@ -185,9 +185,15 @@ class _File:
                 )
         if not equations:
             raise self.fail(1, "no reaction; write it as '% RATE : A + B = C ;'")
-        if not self.species:
-            for _, _, reactants, products in equations:
-                self.species |= dict.fromkeys((*reactants, *products))
+        named = dict.fromkeys(n for _, _, *sides in equations for side in sides for n in side)
+        undeclared = [name for name in named if name not in self.species]
+        if self.species and undeclared:
+            warnings.warn(
+                f"{self.filename}: species without a declaration, taken as variable: "
+                + ", ".join(undeclared),
+                stacklevel=3,
+            )
+        self.species |= named
         for name, (line, value) in list(assignments.items()):
             if self.sum(name, line, value):
                 del assignments[name]
