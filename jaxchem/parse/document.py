@@ -16,7 +16,7 @@ import yaml
 from ..network import MechanismError
 from .common import fail
 
-__all__ = ["Node", "read"]
+__all__ = ["Node", "has_key", "read"]
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where it is there: 30 times faster."""
@@ -101,6 +101,11 @@ class Node:
         if key not in (found := self.mapping()):
             raise self.fail(f"the key {key!r} is missing; add it")
         return found[key]
+
+
+def has_key(text: str, key: str) -> bool:
+    """Whether a text has a key: at the beginning of a line, or in JSON."""
+    return re.search(rf"""^["']?{key}["']?[ ]*:|[{{,]\s*"{key}"\s*:""", text, re.M) is not None
 
 
 def read(text: str, filename: str) -> Node:

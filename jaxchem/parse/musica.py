@@ -20,6 +20,7 @@ import difflib
 import math
 import re
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,11 +29,11 @@ from ..network import Network, Reaction, Units
 from ..rates import CONDITIONS
 from . import musica_v0
 from .common import build, molecules
-from .document import Node, read
+from .document import Node, has_key, read
 from .musica_conditions import initial_conditions
 from .musica_laws import KINDS, OTHER, rates
 
-__all__ = ["initial_conditions", "loads", "looks_like"]
+__all__ = ["initial_conditions", "loads", "looks_like", "mechanism"]
 
 _LEFT_OUT = ("aerosol processes", "aerosol representations", "emissions")
 _MIXING_RATIO = "constant mixing ratio [mol mol-1]"
@@ -51,10 +52,7 @@ _NAME = re.compile(r"[^\W\d][^\s#;=<\"]*")
 
 def looks_like(text: str) -> bool:
     """Whether this is JSON or YAML with the top-level keys of a MUSICA mechanism."""
-
-    def has(key: str) -> bool:
-        return re.search(rf"""^["']?{key}["']?[ ]*:|[{{,]\s*"{key}"\s*:""", text, re.M) is not None
-
+    has = partial(has_key, text)
     return has("camp-files") or has("camp-data") or all(map(has, _TOP[1:]))
 
 
@@ -68,7 +66,11 @@ def loads(text: str, filename: str = "<text>") -> Network:
     Raises:
         MechanismError: text that is no such mechanism, with file and line.
     """
-    root = read(text, filename)
+    return mechanism(read(text, filename))
+
+
+def mechanism(root: Node) -> Network:
+    """The network of a mechanism that a document holds; as `loads`."""
     if not {"camp-files", "camp-data"}.isdisjoint(root.mapping()):
         root = musica_v0.upgrade(root)
     else:
