@@ -17,6 +17,8 @@ from .budget.accounting import account, course, shares_in
 from .dataset import label_budget, to_dataset
 from .kinetics import flux
 from .network import Network, RateFunction
+from .parse import musicbox
+from .parse.common import read_text
 from .parse.musica import initial_conditions
 from .rates import LAWS
 from .solar import Sun
@@ -72,8 +74,8 @@ def simulate(
     *,
     date: str = "2024-06-21",
     start: float | None = None,
-    days: float = 1.0,
-    every: float = 900.0,
+    days: float | None = 1.0,
+    every: float | None = 900.0,
     latitude: float = 45.0,
     longitude: float = 0.0,
     temperature: Any = None,
@@ -105,8 +107,8 @@ def simulate(
         integrator: without `atol` it takes 1e-3 molecule cm-3.
         date: of the first day, year-month-day.
         start: hour of the first day; `None` is the mechanism's own, or midnight.
-        days: length.
-        every: seconds between outputs.
+        days: length; `None` is the mechanism's own, or one.
+        every: seconds between outputs; `None` is the mechanism's own, or 900.
         latitude: degrees, north positive.
         longitude: degrees, east positive.
         temperature: K; `None` is the mechanism's own, or 298.15 K.
@@ -116,7 +118,8 @@ def simulate(
         conditions: further ones, as `Network.rates` takes them; `photolysis` and `quantities`
             may hold series.
         others: stands for every quantity that the mechanism leaves to its user and nothing gives.
-        file: a condition file of MUSICA (CSV): initial values and conditions.
+        file: a condition file of MUSICA (CSV), or a run of MusicBox (JSON): initial values,
+            conditions, and concentrations that are set later.
         initial: species -> initial concentration, in the network's unit.
         mixing_ratios: species -> initial mole fraction.
         ambient: mole fractions of ordinary air: for species that the mechanism has and nothing
@@ -142,7 +145,7 @@ def simulate(
     if network.units.time != "s":
         raise ValueError(f"network {network.name!r} counts in {network.units.time}; a box wants s.")
     sun = Sun(latitude, longitude, _day(date))
-    filed, given = initial_conditions(file) if file else ({}, {})
+    filed, given, jumps = _filed(file) if file else ({}, {}, {})
     given |= _varying(conditions or {})
     own = {"temperature": temperature, "pressure": pressure}
     given |= {n: _varying(v) for n, v in own.items() if v is not None}
@@ -152,8 +155,11 @@ def simulate(
         **given,
     }
     air = _Air(network, given)
-    own_start = dict(network.defaults).get("start", 0.0)
-    ts = _times(own_start if start is None else 3600.0 * start, days, every)
+    clock = {"start": 0.0, "step": 900.0, **dict(network.defaults)}
+    origin = clock["start"] if start is None else 3600.0 * start
+    span = clock.get("end", 0.0) - clock["start"]
+    days = (span / 86400.0 if span > 0 else 1.0) if days is None else days
+    ts = _times(origin, days, clock["step"] if every is None else every)
     first = float(ts[0])
 
     state = dict(network.initial)
@@ -162,7 +168,7 @@ def simulate(
             state.setdefault(name, float(ratio * air(first)))
     state |= filed | {n: float(x * air(first)) for n, x in (mixing_ratios or {}).items()}
     state |= initial or {}
-    for name in state:
+    for name in (*state, *(n for values in jumps.values() for n in values)):
         network.index(name)  # refuses an unknown one
     _check_start(network, state, {*(mixing_ratios or {}), *(initial or {})}, air, first)
 
@@ -197,7 +203,7 @@ def simulate(
         box.index(name)  # refuses an unknown one before the work begins
 
     begin = time.monotonic()
-    ys, steps = _integrate(box, k, y0, ts, integrator, job)
+    ys, steps = _integrate(box, k, y0, ts, integrator, job, jumps)
     taken = time.monotonic() - begin
     trajectory = to_dataset(
         box,
@@ -234,6 +240,15 @@ def simulate(
         labelled = label_budget(box, course(box, ts, fluxes, name))
         parts[f"budget_{name}"] = Part(labelled, plot.budget, (9, 6))
     return Simulation(trajectory, parts, metrics, report)
+
+
+def _filed(file: str) -> tuple[dict[str, float], dict[str, Any], dict[float, dict[str, float]]]:
+    """Initial values, conditions and later values of a file."""
+    if musicbox.looks_like(read_text(file)):
+        run = musicbox.read_run(file)
+        return run.initial, run.conditions, run.jumps
+    filed, given = initial_conditions(file)
+    return filed, given, {}
 
 
 def _ordinary(network: Network, given: Mapping[str, Any], sun: Sun) -> dict[str, Any]:
@@ -346,8 +361,12 @@ def _integrate(
     ts: Float[np.ndarray, " T"],
     integrator: Integrator,
     job: Job,
+    jumps: Mapping[float, Mapping[str, float]],
 ) -> tuple[Float[np.ndarray, "T S"], int]:
-    """States at the output times, the first being `y0`, and the number of steps."""
+    """States at the output times, the first being `y0`, and the number of steps.
+
+    What is set at the time of an output shows in the next one.
+    """
     if integrator.atol is None:
         integrator = integrator.replace(atol=1e-3 * (network.units.per_molecule or 1.0))
     # what a piece would have gone on with is the first step of the next, where it is known
@@ -359,7 +378,8 @@ def _integrate(
         return solve(network, k, y, ts, t0=t0, integrator=how, throw=False)
 
     count = len(ts) - 1
-    piece = next(n for n in range(12, 0, -1) if count % n == 0)  # all pieces compile to one
+    sizes = range(1 if jumps else 12, 0, -1)
+    piece = next(n for n in sizes if count % n == 0)  # all pieces compile to one
     ys, done, steps, step = np.full((count + 1, len(y0)), np.nan), 0, 0, 0.0
     ys[0] = y0
     ys, done, steps, step = job.load((ys, done, steps, step), "box")
@@ -367,13 +387,20 @@ def _integrate(
     with job.bar(count, done) as bar:
         while done < count:
             ahead = slice(done + 1, done + piece + 1)
-            found = advance(jnp.asarray(ys[done]), ts[done], jnp.asarray(ts[ahead]), step)
-            if not np.all(np.isfinite(found.ys)):
-                at = k(ts[done], jnp.asarray(ys[done])) if callable(k) else k
-                raise ValueError(f"the box could not be integrated. {explain(network, at, found)}")
+            y, t = np.array(ys[done]), ts[done]
+            for stop in [*(s for s in jumps if t < s < ts[done + 1]), None]:
+                for name in {*jumps.get(t, {})} & {*network.species}:
+                    y[network.index(name)] = jumps[t][name]
+                until = ts[ahead] if stop is None else np.array([stop])
+                found = advance(jnp.asarray(y), t, jnp.asarray(until), step)
+                if not np.all(np.isfinite(found.ys)):
+                    at = k(t, jnp.asarray(y)) if callable(k) else k
+                    why = explain(network, at, found)
+                    raise ValueError(f"the box could not be integrated. {why}")
+                steps += int(found.stats["num_steps"])
+                step = float(found.stats.get("last_step", 0.0))
+                y, t = np.array(found.ys[-1]), until[-1]
             ys[ahead] = found.ys
-            steps += int(found.stats["num_steps"])
-            step = float(found.stats.get("last_step", 0.0))
             done += piece
             bar.update(piece)
             if done == count or time.monotonic() - saved > job.save_every:

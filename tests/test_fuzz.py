@@ -111,7 +111,22 @@ CAMP_TEXT = json.dumps(
     indent=1,
 )
 MUSICA_TEXT = json.dumps(mechanism(*(reaction for reaction, _ in CASES.values())), indent=1)
+BOX_TEXT = json.dumps(
+    {
+        "box model options": {
+            **{"grid": "box", "chemistry time step [sec]": 2, "output time step [min]": 6},
+            "simulation length [day]": 1,
+        },
+        "conditions": {
+            "filepaths": ["box.csv"],
+            "data": [{"headers": ["time.s", "ENV.pressure.Pa"], "rows": [[0, 9e4], [60, 8e4]]}],
+        },
+        "mechanism": mechanism(*(CASES[name][0] for name in ("third body", "branched"))),
+    },
+    indent=1,
+)
 FILES = {
+    "box.csv": "time.s,ENV.temperature.K,CONC.A.ppb\n0,280,1e3\n60,None,2e3\n",
     "part.eqn": "#EQUATIONS\n<P1> HCHO = NO : 1.0E-5 ;\n",
     "part.json": CAMP_TEXT,
     "more.json": '{"camp-data": []}',
@@ -121,6 +136,7 @@ SEEDS = {
     "table": [TABLE_TEXT],
     "kpp": [KPP_TEXT, MCM_TEXT],
     "facsimile": [FACSIMILE_TEXT],
+    "musicbox": [BOX_TEXT],
     "musica": [
         *(MUSICA_TEXT, yaml.safe_dump(json.loads(MUSICA_TEXT), sort_keys=False), CAMP_TEXT),
         '{"camp-files": [\n"part.json",\n"more.json"]}',

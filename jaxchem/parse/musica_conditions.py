@@ -13,6 +13,7 @@ on until another value comes. Before the first there are 298.15 K, 101325 Pa, an
 concentrations of zero, as in MusicBox (https://github.com/NCAR/music-box, version 3.3).
 """
 
+import math
 import re
 import warnings
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from .common import decoded, fail, numbered
 from .document import Node
 from .musica_laws import GIVEN, SURFACE
 
-__all__ = ["Course", "Table", "csv_table", "held", "initial_conditions"]
+__all__ = ["START", "Course", "Table", "csv_table", "held", "initial_conditions"]
 
 _ENVIRONMENT = {
     "temperature": "temperature",
@@ -37,7 +38,7 @@ _ENVIRONMENT = {
     "time_step": None,
 }
 """What the environment is called here; the time step is the host model's."""
-_START = {"temperature": 298.15, "pressure": 101325.0}
+START = {"temperature": 298.15, "pressure": 101325.0}
 """MusicBox's own; everything else is zero."""
 _UNITS = {
     "temperature": {"K": 1.0},
@@ -148,8 +149,8 @@ class Course:
                     continue
                 key, factor, ratio = column
                 value = cell.number() * factor
-                if value < 0:
-                    raise cell.fail(f"{'.'.join(key)} is {value:g}; it cannot be negative")
+                if not 0 <= value < math.inf or (key[0] == "ENV" and value == 0):
+                    raise cell.fail(f"{'.'.join(key)} is {value:g}; it must be positive")
                 if (key, time) in seen:
                     raise cell.fail(f"{'.'.join(key)} is given twice at {time:g} s; drop one")
                 seen.add((key, time))
@@ -189,7 +190,7 @@ class Course:
     def _known(self, kind: str, name: str) -> bool:
         """Whether the run has a use for a column."""
         if kind == "ENV":
-            return name in _START
+            return name in START
         if self.network is None:
             return True
         named = self.network.species if kind == "CONC" else self.network.user_quantities
@@ -197,7 +198,7 @@ class Course:
 
     def start(self) -> dict[str, float]:
         """Temperature and pressure at the start, where the tables give them then."""
-        found = {n: self.values.get(("ENV", n), {}).get(0.0) for n in _START}
+        found = {n: self.values.get(("ENV", n), {}).get(0.0) for n in START}
         return {n: value[0] for n, value in found.items() if value}
 
     def found(
@@ -206,12 +207,11 @@ class Course:
         """Conditions, the initial state, and what is set later, by time.
 
         Args:
-            filename: for warnings: of columns that are left out, of units and of rates that
-                nothing gives, which are zero.
+            filename: for warnings: of columns that are left out, of units, of what is given twice.
         """
-        where = {**_START, **self.start()}
+        where = {**START, **self.start()}
         air = where["pressure"] / (AVOGADRO * BOLTZMANN * where["temperature"])
-        conditions: dict[str, Any] = dict(_START) if self.network else {}
+        conditions: dict[str, Any] = {}
         quantities: dict[str, Any] = {}
         states: dict[float, dict[str, float]] = {}
         for (kind, name), known in self.values.items():
@@ -220,26 +220,22 @@ class Course:
                 for time, value in values.items():
                     states.setdefault(time, {})[name] = value
                 continue
-            values = {0.0: _START.get(name, 0.0) if kind == "ENV" else 0.0} | values
+            values = {0.0: START.get(name, 0.0) if kind == "ENV" else 0.0} | values
             constant = len(set(values.values())) == 1
             course = values[0.0] if constant else held([*values], [*values.values()])
             if kind == "ENV":
                 conditions[name] = course
             else:
                 quantities[f"{kind}.{name}"] = course
-        wanted = self.network.user_quantities if self.network else ()
-        zero = [name for name in wanted if name not in quantities]
         for note, names in (
             ("left out, as the mechanism has no such species or rate", self.left),
             ("converted to mol m-3, which MusicBox 3 takes them for", self.converted),
             ("given twice, of which the last counts", self.twice),
-            ("given by nothing and zero, as in MusicBox", zero),
         ):
             if names:
                 warnings.warn(f"{filename}: {note}: {', '.join(names)}.", stacklevel=6)
-        conditions["quantities"] = quantities | dict.fromkeys(zero, 0.0)
         later = {time: states[time] for time in sorted(states) if time > 0}
-        return conditions, states.get(0.0, {}), later
+        return {**conditions, "quantities": quantities}, states.get(0.0, {}), later
 
 
 def initial_conditions(path: str | Path) -> tuple[dict[str, float], dict[str, Any]]:

@@ -20,7 +20,7 @@ from ..network import Network
 from . import musica
 from .common import beside, decoded
 from .document import Node, has_key, read
-from .musica_conditions import Course, Table, csv_table
+from .musica_conditions import START, Course, Table, csv_table
 
 __all__ = ["Run", "loads", "looks_like", "read_run"]
 
@@ -30,6 +30,8 @@ _TOP = (
 )
 _TIMES = ("chemistry time step", "output time step", "simulation length")
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "hour": 3600.0, "hr": 3600.0, "day": 86400.0}
+_LONGEST, _MOST = 1e12, 10_000_000
+"""Of a run [s], and of its outputs."""
 
 
 class Run(NamedTuple):
@@ -104,15 +106,26 @@ def _run(root: Node, whole: bool) -> Run:
         for table in _tables(fields[key], whole) if key in fields else ():
             course.take(table, untimed=key == "initial conditions")
     conditions, initial, jumps = course.found(root.filename)
-    step, length = _clock(fields["box model options"]) if "box model options" in fields else (0, 0)
-    own = {n: v for n, v in course.start().items() if n in ("temperature", "pressure")}
-    clock = {"start": 0.0, "end": length, "step": step} if step else {}
-    network = dataclasses.replace(
-        network, defaults=tuple({**own, **clock}.items()), initial=tuple(initial.items())
-    )
-    if whole and not step:
+    clock, times = {}, np.zeros(1)
+    if "box model options" in fields:
+        step, length = _clock(fields["box model options"])
+        clock = {"start": 0.0, "end": length, "step": step}
+        times = step * np.arange(int(length / step + 1e-9) + 1.0)
+    elif whole:
         raise root.fail("the key 'box model options' is missing; add it")
-    times = step * np.arange(int(length / step + 1e-9) + 1.0) if step else np.zeros(1)
+    network = dataclasses.replace(
+        network,
+        defaults=tuple({**course.start(), **clock}.items()),
+        initial=tuple(initial.items()),
+    )
+    given = conditions["quantities"]
+    zero = [name for name in network.user_quantities if name not in given]
+    if zero and whole:
+        warnings.warn(
+            f"{root.filename}: zero, as in MusicBox, since nothing gives them: {', '.join(zero)}.",
+            stacklevel=3,
+        )
+    conditions = {**START, **conditions, "quantities": {**given, **dict.fromkeys(zero, 0.0)}}
     return Run(network, conditions, initial, times, jumps)
 
 
@@ -136,8 +149,8 @@ def _clock(options: Node) -> tuple[float, float]:
             if unit not in _SECONDS:
                 raise node.fail(f"{key[:60]!r}: write one of {', '.join(_SECONDS)} as its unit")
             found[name] = node.number() * _SECONDS[unit]
-            if found[name] <= 0:
-                raise node.fail(f"{key[:60]!r} must be positive")
+            if not 0 < found[name] < _LONGEST:
+                raise node.fail(f"{key[:60]!r} lies between 0 and {_LONGEST:g} s")
         elif name == "grid":
             if node.text() != "box":
                 raise node.fail(f"the grid is {node.text()[:40]!r}; 'box' can be read")
@@ -147,7 +160,10 @@ def _clock(options: Node) -> tuple[float, float]:
     for name in _TIMES[1:]:
         if name not in found:
             raise options.fail(f"{name!r} is missing; add '{name} [sec]'")
-    return found["output time step"], found["simulation length"]
+    step, length = found["output time step"], found["simulation length"]
+    if length > _MOST * step:
+        raise options.fail(f"more than {_MOST} outputs; make the run shorter or its steps longer")
+    return step, length
 
 
 def _tables(section: Node, whole: bool) -> list[Table]:
