@@ -95,6 +95,8 @@ def test_what_is_read_is_none_of_them(form):
         "species: [A]\nreactions: []\n",
         "# Species\n\nThe reactions: A -> B is slow; see [1] and [2].\n",
         "SPECIES\nA B\n",
+        "Elements of the network:\nC, H\n",
+        "equation: E = m c2\n",
     ],
 )
 def test_other_texts_are_none_of_them(text):
@@ -104,7 +106,23 @@ def test_other_texts_are_none_of_them(text):
 
 
 @pytest.mark.parametrize(
-    "piece", ["->", "[", "[->", "a=", ":", "a=b:", "1.00e-01", " ", "\n", "<", "{", "reac\n", "A,"]
+    "piece",
+    [
+        "->",
+        "[",
+        "[->",
+        "a=",
+        ":",
+        "a=b:",
+        "1.00e-01",
+        " ",
+        "\n",
+        "<",
+        "{",
+        "reac\n",
+        "A,",
+        "elem\n",
+    ],
 )
 def test_long_garbage_takes_no_time(piece):
     start = time.perf_counter()

@@ -24,7 +24,7 @@ its own text as a name. The environment becomes
   angle unless `photolysis` gives it;
 - JFAC and ROOF: quantities that are 1 unless they are given, and multiply every ``J<n>`` that is
   the MCM's function, but none that is given or assigned, as AtChem2 has it;
-- BLH, DEC, DILUTE, ASA: quantities that the user gives.
+- BLH or BLHEIGHT, DEC, DILUTE, ASA: quantities that the user gives.
 
 A number assigned to TEMP or M is a default condition, one assigned to a species its proposed
 initial concentration. Units are molecule cm-3 and s.
@@ -64,7 +64,7 @@ _ENVIRONMENT: dict[str, Expression | None] = {
     "RH": parse("100 * relative_humidity"),
     "JFAC": Number(1.0),
     "ROOF": Number(1.0),
-    **dict.fromkeys(("BLH", "DEC", "DILUTE", "ASA")),
+    **dict.fromkeys(("BLH", "BLHEIGHT", "DEC", "DILUTE", "ASA")),
     **mcm.definitions(mcm.AIR),
 }
 _SUPPLIED = {
@@ -191,7 +191,7 @@ class _File:
             warnings.warn(
                 f"{self.filename}: species without a declaration, taken as variable: "
                 + ", ".join(undeclared),
-                stacklevel=3,
+                stacklevel=5,
             )
         self.species |= named
         for name, (line, value) in list(assignments.items()):

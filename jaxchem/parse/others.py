@@ -48,15 +48,15 @@ OTHERS = (
     ),
     _other(
         "a mechanism of Cantera",
-        r"^[ \t]*(?:-[ \t]+)?(?:equation|rate-constant)[ \t]*:|<ctml\b"
+        r"^[ \t]*-[ \t]+equation[ \t]*:|^[ \t]*rate-constant[ \t]*:|<ctml\b"
         r"|^[ \t]*(?:reaction|three_body_reaction|falloff_reaction)\([ \t]*['\"]",
         _TABLE + ", RATE as 'A * temperature**b * exp(-Ea / R / temperature)' in molecule cm-3, "
         "and each reaction that goes both ways as two",
     ),
     _other(
         "a mechanism of CHEMKIN",
-        r"^[ \t]*ELEM(?:ENTS)?\b|^[ \t]*REAC(?:TIONS)?\b[^\n=\[\]:]*\n(?:[ \t]*(?:![^\n]*)?\n)*"
-        r"[^\n!=]{1,200}=",
+        r"^[ \t]*ELEM(?:ENTS)?\b(?=[^\[]{0,500}^[ \t]*(?:SPEC(?:IES)?|REAC(?:TIONS)?)\b)"
+        r"|^[ \t]*REAC(?:TIONS)?\b[^\n=\[\]:]*\n(?:[ \t]*(?:![^\n]*)?\n)*[^\n!=]{1,200}=",
         _TABLE + ", RATE as 'A * temperature**b * exp(-Ea / R / temperature)' in molecule cm-3 (A "
         "over 6.022e23 for each molecule beyond the first), and each reaction that goes both ways "
         "as two",
