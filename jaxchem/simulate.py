@@ -3,6 +3,7 @@
 import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ from .dataset import label_budget, to_dataset
 from .kinetics import flux
 from .network import Network, RateFunction
 from .parse import musicbox
-from .parse.common import read_text
+from .parse.common import decoded
 from .parse.musica import initial_conditions
 from .rates import LAWS
 from .solar import Sun
@@ -244,7 +245,7 @@ def simulate(
 
 def _filed(file: str) -> tuple[dict[str, float], dict[str, Any], dict[float, dict[str, float]]]:
     """Initial values, conditions and later values of a file."""
-    if musicbox.looks_like(read_text(file)):
+    if musicbox.looks_like(decoded(Path(file))):
         run = musicbox.read_run(file)
         return run.initial, run.conditions, run.jumps
     filed, given = initial_conditions(file)
