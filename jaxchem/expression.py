@@ -166,23 +166,28 @@ def names(tree: Expression) -> Iterator[str]:
             yield from names(argument)
 
 
-def parse(text: str) -> Expression:
+def parse(text: str, *, left: bool = False) -> Expression:
     """Reads an expression as chemists write them in Fortran, FACSIMILE and C.
 
     Numbers may have ``D`` exponents and kind suffixes (``1.0D-12``, ``1.0_dp``), powers are
-    ``**``, ``^`` or ``@`` and bind to the right, tighter than a sign in front of their base. A
-    name that is no identifier stands in double quotes, and a text in single ones is a name with
-    these. Conditions have ``<`` or ``.lt.``, ``.and.``, ``.or.`` and ``.not.``.
+    ``**``, ``^`` or ``@`` and bind tighter than a sign in front of their base. A name that is no
+    identifier stands in double quotes, and a text in single ones is a name with these. Conditions
+    have ``<`` or ``.lt.``, ``.and.``, ``.or.`` and ``.not.``.
+
+    Args:
+        text: the expression.
+        left: whether of several powers the first counts first, as in MATLAB; otherwise the last.
 
     Raises:
         ValueError: text that is no expression, with the place.
     """
-    return _Parser(text).whole()
+    return _Parser(text, left).whole()
 
 
 class _Parser:
-    def __init__(self, text: str):
+    def __init__(self, text: str, left: bool):
         self.text = text
+        self.left = left
         self.tokens: list[tuple[str, str]] = []
         position = 0
         end = len(text.rstrip())
@@ -270,9 +275,18 @@ class _Parser:
             tree = self.signed(depth)
             return tree if sign == "+" else self.join("neg", tree)
         base = self.atom(depth)
-        if self.take(*_POWER):
-            return self.join("**", base, self.signed(depth))
+        while self.take(*_POWER):
+            depth = self.deeper(depth)
+            power = self.power(depth) if self.left else self.signed(depth)
+            base = self.join("**", base, power)
         return base
+
+    def power(self, depth: int) -> Expression:
+        """An exponent that takes no further power to itself."""
+        if sign := self.take("+", "-"):
+            tree = self.power(self.deeper(depth))
+            return tree if sign == "+" else self.join("neg", tree)
+        return self.atom(depth)
 
     def atom(self, depth: int) -> Expression:
         kind, text = self.tokens[self.place]

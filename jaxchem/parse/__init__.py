@@ -18,7 +18,7 @@ __all__ = ["FORMATS", "dump", "load", "loads", "shipped"]
 _SHIPPED = Path(__file__).parent.parent / "data"
 
 FORMATS = (
-    *("table", "cesm", "musicbox", "musica", "umist", "kpp"),
+    *("table", "cesm", "f0am", "musicbox", "musica", "umist", "kpp"),
     *("facsimile", "krome", "kida", "uclchem"),
 )
 """Formats by name, in the order in which a file's content is compared with them."""

@@ -301,14 +301,17 @@ class _File:
                 f"{content[:60]!r}: write '[tag] A + B -> C + .5*D ; 1e-12, -300'; lines with "
                 "further products begin with '+'",
             )
-        tag, extra = re.fullmatch(r"([^,=]*?)((?:->|[=,]).*)?", match[1] or "").groups(default="")
+        inside = match[1] or ""
+        tag = re.split("->|[=,]", inside)[0]
         light = section == "PHOTOLYSIS"
         if not re.fullmatch(r"\w+", tag, re.ASCII) and (light or match[1] is not None):
             raise self.fail(line, f"{content[:60]!r}: a tag such as [jno2] is missing")
         if tag in self.tags:
             first = self.tags[tag].line
             raise self.fail(line, f"the tag {tag!r} stands in line {first} too; rename one")
-        found = _Equation(line, light, tag, extra, *sides, numbers if semicolon else None)
+        left, right = sides
+        told = numbers if semicolon else None
+        found = _Equation(line, light, tag, inside.removeprefix(tag), left, right, told)
         if tag:
             self.tags[tag] = found
         return found
@@ -370,8 +373,8 @@ class _File:
         if place is None and re.fullmatch(_HEAT, found.extra):
             return self.define(found, tag, None)
         first, second = place.groups(default="") if place else ("?", "")
-        aliases = [_ALIAS.fullmatch(text) for text in (first, second) if text]
-        if None in aliases:
+        aliases = [alias for text in (first, second) if (alias := _ALIAS.fullmatch(text))]
+        if len(aliases) < bool(first) + bool(second):
             raise self.fail(
                 found.line, f"[{tag}{found.extra}]: write [jx], [jx->,jy] or [jx->,.28*jy]"
             )
