@@ -520,9 +520,10 @@ class Network(eqx.Module):
         """Problems a chemist would want to know of, each as one sentence; empty if none.
 
         Unbalanced reactions (with the elements), duplicates (the same equation, and rates that
-        differ in numbers alone), quantities that the user has to give, those that the mechanism
-        does not define and that come from elsewhere, species without a declared composition,
-        species that no reaction consumes (sinks) or that no reaction touches.
+        differ in numbers alone), reactions that take away more of a species than reacts,
+        quantities that the user has to give, those that the mechanism does not define and that
+        come from elsewhere, species without a declared composition, species that no reaction
+        consumes (sinks) or that no reaction touches.
         """
         problems = list(self.unbalanced().values())
         if users := self.user_quantities:
@@ -544,6 +545,13 @@ class Network(eqx.Module):
             if key in seen:
                 problems.append(f"duplicate: reactions {seen[key]} and {j} are both {equation!r}.")
             seen.setdefault(key, j)
+        for i, j in np.argwhere(self.stoichiometry < 0):
+            reacting = np.count_nonzero(self.structure.reactants[j] == i)
+            if self.stoichiometry[i, j] < -reacting - 1e-9:
+                problems.append(
+                    f"negative yield: reaction {j} {self.equations[j]!r} takes away more "
+                    f"{self.species[i]} than reacts."
+                )
         if missing := self.undeclared:
             more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
             listed = ", ".join(missing[:20])

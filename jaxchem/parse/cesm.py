@@ -74,6 +74,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
 """Sections by what they stand in."""
 _KEYWORDS = {word for inner in _SECTIONS.values() for word in inner}
 _TEXTS = ("COMMENTS", "SIMULATIONPARAMETERS")
+_MARKS = ("BEGSIM", "ENDSIM")
 _LEFT_OUT = {"EXTFORCING": "external forcing", "HETEROGENEOUS": "washout"}
 _AIR: dict[str, Expression] = {
     "O2": parse("0.21 * density"),
@@ -159,9 +160,11 @@ class _File:
         """(section, line, content) of what stands in the innermost sections."""
         path: list[tuple[str, int]] = []
         seen: dict[str, int] = {}
+        begun = False
         for line, content in _lines(text):
             word = content.upper()
             inside = path[-1][0] if path else ""
+            begun = (begun or word == "BEGSIM") and "SPECIES" not in seen
             if path and word == f"END{inside}":
                 path.pop()
             elif inside in _TEXTS:
@@ -179,7 +182,7 @@ class _File:
                 )
             elif inside not in _SECTIONS:
                 yield inside, line, content
-            elif path or not ("=" in content or word in ("BEGSIM", "ENDSIM")):
+            elif path or not (word in _MARKS or (re.match(r"\w+=", content) and begun)):
                 known = _SECTIONS[inside]
                 raise self.fail(
                     line,
@@ -271,7 +274,7 @@ class _File:
                 match = _PRODUCT.fullmatch(term)
                 if match is None or match[2] not in self.formulas:
                     raise self.unknown(line, term, f"the group {name}")
-                members[match[2]] = members.get(match[2], 0.0) + float(match[1] or 1)
+                members[match[2]] = members.get(match[2], 0.0) + self.number(line, match[1])
         return families
 
     def equations(self, section: str) -> Iterator[_Equation]:
@@ -319,6 +322,8 @@ class _File:
     def reaction(self, found: _Equation) -> Reaction:
         line, tag = found.line, found.tag
         left = found.left.split("+")
+        if not all(left):
+            raise self.fail(line, f"{found.left!r}: what reacts is written 'A + B'")
         if found.light:
             if len(left) > 2 or left[1:] not in ([], ["hv"]) or found.numbers is not None:
                 raise self.fail(line, "photolysis is written '[tag] A + hv -> B', without numbers")
@@ -352,7 +357,7 @@ class _File:
         for term in found.right.split("+") if found.right else ():
             match = _PRODUCT.fullmatch(term)
             if match and match[2] in self.formulas:
-                products[match[2]] = products.get(match[2], 0.0) + self.number(found, match[1])
+                products[match[2]] = products.get(match[2], 0.0) + self.number(found.line, match[1])
             elif match and match[2] not in self.air and match[2] != self.density:
                 self.dropped[match[2]] += 1
             elif match is None and (glued := _GLUED.fullmatch(term)):
@@ -361,10 +366,10 @@ class _File:
                 raise self.fail(found.line, f"{term!r}: write 'NAME' or 'NUMBER*NAME'")
         return products
 
-    def number(self, found: _Equation, text: str | None) -> float:
+    def number(self, line: int, text: str | None) -> float:
         value = float(re.sub("[dD]", "e", text or "1"))
         if not abs(value) < 1e300:
-            raise self.fail(found.line, f"{text}: no such number")
+            raise self.fail(line, f"{text}: no such number")
         return value
 
     def photolysis(self, found: _Equation) -> Expression:
@@ -380,7 +385,7 @@ class _File:
             )
         if first or not second or aliases[0][2] == "userdefined":
             return self.define(found, tag, None)
-        factor, other = Number(self.number(found, aliases[0][1])), aliases[0][2]
+        factor, other = Number(self.number(found.line, aliases[0][1])), aliases[0][2]
         if other == tag:
             return _times(factor, self.define(found, tag, None))
         if other not in self.tags:
@@ -415,7 +420,7 @@ class _File:
                 found.line,
                 f"'; {found.numbers}': a rate has 1 number (A), 2 (A, B) or 5 (k0, n, ki, m, F)",
             )
-        first, *others = (self.number(found, text) for text in texts)
+        first, *others = (self.number(found.line, text) for text in texts)
         if first < 0 or (len(others) == 4 and min(first, others[1], others[3]) <= 0):
             raise self.fail(found.line, f"'; {found.numbers}': a coefficient is not positive")
         if not others:

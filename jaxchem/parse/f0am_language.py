@@ -1,5 +1,6 @@
 """The language of F0AM's scripts: MATLAB's statements, comments and values."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from .common import fail, numbered
 __all__ = ["Value", "Values", "statements", "texts"]
 
 _CONDITIONS = {"T": "temperature", "M": "density"}
+_LITERALS = {"true": 1.0, "false": 0.0, "pi": math.pi}
 _FORMULAS: dict[str, tuple[tuple[str, ...], Expression]] = {
     "GCARR": (("T", "A", "B", "E"), parse("A * (T / 300) ** B * exp(E / T)")),
     "Troe_GC": (("L", "H"), parse("L / (1 + L / H) * 0.6 ** (1 / (1 + log10(L / H) ** 2))")),
@@ -21,9 +23,8 @@ _LAWS = ("k_3rd_iupac",)
 _LARGEST = 20_000
 """Parts of an expression in which others are written out."""
 _DEEPEST = 150
-_MARK = re.compile(
-    r"""(?P<text>'(?:[^'\n]|'')*'|"[^"\n]*")|(?P<quote>['"])|(?P<comment>%|\.\.\.)|[;,(){}\[\]]"""
-)
+_TEXT = r"""(?:'(?:[^'\n]|'')*'|"[^"\n]*")"""
+_MARK = re.compile(rf"""(?P<text>{_TEXT})|(?P<quote>['"])|(?P<comment>%|\.\.\.)|[;,(){{}}\[\]]""")
 _OPEN = {"(": ")", "{": "}", "[": "]"}
 _LIMIT = re.compile(r"([A-Za-z]\w*)\s*\(\s*\1\s*([<>])=?(.+)\)\s*=(?!=)\s*(.+)", re.ASCII)
 _VALUE = re.compile(r"([A-Za-z]\w*)\s*=(?!=)\s*(.+)", re.ASCII)
@@ -38,15 +39,15 @@ def statements(text: str, filename: str) -> Iterator[tuple[int, str]]:
     """
     parts: list[str] = []
     brackets: list[str] = []
-    start = comment = 0  # lines; a comment is open while the second is not zero
-    depth = 0
+    comments: list[int] = []  # lines in which those begin that are open
+    start = 0
     for line, raw in numbered(text):
-        if raw.strip() in ("%{", "%}"):
-            depth += 1 if raw.strip() == "%{" else -1
-            comment = 0 if depth <= 0 else comment or line
-            depth = max(0, depth)
+        if raw.strip() == "%{":
+            comments.append(line)
+        elif raw.strip() == "%}" and comments:
+            comments.pop()
             continue
-        if comment:
+        if comments:
             continue
         position, joined = 0, False
         for mark in _MARK.finditer(raw):
@@ -76,8 +77,10 @@ def statements(text: str, filename: str) -> Iterator[tuple[int, str]]:
         elif not joined:
             yield from _whole(start or line, parts)
             start = 0
-    if comment:
-        raise fail(filename, comment, "a comment begins here with '%{' and never ends; add '%}'")
+    if comments:
+        raise fail(
+            filename, comments[-1], "a comment begins here with '%{' and never ends; add '%}'"
+        )
     if brackets:
         raise fail(filename, start, f"{parts[0].strip()[:60]!r}: {brackets[-1]!r} is never closed")
     yield from _whole(start, parts)
@@ -93,9 +96,9 @@ def _whole(line: int, parts: list[str]) -> Iterator[tuple[int, str]]:
 
 def texts(cells: str) -> list[str] | None:
     """The texts of a cell array such as ``{'A'; 'B', 'C'}``; `None` where it is another thing."""
-    if not re.fullmatch(r"\{(?:[\s;,]|'[^']*'|\"[^\"]*\")*\}", cells):
+    if not re.fullmatch(rf"\{{(?:[\s;,]|{_TEXT})*\}}", cells):
         return None
-    return [one or two for one, two in re.findall(r"'([^']*)'|\"([^\"]*)\"", cells)]
+    return [text[1:-1].strip() for text in re.findall(_TEXT, cells)]
 
 
 def _expression(text: str) -> Expression:
@@ -141,6 +144,8 @@ class Values:
         if isinstance(tree, Name):
             if tree.name in scope:
                 return scope[tree.name]
+            if tree.name in _LITERALS:
+                return Value(Number(_LITERALS[tree.name]))
             if tree.name == "i":
                 raise ValueError("'i' numbers the reactions; a rate cannot depend on it")
             if tree.name not in _CONDITIONS:
