@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from musica_cases import CASES, mechanism
 from problems import SHARED
 from test_parse_astro import KIDA_TEXT, KROME_TEXT, UMIST_TEXT
+from test_parse_cesm import SMALL as CESM_TEXT
+from test_parse_f0am import SMALL as F0AM_TEXT
 from test_parse_facsimile import SMALL as FACSIMILE_TEXT
 from test_parse_kpp import TEXT as KPP_TEXT
 from test_parse_uclchem import UCLCHEM_TEXT
@@ -134,6 +136,8 @@ FILES = {
 """What seeds include."""
 SEEDS = {
     "table": [TABLE_TEXT],
+    "cesm": [CESM_TEXT],
+    "f0am": [F0AM_TEXT],
     "kpp": [KPP_TEXT, MCM_TEXT],
     "facsimile": [FACSIMILE_TEXT],
     "musicbox": [BOX_TEXT],
@@ -147,6 +151,8 @@ SEEDS = {
     "uclchem": [UCLCHEM_TEXT],
 }
 REAL = {
+    "cesm": ("cesm_cam/*/*.in",),
+    "f0am": ("f0am/*/*.m",),
     "kpp": ("cri_subset/*.kpp", "geoschem_14.7/*.eqn", "kpp_m*/*.eqn", "kpp_m*/*.def"),
     "facsimile": ("atchem2/*.fac",),
     "musica": ("musica/v1/*.json", "musica/v1/*.yaml", "musica/v0/*/*.json"),
@@ -170,6 +176,18 @@ PIECES = (
     *("temperature", "density", "photolysis", "quantities", "pressure", "name", "*", "charge"),
     *("RO2", "exp(", "max(1)", "log(0)", "1/0", "**-1", "arrhenius(", "RCONST(1)", "C(ind_A)"),
     *('"a=b"', '"a;b"', '"#"', "e-", "none", "#INCLUDE part.eqn\n", "#EQUATIONS\n", "[species]\n"),
+    *(
+        "End Reactions\n",
+        "Reactions\n",
+        "hv",
+        "[j]",
+        "+",
+        "...",
+        "%{\n",
+        "i=i+1;",
+        "k(:,i) =",
+        "(i)",
+    ),
     *("#ENDINLINE\n", "#INLINE F90_RCONST\n", "@format:", "@var:", "% 1 : A = B ;", "J<4>", "TEMP"),
 )
 """What is put in."""
