@@ -346,6 +346,12 @@ def test_it_is_found_by_its_content(tmp_path):
     assert not cesm.looks_like("#DEFVAR\nO = IGNORE ;\n#EQUATIONS\n<R1> O + O = O2 : 1.8E-12 ;\n")
 
 
+def test_a_listing_is_not_the_input():
+    text = "  Solution species\n  (  1)  O3\n  r1  (  1)   O + O3 ->  2*O2     rate = 8.00E-12\n"
+    with pytest.raises(MechanismError, match=r"a\.doc, line 1: .*listing.*give the \.in"):
+        jaxchem.parse.loads(text, "a.doc")
+
+
 def test_it_survives_the_table():
     network = read(SMALL)
     text = table.dumps(network)

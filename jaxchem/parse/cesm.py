@@ -88,14 +88,12 @@ _GLUED = re.compile(rf"({_NUMBER})([A-Za-z_]\w*)", re.ASCII)
 _TAGGED = re.compile(r"(?:\[([^\[\]]*)\])?([^\[\]]*)")
 _HEAT = re.compile(rf"(?:,cph(?:={_NUMBER})?)?")
 _ALIAS = re.compile(rf"(?:({_NUMBER})\*)?(\w+)", re.ASCII)
-_HEADER = r"^[ \t]*{}[ \t]*(?:[!#].*)?$"
 
 
 def looks_like(text: str) -> bool:
     """Whether lines are ``SPECIES``, ``CHEMISTRY`` and one of ``Solution`` and ``Fixed``."""
     words = ("SPECIES", "CHEMISTRY", "(?:SOLUTION|FIXED)")
-    flags = re.IGNORECASE | re.MULTILINE
-    return all(re.search(_HEADER.format(word), text, flags) for word in words)
+    return all(_header(word, text) for word in words) or _listing(text)
 
 
 def loads(text: str, filename: str = "<text>") -> Network:
@@ -109,7 +107,24 @@ def loads(text: str, filename: str = "<text>") -> Network:
         MechanismError: a line that cannot be read, with file, line and what to write instead; a
             file without reactions.
     """
+    if _listing(text):
+        raise fail(
+            filename,
+            1,
+            "this is the preprocessor's listing, whose rates have few digits; give the .in or .inp "
+            "file that it was made from",
+        )
     return _File(text, filename).network()
+
+
+def _header(word: str, text: str) -> bool:
+    """Whether a line is this word, but for blanks and a comment."""
+    flags = re.IGNORECASE | re.MULTILINE
+    return bool(re.search(rf"^[ \t]*{word}[ \t]*(?:[!#].*)?$", text, flags))
+
+
+def _listing(text: str) -> bool:
+    return _header("SOLUTION SPECIES", text) and re.search(r"->.*[ ]rate =", text) is not None
 
 
 class _Equation(NamedTuple):

@@ -88,7 +88,7 @@ _LONGEST = 300
 
 def looks_like(text: str) -> bool:
     """Whether this is FACSIMILE: it has reactions such as ``% k : A = B ;``."""
-    return bool(re.search(r"^[ \t]*%[^:;=%]+:[^:;=%]*=[^:;=%]*;", text, re.MULTILINE))
+    return bool(re.search(r"^[ \t]*%[^:;=%]+:\s*[^:;=%,()\n]*=[^:;=%]*;", text, re.MULTILINE))
 
 
 def loads(text: str, filename: str = "<text>") -> Network:
