@@ -317,6 +317,8 @@ def test_the_table_of_photolysis(tmp_path):
         (("k(:,i) = k(:,1);",), 7, "k(:,n) is the coefficient of a reaction above; n is 1 to 0"),
         (("k(:,i) = 1*i;",), 7, "'i' numbers"),
         (("fA(i) = T;",), 7, "write a number"),
+        (("k(:,i) = 1; fRO2(i) = 1;",), 6, "f of RO2, which is a sum"),
+        (("k(:,i) = RO2;",), 7, "'RO2' is a species"),
         (("fA(i) = 1 fB(i) = 2;",), 7, "cannot read it at"),
         (("x = 3*(1+2", ");"), 7, "'(' is not closed"),
         (("x = {1, 2;",), 7, "'{' is never closed"),

@@ -54,6 +54,7 @@ _ENVIRONMENT: dict[str, Expression] = {
     "SZA": parse("57.29577951308232 * solar_zenith_angle"),
     "H2O": mcm.definitions(["H2O"])["H2O"],
 }
+_MISSING = "drop one, or begin a new reaction with 'i=i+1'"
 _MEMBER = re.compile(r"Rnames\b|Gstr\b|(?:k|f\w+|lr_flag)\s*\(\s*(?::\s*,\s*)?i\s*\)")
 _NUMBERED = re.compile(r"i\s*=\s*i\s*\+\s*1")
 
@@ -97,8 +98,8 @@ class _File:
     def __init__(self, text: str, filename: str):
         self.filename = filename
         self.values = Values()
-        self.species: dict[str, None] = {}
-        self.peroxy: dict[str, None] = {}
+        self.species: dict[str, int] = {}
+        self.peroxy: dict[str, int] = {}
         self.waiting: dict[str, tuple[int, list[str]]] = {}
         self.rows: list[_Row] = []
         for line, statement in statements(text, filename):
@@ -134,9 +135,7 @@ class _File:
             raise ValueError("ReplaceRxn changes a reaction of another script; change it there")
         elif match := re.match(r"(if|for|while|switch|function|try|parfor)\b", statement):
             raise ValueError(f"{match[1]!r}: conditions, loops and functions are not read here")
-        elif match := re.match(
-            r"Rnames\b|Gstr\b|(?:k|f\w+|lr_flag)\s*\(\s*(?::\s*,\s*)?i\s*\)", statement
-        ):
+        elif match := _MEMBER.match(statement):
             if not self.rows:
                 raise ValueError(f"{match[0]!r} comes before the first 'i=i+1'")
             self.member(self.rows[-1], statement)
@@ -153,13 +152,13 @@ class _File:
             r"Gstr\s*\{\s*i\s*(?:,\s*([123])\s*)?\}\s*=\s*['\"]\s*(\w*)\s*['\"]", statement
         ):
             if (slot := match[1] or "1") in row.reactants:
-                raise ValueError(f"Gstr{{i,{slot}}} is assigned twice; drop one")
+                raise ValueError(f"Gstr{{i,{slot}}} is assigned twice; {_MISSING}")
             if match[2] not in ("", "ONE"):
                 self.declared(match[2])
             row.reactants[slot] = match[2]
         elif match := re.fullmatch(r"k\s*\(\s*:\s*,\s*i\s*\)\s*=(?!=)(.+)", statement):
             if row.rate is not None:
-                raise ValueError("k(:,i) is assigned twice; drop one")
+                raise ValueError(f"k(:,i) is assigned twice; {_MISSING}")
             row.rate = self.values.value(match[1])
         elif match := re.fullmatch(r"f(\w+)\s*\(\s*i\s*\)\s*=(?!=)(.+)", statement):
             row.changes[match[1]] = self.change(row, match[1], match[2])
@@ -194,10 +193,11 @@ class _File:
     def add(self) -> None:
         """Declares the species that wait for it."""
         for kind, known in (("SpeciesToAdd", self.species), ("RO2ToAdd", self.peroxy)):
-            for name in self.waiting.pop(kind, (0, ()))[1]:
+            line, found = self.waiting.pop(kind, (0, []))
+            for name in found:
                 if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name == "ONE":
                     raise ValueError(f"{kind}: {name!r} is no name of a species")
-                known[name] = None
+                known.setdefault(name, line)
 
     def end(self) -> None:
         """Ends the reaction at hand: its coefficient can be used."""
@@ -211,14 +211,14 @@ class _File:
         """Puts it all together."""
         own = set(self.peroxy) == {"RO2"}  # a species of the mechanism, no sum
         if own:
-            self.species["RO2"] = None
-        elif "RO2" in self.species:
-            raise self.fail(1, "RO2 is the sum of RO2ToAdd; as a species it is its only member")
+            self.species.setdefault("RO2", self.peroxy["RO2"])
+        elif line := self.species.get("RO2"):
+            raise self.fail(line, "RO2 is the sum of RO2ToAdd; as a species it is its only member")
         members = [name for name in self.peroxy if name in self.species]
         if missing := [n for n in self.peroxy if n not in self.species]:
             self.say(f"members of RO2 that are no species are left out: {', '.join(missing)}.")
         summed = not own and any("RO2" in row.reactants.values() for row in self.rows)
-        reactions = [self.reaction(row, summed) for row in self.rows]
+        reactions = [self.reaction(row, own) for row in self.rows]
         quantities, places = self.quantities()
         if summed and not members:
             quantities["RO2"] = Number(0.0)
@@ -236,17 +236,17 @@ class _File:
             places=places,
         )
 
-    def reaction(self, row: _Row, summed: bool) -> Reaction:
+    def reaction(self, row: _Row, own: bool) -> Reaction:
         """A reaction: what reacts, and the yields that give the changes."""
         where = partial(self.fail, row.line)
         rate = Number(0.0) if row.rate is None else row.rate.tree
         reactants: dict[str, float] = {}
         for name in row.reactants.values():
-            if name == "RO2" and summed:
+            if name == "RO2" and not own:
                 rate = call("*", rate, Name("RO2"))
             elif name not in ("", "ONE"):
                 reactants[name] = reactants.get(name, 0.0) + 1
-        if summed and "RO2" in row.changes:
+        if "RO2" in row.changes and not own:
             raise where("f of RO2, which is a sum here, changes nothing; drop it")
         yields = {
             # what is written in decimals keeps them: -1 + 0.45 + 1 is 0.45
@@ -293,7 +293,7 @@ class _File:
         """The one script of generic coefficients in this folder that has some of these names."""
         found = []
         if unknown and Path(self.filename).is_file():
-            for path in sorted(Path(self.filename).parent.glob(f"*_{kind}.m")):
+            for path in sorted(Path(self.filename).parent.glob(f"*_[{kind}{kind.lower()}].m")):
                 try:
                     script = Script(path)
                 except MechanismError as error:

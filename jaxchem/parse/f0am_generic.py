@@ -40,7 +40,7 @@ class Script:
         self.values: dict[str, Expression] = {}
         self.lines: dict[str, int] = {}
         text = path.read_text(encoding="latin-1")
-        read = self._coefficients if path.stem.endswith("_K") else self._photolysis
+        read = self._coefficients if path.stem.upper().endswith("_K") else self._photolysis
         try:
             read(text)
         except MechanismError:
