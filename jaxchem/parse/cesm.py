@@ -41,7 +41,8 @@ pool of one species.
 The formula is taken for the composition of a species, but no element for balanced: lumped
 species, tracers and ions have stand-ins. ``Groups`` are families. Solution classes, Col-int,
 Not-Transported, Comments, Simulation Parameters and the assignments after BEGSIM steer the host;
-they are passed over. External forcing and washout (Heterogeneous) are left out with a warning.
+they are passed over. Pce is refused. External forcing and washout (Heterogeneous) are left out
+with a warning.
 
 Format: the chemistry preprocessor of CESM (github.com/ESCOMP/CHEM_PREPROCESSOR, its sources and
 the documentation with them); Emmons et al. 2010, Geosci. Model Dev. 3, 43.
@@ -60,21 +61,12 @@ from ..formula import parse_formula
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import CONDITIONS, mcm
 from ..suggest import closest
+from .cesm_language import SECTIONS, headed, sections
 from .cesm_rates import REVERSE, user_rate
-from .common import build, fail, molecules, numbered
+from .common import build, fail, molecules
 
 __all__ = ["loads", "looks_like"]
 
-_SECTIONS: dict[str, tuple[str, ...]] = {
-    "": ("COMMENTS", "SPECIES", "SOLUTIONCLASSES", "CHEMISTRY", "SIMULATIONPARAMETERS"),
-    "SPECIES": ("SOLUTION", "PCE", "FIXED", "GROUPS", "COL-INT", "NOT-TRANSPORTED"),
-    "SOLUTIONCLASSES": ("EXPLICIT", "EBI", "HOV", "IMPLICIT", "RODAS"),
-    "CHEMISTRY": ("PHOTOLYSIS", "REACTIONS", "HETEROGENEOUS", "EXTFORCING"),
-}
-"""Sections by what they stand in."""
-_KEYWORDS = {word for inner in _SECTIONS.values() for word in inner}
-_TEXTS = ("COMMENTS", "SIMULATIONPARAMETERS")
-_MARKS = ("BEGSIM", "ENDSIM")
 _LEFT_OUT = {"EXTFORCING": "external forcing", "HETEROGENEOUS": "washout"}
 _AIR: dict[str, Expression] = {
     "O2": parse("0.21 * density"),
@@ -93,7 +85,7 @@ _ALIAS = re.compile(rf"(?:({_NUMBER})\*)?(\w+)", re.ASCII)
 def looks_like(text: str) -> bool:
     """Whether lines are ``SPECIES``, ``CHEMISTRY`` and one of ``Solution`` and ``Fixed``."""
     words = ("SPECIES", "CHEMISTRY", "(?:SOLUTION|FIXED)")
-    return all(_header(word, text) for word in words) or _listing(text)
+    return all(headed(word, text) for word in words) or _listing(text)
 
 
 def loads(text: str, filename: str = "<text>") -> Network:
@@ -117,14 +109,8 @@ def loads(text: str, filename: str = "<text>") -> Network:
     return _File(text, filename).network()
 
 
-def _header(word: str, text: str) -> bool:
-    """Whether a line is this word, but for blanks and a comment."""
-    flags = re.IGNORECASE | re.MULTILINE
-    return bool(re.search(rf"^[ \t]*{word}[ \t]*(?:[!#].*)?$", text, flags))
-
-
 def _listing(text: str) -> bool:
-    return _header("SOLUTION SPECIES", text) and re.search(r"->.*[ ]rate =", text) is not None
+    return headed("SOLUTION SPECIES", text) and re.search(r"->.*[ ]rate =", text) is not None
 
 
 class _Equation(NamedTuple):
@@ -139,22 +125,13 @@ class _Equation(NamedTuple):
     numbers: str | None
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """(number, content) of the lines that have some, comments and blanks removed."""
-    for line, raw in numbered(text):
-        if not raw.lstrip().startswith("*"):
-            content = "".join(re.split("[#!]", raw)[0].split()).replace('"', "")
-            if content:
-                yield line, content.removesuffix(",")
-
-
 class _File:
     """One file, sorted into species and reactions."""
 
     def __init__(self, text: str, filename: str):
         self.filename = filename
         self.entries: dict[str, list[tuple[int, str]]] = {}
-        for section, line, content in self.sections(text):
+        for section, line, content in sections(text, filename):
             self.entries.setdefault(section, []).append((line, content))
         self.formulas: dict[str, str] = {}
         self.fixed: set[str] = set()
@@ -170,42 +147,6 @@ class _File:
 
     def fail(self, line: int, message: str) -> MechanismError:
         return fail(self.filename, line, message)
-
-    def sections(self, text: str) -> Iterator[tuple[str, int, str]]:
-        """(section, line, content) of what stands in the innermost sections."""
-        path: list[tuple[str, int]] = []
-        seen: dict[str, int] = {}
-        begun = False
-        for line, content in _lines(text):
-            word = content.upper()
-            inside = path[-1][0] if path else ""
-            begun = (begun or word == "BEGSIM") and "SPECIES" not in seen
-            if path and word == f"END{inside}":
-                path.pop()
-            elif inside in _TEXTS:
-                continue
-            elif word in _SECTIONS.get(inside, ()):
-                if word in seen:
-                    raise self.fail(line, f"{content} stands in line {seen[word]} too; join them")
-                seen[word] = line
-                path.append((word, line))
-            elif path and (word in _KEYWORDS or word.removeprefix("END") in _KEYWORDS):
-                raise self.fail(
-                    line,
-                    f"{content!r} stands inside {inside}, which begins in line {path[-1][1]}; "
-                    f"write 'End {inside.capitalize()}' before it",
-                )
-            elif inside not in _SECTIONS:
-                yield inside, line, content
-            elif path or not (word in _MARKS or (re.match(r"\w+=", content) and begun)):
-                known = _SECTIONS[inside]
-                raise self.fail(
-                    line,
-                    f"{content[:60]!r} is no section{f' of {inside}' if inside else ''}"
-                    f"{closest(content, known) or '.'} Known: {', '.join(known)}",
-                )
-        if path:
-            raise self.fail(path[-1][1], f"{path[-1][0]} begins here and has no End; add it")
 
     def items(self, section: str) -> Iterator[tuple[int, str]]:
         """(line, item) of a list."""
@@ -265,7 +206,7 @@ class _File:
         for line, item in self.entries.get("COL-INT", ()):
             if not re.fullmatch(rf"\w+={_NUMBER}", item):
                 raise self.fail(line, f"{item!r}: Col-int has lines such as 'O3 = 0.'")
-        for section in ("NOT-TRANSPORTED", *_SECTIONS["SOLUTIONCLASSES"]):
+        for section in ("NOT-TRANSPORTED", *SECTIONS["SOLUTIONCLASSES"]):
             for line, item in self.items(section):
                 if item not in declared and item.upper() not in ("ALL", "ALLOTHERS"):
                     raise self.unknown(line, item, section)
