@@ -350,7 +350,7 @@ def test_numbers_of_conditions_and_species_are_proposals():
         ("% EXP(1,2) : A = B ;", 1, "does not take 2"),
         ("% EXP(1E6) : A = B ;", 1, "not finite"),
         ("% 1D999 : A = B ;", 1, "not finite"),
-        ("% J<1.5> : A = B ;", 1, "cannot read"),
+        ("% J<1.5> : A = B ;", 1, "found nothing"),
         ("% J(1.5) : A = B ;", 1, "whole numbers"),
         ("KX = KY ;\nKY = 1 ;\n% 1 : A = B ;", 1, "assigned below, in line 2"),
         ("KX = KX ;\n% 1 : A = B ;", 1, "assigned below"),

@@ -24,12 +24,6 @@ TEXTS = {
         1,
         "begin species\n1 A() 10\nend species\nbegin reactions\n1 1 0 k\nend reactions",
     ),
-    "CAM-chem": (
-        4,
-        "SPECIES\n Solution\n A -> NO, B\n End Solution\nEnd SPECIES\nCHEMISTRY\n Photolysis\n"
-        "[jno2->,.5*jx] A + hv -> B\n End Photolysis\n Reactions\n[r] A -> B ; 1e-12, -100\n"
-        " End Reactions\nEND CHEMISTRY\n",
-    ),
     "Cantera": (
         2,
         "reactions:\n- equation: H2 + O <=> H + OH\n  rate-constant: {A: 1, b: 0}\n",
@@ -39,13 +33,6 @@ TEXTS = {
         "! a comment\nELEM H O END\nSPEC H2 O H OH END\nREAC\nH2+O=H+OH 1.0 2.0 3.0\nEND\n",
     ),
     "CHEMKIN ": (1, "REACTIONS CAL/MOLE\n! none\n\nH2+O<=>H+OH  1.0E+05 2.0 3.0\nEND\n"),
-    "F0AM": (3, "% two\nSpeciesToAdd = {'A';'B'};\nAddSpecies\ni=i+1;\nRnames{i} = 'A = B';\n"),
-    "UCLCHEM": (
-        1,
-        "Reactant 1,Reactant 2,Reactant 3,Product 1,Product 2,Alpha,Beta,Gamma\n"
-        "H,CRP,NAN,H+,E-,0.46,0.0,0.0\n",
-    ),
-    "UCLCHEM ": (2, "! gas and ice\nCO,FREEZE,,#CO,,,,1,0,0,,,\n#H,#CO,LH,#HCO,,,,1,0,2500,,,\n"),
     "VULCAN": (2, "# id reactions A B C\n 1 [ OH + H2 -> H2O + H ]  3.57E-16 1.52 1740.0\n"),
     "VULCAN ": (1, "[ OH + H2 -> H2O + H ]  3.57E-16 1.52 1740.0\n"),
     "PRIZMO": (2, "# small\nVARIABLES{\n t = Tgas / 3e2\n}\nH + H -> H2 1e-17*t\n"),

@@ -42,11 +42,6 @@ OTHERS = (
         "file by name in place of number, each " + _WITHOUT,
     ),
     _other(
-        "a mechanism of CAM-chem and MOZART (chem_mech.in)",
-        r"^[ \t]*end[ \t]+(?:solution|fixed|photolysis|reactions|chemistry)\b|^[ \t]*BEGSIM\b",
-        "the same mechanism in MUSICA's configuration is read (TS1 is one), or " + _TABLE,
-    ),
-    _other(
         "a mechanism of Cantera",
         r"^[ \t]*-[ \t]+equation[ \t]*:|^[ \t]*rate-constant[ \t]*:|<ctml\b"
         r"|^[ \t]*(?:reaction|three_body_reaction|falloff_reaction)\([ \t]*['\"]",
@@ -60,19 +55,6 @@ OTHERS = (
         _TABLE + ", RATE as 'A * temperature**b * exp(-Ea / R / temperature)' in molecule cm-3 (A "
         "over 6.022e23 for each molecule beyond the first), and each reaction that goes both ways "
         "as two",
-    ),
-    _other(
-        "a mechanism of F0AM in MATLAB",
-        r"^[ \t]*(?:Rnames|Gstr)\{|^[ \t]*AddSpecies\b",
-        "what it has of the MCM the MCM's site exports as KPP or FACSIMILE, which are read; "
-        "otherwise " + _TABLE,
-    ),
-    _other(
-        "a network of UCLCHEM",
-        r'^[ \t]*"?Reactant 1"?[ \t]*,|^[ \t]*[\w#@+*-]+,[ \t]*'
-        r"(?:CRP|CRPHOT|PHOTON|FREEZE|THERM|DESORB|DESOH2|DESCR|DEUVCR|BULKSWAP|SURFSWAP)[ \t]*,",
-        "leave out what is on grains (# and @) and " + _TABLE + ", as "
-        "'kooij(ALPHA, BETA, GAMMA)' for two bodies",
     ),
     _other(
         "a network of VULCAN",
