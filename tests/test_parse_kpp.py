@@ -357,9 +357,43 @@ SWITCH = """ELEMENTAL REAL(kind=dp) FUNCTION switch(kind, T, x) RESULT (k)
 END FUNCTION"""
 
 
+OPTIONAL = """REAL FUNCTION given(a, b)
+  REAL, INTENT(IN), OPTIONAL :: b
+  REAL :: a
+  given = 2*a
+  IF (a > 4.) THEN
+    given = 7
+    RETURN
+  END IF
+  IF (PRESENT( B )) given = a**b + 1
+END FUNCTION"""
+TABLES = """REAL FUNCTION pick(i, x)
+  INTEGER, PARAMETER :: n = 3
+  REAL, DIMENSION(2) :: b
+  REAL :: a(n, 2), total
+  INTEGER :: j, k, m
+  DATA a / 1., 2., 3., 2*4., 6. /, m / 2 /
+  b(1) = x
+  b(m) = 2.*b(1)
+  total = 0.
+  DO j = n, 1, -1
+    DO k = 1, 2
+      IF (j .NE. k) total = total + a(j, k)*b(k)
+    END DO
+  ENDDO
+  pick = total + a(i, 1) + b(2)*a(2, i-1)
+END FUNCTION"""
+
+
 @pytest.mark.parametrize(
     ("code", "rate", "right"),
     [
+        (inlined(OPTIONAL), "given(2., 3.)", 9.0),
+        (inlined(OPTIONAL), "given(2.)", 4.0),
+        (inlined(OPTIONAL), "given(5., 2.)", 7.0),
+        # (2 + 3) x + (4 + 6) 2 x, and 2 + 2 x 2
+        (inlined(TABLES), "pick(2, TEMP)", 29 * 280.0 + 2.0),
+        (inlined(TABLES), "pick(3, 1.)", 25.0 + 3.0 + 8.0),
         # KPP's own of two arguments, WRF-Chem's of three, and the file's before either
         ("", "ARR2(2.0, 300.0)", 2 * math.exp(300 / 280)),
         ("", "ARR2(2.0, 300.0, TEMP)", 2 * math.exp(-300 / 280)),
@@ -389,11 +423,13 @@ def test_inlined_code(code, rate, right):
     ("body", "why"),
     [
         ("REAL :: X(3)\n F = 1", "has an array argument, X"),
-        ("DO i = 1, 3\n F = F + X\n END DO", "has a DO loop"),
-        ("REAL, DIMENSION(4) :: table\n F = X", "has an array"),
-        ("IF (PRESENT(X)) F = 1", "PRESENT"),
-        ("IF (X > 1) RETURN\n F = 1", "RETURN under a condition"),
-        ("DATA t / 1, 2 /\n F = 1", "has a DATA table"),
+        ("DO WHILE (X < 3)\n F = F + X\n END DO", "has a DO loop without"),
+        ("INTEGER :: i\n F = 0\n DO i = 1, 99999\n F = F + X\n END DO", "too (many turns|long)"),
+        ("F = 0\n DO i = 1, N\n F = F + X\n END DO", "'N' is no number"),
+        ("REAL, DIMENSION(4) :: table\n F = table(3)", r"TABLE\(3\), which is not set"),
+        ("REAL :: table(4)\n table(5) = X\n F = 1", r"TABLE has no element \[5\]"),
+        ("REAL :: t(2)\n DATA t / 1, 2, 3 /\n F = X", "the table of T has 3 values"),
+        ("F = 0\n IF (TEMP > 1) RETURN\n F = 1", "RETURN under a condition"),
         ("G = 1", "does not set its result"),
     ],
 )

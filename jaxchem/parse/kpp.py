@@ -193,6 +193,12 @@ class _Mechanism:
         self.check.append(_ATOMS.get(name.upper(), name))
 
     def equation(self, item: Item) -> None:
+        if re.fullmatch(r"[\s().,*+]*", item.text):
+            warnings.warn(
+                f"{item.where}: {item.text.strip()!r} is no equation, and passed over as KPP does.",
+                stacklevel=5,
+            )
+            return
         match = re.fullmatch(r"\s*(?:<([^<>\n]*)>)?([^:]*):(.*)", item.text, re.DOTALL)
         left, equals, right = match[2].partition("=") if match else ("", "", "")
         if match is None or not equals or "=" in right or not match[3].strip():
@@ -200,7 +206,7 @@ class _Mechanism:
                 f"{' '.join(item.text.split())[:80]!r}: write '<LABEL> A + B = C : RATE ;'"
             )
         reactants = molecules(self.terms(left, item), item.fail)
-        rate = " ".join(match[3].replace("&", " ").split())
+        rate = "".join(match[3].replace("&", " ").split())  # KPP drops blanks: -210 0.0 is -2100.0
         label = (match[1] or "").strip() or f"equation {len(self.equations) + 1}"
         self.equations.append((reactants, self.terms(right, item), rate, label, item))
 
@@ -617,6 +623,8 @@ class _Mechanism:
         self.defined.setdefault(text, None)
         name, given = tree.function, [a.value for a in tree.arguments if isinstance(a, Number)]
         law = len(given) > 1 or any(value != int(value) for value in given)
+        named = [a.name.upper() for a in tree.arguments if isinstance(a, Name)]
+        law = law and all(other in _CONDITIONS for other in named)  # else the host's own state
         if law and not _BY_HOST.fullmatch(name) and name.upper() not in self.functions:
             self.undefined[name] = self.undefined.get(name, 0) + 1
         return Name(text)

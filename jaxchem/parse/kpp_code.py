@@ -1,16 +1,18 @@
 """The Fortran that a KPP mechanism inlines: statements, and functions as expressions.
 
-A function is straight-line arithmetic with IF and SELECT CASE, as mechanisms write rate laws: its
-result becomes one expression of its arguments. Conditions that the arguments of a call decide are
-decided on reading, others become `positive`. Nothing is executed. A function with arrays, loops or
-tables is no such thing, and says why.
+A function is arithmetic with IF, SELECT CASE, tables and counted loops, as mechanisms write rate
+laws: its result becomes one expression of its arguments. Conditions, bounds of loops and places in
+arrays that the arguments of a call decide are decided on reading; other conditions become
+`positive`. A function of whole arrays, or that does anything else, is no such thing, and says why.
 """
 
+import itertools
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..expression import Call, Expression, Name, Number, call, choose, parse, rewrite
+from ..expression import Call, Expression, Name, Number, call, choose, parse, rewrite, show
 from .common import fail
 from .kpp_language import Item
 
@@ -31,8 +33,10 @@ _PASSED_OVER = re.compile(
 )
 _COMMENT = re.compile(r"('[^']*'|\"[^\"]*\")|!.*")
 _SET = re.compile(r"(\w+)\s*=(?!=)(.+)", re.DOTALL | re.ASCII)
-_MOST_NODES = 4000
-"""Size of an expression that a function is made into."""
+_STORE = re.compile(r"(\w+)\s*\(([^=]*)\)\s*=(?!=)(.+)", re.DOTALL | re.ASCII)
+_DO = re.compile(r"DO\s+(\w+)\s*=(.+)", re.IGNORECASE | re.DOTALL)
+_MOST_NODES, _MOST_TURNS = 4000, 10_000
+"""Size of an expression that a function is made into, and turns of its loops."""
 
 
 class NotArithmetic(ValueError):
@@ -46,7 +50,10 @@ class Function(NamedTuple):
         name: with its case.
         arguments: in capitals.
         result: the variable that it gives back, in capitals.
-        body: statements: ("set", name, tree), ("if", [(condition or None, body), ...]).
+        body: statements: ("set", name, tree), ("if", [(condition or None, body), ...]),
+            ("array", name, sizes), ("store", name, places, tree), ("table", name, values),
+            ("do", name, (first, last, step), body), ("return",).
+        required: how many of the arguments have to be given.
         unknown: why it is no expression; empty where it may be one.
         where: file and line.
     """
@@ -55,6 +62,7 @@ class Function(NamedTuple):
     arguments: tuple[str, ...]
     result: str
     body: tuple[Any, ...]
+    required: int
     unknown: str
     where: str
 
@@ -67,12 +75,14 @@ class Function(NamedTuple):
         """
         if self.unknown:
             raise NotArithmetic(self.unknown)
-        if len(given) != len(self.arguments):
+        if not self.required <= len(given) <= len(self.arguments):
             raise ValueError(
                 f"{self.name} ({self.where}) takes ({', '.join(self.arguments)}), "
                 f"not {len(given)} arguments"
             )
-        known = _run(self.body, dict(zip(self.arguments, given, strict=True)))
+        known: dict[str, Any] = dict(zip(self.arguments, given, strict=False))
+        there = {f"{_THERE}{a}": Number(float(a in known)) for a in self.arguments}
+        known = _run(self.body, {**known, **there, _TURNS: 0})
         if self.result not in known:
             raise NotArithmetic(f"it does not set its result, {self.result}")
         return known[self.result]
@@ -130,7 +140,9 @@ def functions(items: Sequence[Item]) -> dict[str, Function]:
                 unknown = str(reason)
             result = (header[3] or name).upper()
             where = f"{item.file}, line {line}"
-            found[name.upper()] = Function(name, arguments, result, body, unknown, where)
+            optional = any(re.search(r"\bOPTIONAL\b", t, re.I) for _, t in lines[first:place])
+            required = 0 if optional else len(arguments)
+            found[name.upper()] = Function(name, arguments, result, body, required, unknown, where)
             place += 1
     return found
 
@@ -146,8 +158,6 @@ def _block(lines: list[str], arguments: Sequence[str]) -> tuple[Any, ...]:
     choices: list[Any] = []  # of the IF and SELECT blocks that are open
     for text in lines:
         upper = " ".join(text.upper().split())
-        if upper == "RETURN" and not choices:
-            break
         if match := re.fullmatch(r"IF\s*(\(.*\))\s*THEN", text, re.IGNORECASE | re.DOTALL):
             choices.append((None, [(_tree(match[1]), [])]))
             open_[-1].append(("if", choices[-1][1]))
@@ -156,15 +166,29 @@ def _block(lines: list[str], arguments: Sequence[str]) -> tuple[Any, ...]:
             choices.append((_tree(match[1]), []))
             open_[-1].append(("if", choices[-1][1]))
             open_.append([])
-        elif choices and (
-            match := re.fullmatch(r"ELSE\s*(?:IF\s*(\(.*\))\s*THEN)?", text, re.IGNORECASE)
+        elif (
+            choices
+            and choices[-1]
+            and (match := re.fullmatch(r"ELSE\s*(?:IF\s*(\(.*\))\s*THEN)?", text, re.IGNORECASE))
         ):
             choices[-1][1].append((_tree(match[1]) if match[1] else None, []))
             open_[-1] = choices[-1][1][-1][1]
-        elif choices and (match := re.fullmatch(r"CASE\s*(?:\((.*)\)|DEFAULT)", text, re.I)):
+        elif (
+            choices
+            and choices[-1]
+            and (match := re.fullmatch(r"CASE\s*(?:\((.*)\)|DEFAULT)", text, re.I))
+        ):
             choices[-1][1].append((_case(choices[-1][0], match[1]), []))
             open_[-1] = choices[-1][1][-1][1]
-        elif choices and re.fullmatch(r"END ?(IF|SELECT)( \w+)?", upper):
+        elif match := _DO.fullmatch(text):
+            bounds = tuple(_tree(part) for part in _split(match[2]))
+            if len(bounds) not in (2, 3):
+                raise NotArithmetic(f"it has {text[:40]!r}")
+            inner = []
+            open_[-1].append(("do", match[1].upper(), bounds, inner))
+            choices.append(None)
+            open_.append(inner)
+        elif choices and re.fullmatch(r"END ?(IF|SELECT|DO)( \w+)?", upper):
             choices.pop()
             open_.pop()
         elif match := re.fullmatch(r"IF\s*(\(.*)", text, re.IGNORECASE | re.DOTALL):
@@ -183,14 +207,21 @@ def _statement(text: str, into: list[Any], arguments: Sequence[str]) -> None:
     declared = _DECLARATION.fullmatch(text)
     if match := _SET.fullmatch(text):
         into.append(("set", match[1].upper(), _tree(match[2])))
+    elif (match := _STORE.fullmatch(text)) and not declared:
+        places = tuple(_tree(part) for part in _split(match[2]))
+        into.append(("store", match[1].upper(), places, _tree(match[3])))
+    elif text.upper() == "RETURN":
+        into.append(("return",))
+    elif match := re.fullmatch(r"DATA\s+(.*)", text, re.IGNORECASE | re.DOTALL):
+        for name, values in re.findall(r"(\w+)\s*/([^/]*)/", match[1]):
+            into.append(("table", name.upper(), _values(values)))
     elif declared and "=" not in declared[1].partition("::")[0]:
         _declare(declared[1], into, arguments)
     elif match := re.fullmatch(r"PARAMETER\s*\((.*)\)", text, re.IGNORECASE | re.DOTALL):
         _declare("::" + match[1], into, arguments)
     elif not _PASSED_OVER.match(text):
         word = re.match(r"\w+", text)
-        known = {"DO": "a DO loop", "DATA": "a DATA table", "CALL": "a CALL"}
-        known["RETURN"] = "a RETURN under a condition"
+        known = {"DO": "a DO loop without bounds", "CALL": "a CALL"}
         what = known.get(word[0].upper() if word else "", f"{text[:40]!r}")
         raise NotArithmetic(f"it has {what}")
 
@@ -198,15 +229,29 @@ def _statement(text: str, into: list[Any], arguments: Sequence[str]) -> None:
 def _declare(text: str, into: list[Any], arguments: Sequence[str]) -> None:
     """Values that a declaration gives; arrays are refused."""
     attributes, colons, names = text.partition("::")
-    if "DIMENSION" in attributes.upper():
-        raise NotArithmetic("it has an array")
+    shared = re.search(r"\bDIMENSION\s*(\(.*?\))", attributes, re.IGNORECASE)
     for part in _split(names if colons else attributes):
         name, equals, value = (p.strip() for p in part.partition("="))
-        if "(" in name:
-            kind = "array argument" if name.partition("(")[0].upper() in arguments else "array"
-            raise NotArithmetic(f"it has an {kind}, {name}")
-        if equals:
+        name, bracket, sizes = name.partition("(")
+        sizes = shared[1][1:] if shared and not bracket else sizes
+        if name and (bracket or shared):
+            if name.strip().upper() in arguments:
+                raise NotArithmetic(f"it has an array argument, {name.strip()}")
+            if equals or ":" in sizes:
+                raise NotArithmetic(f"it has an array of a kind of its own, {name.strip()}")
+            into.append(("array", name.strip().upper(), tuple(map(_tree, _split(sizes[:-1])))))
+        elif equals:
             into.append(("set", name.upper(), _tree(value)))
+
+
+def _values(text: str) -> tuple[Expression, ...]:
+    """The values of a table; ``3*0.5`` stands for three."""
+    found: list[Expression] = []
+    for part in _split(text):
+        count, star, value = part.partition("*")
+        repeated = star and count.strip().isdigit() and int(count) <= _MOST_TURNS
+        found += [_tree(value)] * int(count) if repeated else [_tree(part)]
+    return tuple(found)
 
 
 def _split(text: str) -> list[str]:
@@ -244,24 +289,80 @@ def _case(of: Expression | None, values: str | None) -> Expression | None:
 
 
 def _tree(text: str) -> Expression:
+    text = re.sub(r"\bPRESENT\s*\(\s*(\w+)\s*\)", rf"{_THERE}\1", text, flags=re.IGNORECASE)
     try:
         return parse(text)
     except ValueError as error:
         raise NotArithmetic(f"cannot be read: {error}") from None
 
 
-def _run(body: Sequence[Any], known: dict[str, Expression]) -> dict[str, Expression]:
-    """The variables after these statements."""
+_TURNS, _DONE, _THERE = "turns of loops", "has returned", "PRESENT_"
+
+
+def _run(body: Sequence[Any], known: dict[str, Any]) -> dict[str, Any]:
+    """The variables after these statements; those of arrays have names such as ``X(1,2)``."""
     for kind, *parts in body:
         if kind == "set":
             name, tree = parts
             known[name] = _filled(tree, known)
-        else:
+        elif kind == "if":
             known = _chosen(parts[0], known)
+        elif kind == "array":
+            name, sizes = parts
+            known[f"{name}()"] = tuple(_whole(size, known) for size in sizes)
+        elif kind == "store":
+            name, places, tree = parts
+            known[_place(name, [_filled(p, known) for p in places], known)] = _filled(tree, known)
+        elif kind == "table":
+            name, values = parts
+            known |= zip(_places(name, known, len(values)), values, strict=True)
+        elif kind == "return":
+            known[_DONE] = True
+        else:
+            name, bounds, inner = parts
+            first, last, step = [*(_whole(bound, known) for bound in bounds), 1][:3]
+            for value in range(first, last + (1 if step > 0 else -1), step or 1):
+                known[_TURNS] += 1
+                if known[_TURNS] > _MOST_TURNS:
+                    raise NotArithmetic("its loops take too many turns")
+                known[name] = Number(float(value))
+                known = _run(inner, known)
+                if _DONE in known:
+                    break
+        if _DONE in known:
+            break
     return known
 
 
-def _chosen(choices: Sequence[Any], known: dict[str, Expression]) -> dict[str, Expression]:
+def _whole(tree: Expression, known: dict[str, Any]) -> int:
+    found = _filled(tree, known)
+    if not isinstance(found, Number) or found.value != int(found.value):
+        raise NotArithmetic(f"{show(found)!r} is no number that the call gives")
+    return int(found.value)
+
+
+def _place(name: str, places: Sequence[Expression], known: dict[str, Any]) -> str:
+    """The name of an element of an array."""
+    sizes = known.get(f"{name}()")
+    if sizes is None or len(sizes) != len(places):
+        raise NotArithmetic(f"{name} is no array of {len(places)} dimensions")
+    numbers = [_whole(place, {}) for place in places]
+    if not all(1 <= n <= size for n, size in zip(numbers, sizes, strict=True)):
+        raise NotArithmetic(f"{name} has no element {numbers}")
+    return f"{name}({','.join(map(str, numbers))})"
+
+
+def _places(name: str, known: dict[str, Any], count: int) -> list[str]:
+    """All elements of an array, the first place running fastest; or the name of what is none."""
+    sizes = known.get(f"{name}()", ())
+    if math.prod(sizes) != count:
+        raise NotArithmetic(f"the table of {name} has {count} values")
+    every = [range(1, size + 1) for size in reversed(sizes)]
+    found = [",".join(map(str, reversed(each))) for each in itertools.product(*every)]
+    return [f"{name}({each})" for each in found] if sizes else [name]
+
+
+def _chosen(choices: Sequence[Any], known: dict[str, Any]) -> dict[str, Any]:
     """The variables after IF ... ELSE IF ... ELSE."""
     if not choices:
         return known
@@ -272,25 +373,29 @@ def _chosen(choices: Sequence[Any], known: dict[str, Expression]) -> dict[str, E
     if isinstance(test, Number):
         return _chosen(rest, known)
     yes, no = _run(body, dict(known)), _chosen(rest, dict(known))
+    if _DONE in yes or _DONE in no:
+        raise NotArithmetic("it has a RETURN under a condition that the call does not decide")
     found = dict(known)
+    found[_TURNS] = max(yes[_TURNS], no[_TURNS])
     for name in {**yes, **no}:
-        a, b = yes.get(name, no.get(name)), no.get(name, yes.get(name))
-        if a is not None and b is not None:
+        a, b = yes[name] if name in yes else no[name], no[name] if name in no else yes[name]
+        if name != _TURNS and not name.endswith("()"):
             found[name] = _small(_or_refuse(lambda a=a, b=b: choose(test, a, b)))
     return found
 
 
-def _filled(tree: Expression, known: dict[str, Expression]) -> Expression:
+def _filled(tree: Expression, known: dict[str, Any]) -> Expression:
     def fill(part: Expression) -> Expression:
         if isinstance(part, Name):
             return known.get(part.name.upper(), part)
         if isinstance(part, Call):
-            if part.function.upper() == "PRESENT":
-                raise NotArithmetic("it asks which arguments are PRESENT()")
             if part.function.upper() == "TRIM":
                 return part.arguments[0]
-            if part.function.upper() in known:
-                raise NotArithmetic(f"it has an array, {part.function}")
+            if f"{part.function.upper()}()" in known:
+                element = _place(part.function.upper(), part.arguments, known)
+                if element not in known:
+                    raise NotArithmetic(f"it reads {element}, which is not set")
+                return known[element]
         return part
 
     return _small(_or_refuse(lambda: rewrite(tree, fill)))

@@ -47,7 +47,10 @@ GC_HACOHA(a, b, c) = GCARR(a, b, c) * max(1 - 23.7 * exp(-temperature / 60), 0)
 GC_HACOHB(a, b, c) = GCARR(a, b, c) * (1 - max(1 - 23.7 * exp(-temperature / 60), 0))
 fyrno3_(n) = falloff_(1.94e-22 * exp(0.97 * n) * density, 0.826 * (300 / temperature) ** 8.1, 0.411, 1)
 share_(f) = f / (1 + f)
-GC_RO2NO(b, a0, b0, c0, a1, b1, c1) = GCARR(a0, b0, c0) * MERGE(share_(fyrno3_(a1)), 1 - share_(fyrno3_(a1)), b == 'A')
+methyl_(n) = MERGE(3.0e-4, share_(fyrno3_(n)), n == 1)
+GC_RO2NO(b, a0, b0, c0, a1, b1, c1) = GCARR(a0, b0, c0) * MERGE(methyl_(a1), 1 - methyl_(a1), b == 'A')
+GC_OHCO(a, b, c) = GC_OHCO_a(1.5e-13)
+PAN(a0, b0, c0, a1, b1, c1, f) = falloff_(a0 * exp(b0 / temperature) * (temperature / 300) ** c0 * density, a1 * exp(b1 / temperature) * (temperature / 300) ** c1, f, 0.75 - 1.27 * log10(f))
 ARRPLUS(a, b, c, d, e) = max(0, a * (d + e * temperature) * exp(-b / temperature) * (temperature / 300) ** c)
 TUNPLUS(a, b, c, d, e) = max(0, a * (d + e * temperature) * exp(b / temperature) * exp(c / temperature ** 3))
 ISO1(a, b, c, d, e, f, g) = GC_ISO1(a, b, c, d, e, f, g)
@@ -104,7 +107,9 @@ def _read() -> dict[tuple[str, int], Function]:
         arguments = tuple(a.strip().upper() for a in match[2].split(","))
         name = match[1].upper()
         body = (("set", name, parse(text)),)
-        found[name, len(arguments)] = Function(match[1], arguments, name, body, "", "jaxchem")
+        found[name, len(arguments)] = Function(
+            match[1], arguments, name, body, len(arguments), "", "jaxchem"
+        )
     return found
 
 
