@@ -14,7 +14,7 @@ import jaxchem
 from jaxchem.dataset import Observations, draw, observe
 from jaxchem.ensemble import generate_ensemble
 from jaxchem.models import ChangeMap
-from jaxchem.models.step_map import LEAST_SPREAD
+from jaxchem.models.chain import LEAST_SPREAD
 from jaxchem.stages import emulate
 
 CHAIN = """name = chain

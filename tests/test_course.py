@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from test_change_map import network as network
 
 import jaxchem
 from jaxchem.dataset import course, observe, scattered, under
-from jaxchem.models import About, AbstractEmulator
+from jaxchem.models import About, AbstractEmulator, along
 from jaxchem.stages.prepare import Plan
 
 
@@ -226,6 +227,22 @@ def courses(network):
     return dataclasses.replace(
         data, ts=ts, values=jnp.asarray(values), y0=jnp.asarray(whole), segments=4
     )
+
+
+def test_segments_follow_each_other(courses):
+    """Each from the prediction before, under its own conditions, by hand."""
+    model, elapsed = Off(About.of(courses), 0.01), np.asarray(courses.ts)
+    y0, conditions = courses.courses
+    assert (y0.shape, conditions.shape) == ((3, 3), (3, 4, 1))
+    found = jax.vmap(along, (None, 0, 0, None))(model, y0, conditions, courses.ts)
+    state, temperature = np.asarray(courses.y0)[::4], np.asarray(courses.conditions)[:, 0]
+    for n in range(4):
+        by_hand = 1.01 * chain(state, temperature[n::4], elapsed)
+        np.testing.assert_allclose(found[:, n], by_hand, rtol=1e-9)
+        state = by_hand[:, -1]
+    for wrong, shape in ((conditions[0, 0], r"\(1,\)"), ({"temperature": 300.0}, r"\(\)")):
+        with pytest.raises(ValueError, match=f"conditions of shape {shape}: give a row"):
+            along(model, y0[0], wrong, courses.ts)
 
 
 def test_chains_add_up_their_errors(courses):

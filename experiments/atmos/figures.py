@@ -30,7 +30,7 @@ import jaxchem
 from jaxchem.dataset import observe
 from jaxchem.importance import importance
 from jaxchem.metrics import dex_errors
-from jaxchem.models import ChemNNE, rollout
+from jaxchem.models import ChemNNE, along
 
 jax.config.update("jax_enable_x64", True)
 
@@ -136,16 +136,14 @@ def owed(folder: Path, test: Any, model: Any, count: int = 12) -> None:
 
 def day(folder: Path, test: Any, model: Any) -> None:
     """Chains through courses."""
-    count = test.segments
-    own = test.conditions.reshape(-1, count, test.conditions.shape[1])
     each = np.asarray(test.ts - test.t0)
-    whole = jnp.asarray((each[-1] * np.arange(count)[:, None] + each).ravel())
-    run = jax.jit(jax.vmap(lambda y0, c: rollout(model, y0, c, whole, count)))
-    found = np.asarray(run(test.y0[::count], own))
+    hours = (each[-1] * np.arange(test.segments)[:, None] + each).ravel() / 3600
+    run = jax.jit(jax.vmap(lambda y0, c: along(model, y0, c, jnp.asarray(each))))
+    found = np.asarray(run(*test.courses))
+    found = found.reshape(len(found), len(hours), -1)
     truth = np.asarray(test.states).reshape(found.shape)
     shown = groups(test.network)
     figure, axes = panels(len(shown) + 1)
-    hours = np.asarray(whole) / 3600
     for ax, (name, weights) in zip(axes, shown.items(), strict=False):
         for n in range(3):
             (line,) = ax.plot(hours, found[n] @ weights, lw=1)

@@ -129,6 +129,12 @@ class Observations(eqx.Module):
         return self.network.rates(**self.fixed, **dict(zip(self.names, conditions, strict=True)))
 
     @property
+    def courses(self) -> tuple[Float[Array, "course S"], Float[Array, "course segment C"]]:
+        """Initial states of the courses, and the conditions of their segments."""
+        conditions = self.conditions.reshape(-1, self.segments, self.conditions.shape[1])
+        return self.y0[:: self.segments], conditions
+
+    @property
     def middle(self) -> Float[np.ndarray, " C"]:
         """The middle of what each condition is: of its logarithm, where it has one."""
         low, high = (f(np.asarray(self.conditions), axis=0) for f in (np.min, np.max))

@@ -4,6 +4,8 @@ from .base import About as About
 from .base import AbstractEmulator as AbstractEmulator
 from .base import AbstractWrapper as AbstractWrapper
 from .base import Function as Function
+from .chain import along as along
+from .chain import rollout as rollout
 from .change_map import ChangeMap as ChangeMap
 from .chemnne import ChemNNE as ChemNNE
 from .committee import Committee as Committee
@@ -21,4 +23,3 @@ from .neural_ode import NeuralODE as NeuralODE
 from .similar import Similar as Similar
 from .similar import similar as similar
 from .step_map import StepMap as StepMap
-from .step_map import rollout as rollout

@@ -14,9 +14,9 @@ from ..kinetics import flux, turnover
 from ..network import Network
 from ..scale import SoftLog
 from .base import About, AbstractEmulator
+from .chain import LEAST_SPREAD
 from .flow_map import SAMPLED, Coefficients, between, independent, leading
 from .layers import Perceptron
-from .step_map import LEAST_SPREAD
 
 __all__ = ["ChangeMap"]
 

@@ -22,7 +22,15 @@ from ..metrics import (
     scaled_mse,
     uncertainty_scores,
 )
-from ..models import About, AbstractEmulator, AbstractIntegrated, AbstractWrapper, Function, rollout
+from ..models import (
+    About,
+    AbstractEmulator,
+    AbstractIntegrated,
+    AbstractWrapper,
+    Function,
+    along,
+    rollout,
+)
 from ..network import Network
 from ..parse import load, shipped
 from ..scale import span
@@ -256,11 +264,7 @@ def _chained(
     if test.segments == 1:
         call = functools.partial(rollout, model, segments=min(SEGMENTS, len(times)))
         return _predicted(call, test.y0, test.conditions, times)[0]
-    own = test.conditions.reshape(-1, test.segments, test.conditions.shape[1])
-    each = np.asarray(times)
-    whole = jnp.asarray((each[-1] * np.arange(test.segments)[:, None] + each).ravel())
-    call = functools.partial(rollout, model, segments=test.segments)
-    chain = _predicted(call, test.y0[:: test.segments], own, whole)[0]
+    chain = _predicted(functools.partial(along, model), *test.courses, times)[0]
     return chain.reshape(len(test.y0), len(times), -1)
 
 
