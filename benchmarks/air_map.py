@@ -17,13 +17,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from thermal import cpu_seconds
 
 import jaxchem
-from jaxchem.dataset import observe
 from jaxchem.metrics import dex_errors
+from jaxchem.run import finished
 
 jax.config.update("jax_enable_x64", True)
 
@@ -120,11 +118,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 200, 10_000])
     arguments = parser.parse_args()
-    model: Any = jaxchem.load_model(arguments.folder / "emulate" / "model.eqx")
-    config = OmegaConf.load(arguments.folder / ".hydra" / "config.yaml")
-    network: Any = instantiate(config.network, _convert_="all")
-    test = observe(jaxchem.read(arguments.folder / "test.nc", network), network)
-    test = test.in_order(model.about.conditions)
+    model, test = finished(arguments.folder)
     check(test, arguments.members)
     errors(model, test)
     speed(model, test, arguments.batches)

@@ -15,11 +15,12 @@ import matplotlib
 
 from . import models, plot
 from .checkpoint import atomic
-from .dataset import label_estimate, read_history, write
+from .dataset import Observations, label_estimate, observe, read, read_history, write
+from .network import Network
 from .simulate import Simulation
 from .stages import Data, Outcome, coefficients, told, true_rates
 
-__all__ = ["conclude", "figure", "simulated", "versions", "write_metrics"]
+__all__ = ["conclude", "figure", "finished", "simulated", "versions", "write_metrics"]
 
 log = logging.getLogger("jaxchem")
 
@@ -101,6 +102,26 @@ def conclude(folder: Path, data: Data, found: Outcome) -> dict[str, float]:
     for path in sorted(folder.glob("*/history.nc")):
         figure(folder, f"loss_{path.parent.name}", plot.history, read_history(path))
     return metrics
+
+
+def finished(
+    folder: Path, network: Network, stage: str = "emulate"
+) -> tuple[models.AbstractEmulator, Observations]:
+    """A model that a run has made, and the trajectories of `data.test` that it was measured on.
+
+    Both have their states in the order of the network, and the same conditions.
+
+    Args:
+        folder: of the run.
+        network: that of the run, as `run.finished` builds it.
+        stage: whose model.
+
+    Raises:
+        ValueError: no such model or trajectories there, or those of another network.
+    """
+    model = models.load_model(folder / stage / "model.eqx")
+    test = observe(read(folder / "test.nc", network), network).in_order(model.about.conditions)
+    return model.in_order(network.species, test.names), test
 
 
 def simulated(folder: Path, found: Simulation) -> dict[str, float]:

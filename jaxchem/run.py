@@ -171,21 +171,21 @@ def _staged(
     # a file may change under its name
     data_settings = {n: v for n, v in plain["data"].items() if n not in ("floor", "counted")}
     own = {n: v for n, v in plain.items() if n not in _AFTERWARDS} | {"data": data_settings}
-    own = own, table.dumps(network)
-    found = stages.pursue(
-        chosen,
-        plain["stages"],
-        data,
-        jax.random.key(cfg.seed),
-        folder,
-        integrator=solver,
-        floor=cfg.data.floor,
-        counted=cfg.data.counted,
-        gradients=cfg.gradients,
-        mark=checkpoint.digest(*own),
-        job=job,
-    )
+    how = {"floor": cfg.data.floor, "counted": cfg.data.counted, "gradients": cfg.gradients}
+    how |= {"mark": checkpoint.digest(own, table.dumps(network)), "job": job}
+    key = jax.random.key(cfg.seed)
+    found = stages.pursue(chosen, plain["stages"], data, key, folder, integrator=solver, **how)
     return record.conclude(folder, data, found)
+
+
+def finished(folder: Path) -> tuple[Any, Any]:
+    """What `record.finished` reads of a run, whose network is built as the run built it."""
+    from . import record
+
+    path = folder / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise ValueError(f"{folder}: no run there (it has no .hydra/config.yaml); give its folder.")
+    return record.finished(folder, _build(OmegaConf.load(path).network))
 
 
 def _build(cfg: Any) -> Any:

@@ -14,6 +14,7 @@ import jaxchem
 from jaxchem.dataset import observe
 from jaxchem.ensemble import generate_ensemble
 from jaxchem.models import CRNN, About, Committee, FlowMap, Function, Latent, conserved
+from jaxchem.run import finished
 from jaxchem.stages import emulate
 from jaxchem.stages.check import check_metric
 
@@ -242,6 +243,37 @@ def test_the_order_of_the_data_changes_nothing(getkey):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
+
+
+def test_what_a_run_has_left(tmp_path, getkey):
+    """Its model and its test data, whose conditions are in the order of the model's."""
+    network = jaxchem.load("osu29")
+    ranges = {"temperature": (20.0, 100.0), "cosmic_ray_rate": (1e-17, 1e-15)}
+    y0, conditions = clouds(network, cases=24, **ranges)
+    ts = np.geomspace(1e3, 1e13, 8)
+    dataset, _ = generate_ensemble(network, y0, conditions, ts, t0=1.0, progress=False)
+    data = observe(dataset, network)
+    model = FlowMap.fitted(data.in_order(data.names[::-1]), key=getkey(), modes=8, width=8)
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text(
+        "network: {_target_: jaxchem.load, path: '${name}'}\nname: osu29\n"
+    )
+    with pytest.raises(ValueError, match="emulate"):
+        finished(tmp_path)
+    (tmp_path / "emulate").mkdir()
+    jaxchem.save(tmp_path / "emulate" / "model.eqx", model)
+    with pytest.raises(ValueError, match=r"no data file .*test\.nc"):
+        finished(tmp_path)
+    jaxchem.write(dataset, tmp_path / "test.nc")
+    again, test = finished(tmp_path)
+    assert test.names == model.about.conditions == data.names[::-1]
+    assert test.network.species == network.species and len(test.y0) == 24
+    np.testing.assert_array_equal(test.states, data.states)
+    inputs = data.y0[3], dict(zip(data.names, data.conditions[3], strict=True)), data.ts - 1.0
+    found = again(test.y0[3], test.conditions[3], test.ts - test.t0)
+    np.testing.assert_array_equal(found, model(*inputs))
+    with pytest.raises(ValueError, match=r"elsewhere: no run there"):
+        finished(tmp_path / "elsewhere")
 
 
 def test_conditions_that_all_cases_share_are_met_and_compared(data, getkey, caplog):

@@ -22,15 +22,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hydra.utils import instantiate
 from matplotlib import pyplot
-from omegaconf import OmegaConf
 
 import jaxchem
-from jaxchem.dataset import observe
 from jaxchem.importance import importance
 from jaxchem.metrics import dex_errors
 from jaxchem.models import ChemNNE, along
+from jaxchem.run import finished
 
 jax.config.update("jax_enable_x64", True)
 
@@ -174,11 +172,7 @@ def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     folder = Path(sys.argv[1])
-    model: Any = jaxchem.load_model(folder / "emulate" / "model.eqx")
-    config = OmegaConf.load(folder / ".hydra" / "config.yaml")
-    network: Any = instantiate(config.network, _convert_="all")
-    test = observe(jaxchem.read(folder / "test.nc", network), network)
-    model = model.in_order(network.species, test.names)
+    model, test = finished(folder)
     ask = jax.jit(jax.vmap(lambda y0, c: model(y0, c, test.ts - test.t0)))
     blocks = range(0, len(test.y0), 1000)
     parts = [np.asarray(ask(test.y0[n : n + 1000], test.conditions[n : n + 1000])) for n in blocks]
