@@ -4,11 +4,15 @@ A learned emulator is worth its training only where it beats these. Each takes t
 [N, D] and fields [N, ...] of the training trajectories and the inputs [M, D] of others, and gives
 their fields [M, ...]. The inputs are standardised over the training set; those that do not vary,
 and those that are linear combinations of earlier ones, are left out.
+
+The fields of the training trajectories are an array, or anything that has the shape of one and
+gives the arrays of some trajectories, by slices and by numbers: all at once may fill the memory.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import combinations_with_replacement
 from math import comb
+from typing import Any
 
 import numpy as np
 import scipy
@@ -31,21 +35,24 @@ _MOST = 5000
 _DEPENDENT = 1e-6
 # in standard deviations of the inputs: from a tenth of the box to nearly linear
 _LENGTHS = np.geomspace(1 / 8, 16, 15)
+# trajectories whose fields are worked on at once
+_BLOCK = 512
 
 
 def train_mean(
     inputs_train: Float[Array, "N D"],
-    fields_train: Float[Array, "N *F"],
+    fields_train: Float[Any, "N *F"],
     inputs_test: Float[Array, "M D"],
 ) -> Float[Array, "M *F"]:
     """The mean of the training fields, whatever the input."""
-    mean = np.mean(fields_train, axis=0, keepdims=True, dtype=float)
+    total = sum(part.sum(axis=0) for _, part in _parts(fields_train))
+    mean = np.reshape(total / len(inputs_train), (1, *fields_train.shape[1:]))
     return np.repeat(mean, len(inputs_test), axis=0)
 
 
 def nearest_neighbour(
     inputs_train: Float[Array, "N D"],
-    fields_train: Float[Array, "N *F"],
+    fields_train: Float[Any, "N *F"],
     inputs_test: Float[Array, "M D"],
 ) -> Float[Array, "M *F"]:
     """The field of the training trajectory whose standardised inputs are closest.
@@ -56,17 +63,18 @@ def nearest_neighbour(
     train, test = _standardised(inputs_train, inputs_test)
     if not (np.all(np.isfinite(train)) and np.all(np.isfinite(test))):
         raise ValueError("inputs that are not finite have no nearest neighbour.")
-    sizes, block = np.sum(train**2, axis=1), max(1, 10_000_000 // len(train))
     # all distances, by products: of a hundred inputs a tree takes far longer
+    rows = np.column_stack([train, -0.5 * np.sum(train**2, axis=1)]).T
+    test, block = np.column_stack([test, np.ones(len(test))]), max(1, 10_000_000 // len(train))
     nearest = np.empty(len(test), int)
     for n in range(0, len(test), block):
-        nearest[n : n + block] = np.argmin(sizes - 2 * test[n : n + block] @ train.T, axis=1)
-    return np.asarray(fields_train, float)[nearest]
+        nearest[n : n + block] = np.argmax(test[n : n + block] @ rows, axis=1)
+    return np.asarray(fields_train[nearest], float)
 
 
 def linear(
     inputs_train: Float[Array, "N D"],
-    fields_train: Float[Array, "N *F"],
+    fields_train: Float[Any, "N *F"],
     inputs_test: Float[Array, "M D"],
 ) -> Float[Array, "M *F"]:
     """Least squares in the inputs and a constant.
@@ -75,16 +83,19 @@ def linear(
         ValueError: no input varies.
     """
     train, test = _standardised(inputs_train, inputs_test)
-    fields = np.reshape(fields_train, (len(train), -1))
-    mean = fields.mean(axis=0, dtype=float)
+    inverse, mean, slopes = scipy.linalg.pinv(train), np.zeros(1), np.zeros((1, 1))
+    for block, part in _parts(fields_train):
+        slopes = slopes + inverse[:, block] @ part
+        mean = mean + part.sum(axis=0) / len(train)
     # the columns have no mean, so that the constant is that of the fields
-    slopes = scipy.linalg.pinv(train) @ fields
-    return (mean + test @ slopes).reshape(-1, *np.shape(fields_train)[1:])
+    found = test @ slopes
+    found += mean
+    return found.reshape(-1, *fields_train.shape[1:])
 
 
 def chebyshev(
     inputs_train: Float[Array, "N D"],
-    fields_train: Float[Array, "N *F"],
+    fields_train: Float[Any, "N *F"],
     inputs_test: Float[Array, "M D"],
     *,
     degree: int | None = None,
@@ -107,7 +118,7 @@ def chebyshev(
     low, high = train.min(axis=0), train.max(axis=0)
     train, test = (2 * (x - low) / (high - low) - 1 for x in (train, test))
     count, width = train.shape
-    fields = np.reshape(fields_train, (count, -1)).astype(float)
+    fields = np.asarray(fields_train[:], float).reshape(count, -1)
 
     if degree is None:
         degrees = [0]
@@ -131,16 +142,19 @@ def chebyshev(
         parts = left.T @ fields
         # the error at a trajectory that the fit has not seen follows from its leverage
         free = np.maximum(1 - np.sum(left**2, axis=1), np.finfo(float).eps)
-        error = np.mean(((fields - left @ parts) / free[:, None]) ** 2)
+        rest = left @ parts
+        rest -= fields
+        rest /= free[:, None]
+        error = np.mean(np.square(rest, out=rest))
         if error < least:
             least, best = error, (d, right.T @ (parts / sizes[:, None]))
     degree, coefficients = best
-    return (_polynomials(test, degree) @ coefficients).reshape(-1, *np.shape(fields_train)[1:])
+    return (_polynomials(test, degree) @ coefficients).reshape(-1, *fields_train.shape[1:])
 
 
 def gaussian_process(
     inputs_train: Float[Array, "N D"],
-    fields_train: Float[Array, "N *F"],
+    fields_train: Float[Any, "N *F"],
     inputs_test: Float[Array, "M D"],
     *,
     length: float | None = None,
@@ -172,8 +186,13 @@ def gaussian_process(
             "its kernel has as many rows and columns, and factoring it takes their cube. Give a "
             "part of the training set."
         )
-    fields = np.reshape(fields_train, (count, -1)).astype(float)
+    fields = np.asarray(fields_train[:], float).reshape(count, -1)
     mean = fields.mean(axis=0)
+    fields = fields - mean
+    # of many values, as many as there are trajectories have the same sums of squares
+    rotated = fields
+    if fields.shape[1] > 2 * count:
+        rotated = np.transpose(np.linalg.qr(fields.T, mode="r"))
     distances = scipy.spatial.distance.cdist(train, train, "sqeuclidean")
 
     def factor(length: float) -> Array:
@@ -183,24 +202,34 @@ def gaussian_process(
     def cost(length: float) -> float:
         """-log of the marginal likelihood at the best amplitude, over half the values."""
         root = factor(length)
-        white = scipy.linalg.solve_triangular(root, fields - mean, lower=True)
-        amplitude = np.mean(white**2) + np.finfo(float).tiny
+        white = scipy.linalg.solve_triangular(root, rotated, lower=True)
+        amplitude = np.sum(np.square(white, out=white)) / fields.size + np.finfo(float).tiny
         return float(np.log(amplitude) + 2 * np.mean(np.log(np.diag(root))))
 
     if length is None:
         length = float(min(_LENGTHS, key=cost))
-    weights = scipy.linalg.cho_solve((factor(length), True), fields - mean)
+    weights = scipy.linalg.cho_solve((factor(length), True), fields)
     kernel = np.exp(-scipy.spatial.distance.cdist(test, train, "sqeuclidean") / (2 * length**2))
-    return (mean + kernel @ weights).reshape(-1, *np.shape(fields_train)[1:])
+    found = kernel @ weights
+    found += mean
+    return found.reshape(-1, *fields_train.shape[1:])
 
 
-BASELINES: dict[str, Callable[[Array, Array, Array], Array]] = {
+BASELINES: dict[str, Callable[[Array, Any, Array], Array]] = {
     "train_mean": train_mean,
     "nearest_neighbour": nearest_neighbour,
     "linear": linear,
     "chebyshev": chebyshev,
     "gaussian_process": gaussian_process,
 }
+
+
+def _parts(fields: Float[Any, "N *F"]) -> Iterator[tuple[slice, Float[Array, "n F"]]]:
+    """Flat fields of some trajectories after the other, in double precision."""
+    for n in range(0, fields.shape[0], _BLOCK):
+        block = slice(n, n + _BLOCK)
+        part = np.asarray(fields[block], float)
+        yield block, part.reshape(len(part), -1)
 
 
 def _standardised(
@@ -214,15 +243,16 @@ def _standardised(
     deviation = np.where(varies, deviation, np.inf)
     train, test = (train - mean) / deviation, (test - mean) / deviation
     kept: list[int] = []
-    basis = np.empty((len(train), 0))
+    basis = np.empty(train.T.shape)
     for column, values in enumerate(train.T):
         # Gram-Schmidt in the given order, so that an input added at the end changes nothing
-        new = values - basis @ (basis.T @ values)
+        before = basis[: len(kept)]
+        new = values - (before @ values) @ before
         norm = np.linalg.norm(new)
         # single precision leaves 1e-7 of an exact combination
         if norm > 1e-5 * np.sqrt(len(train)):
+            basis[len(kept)] = new / norm
             kept.append(column)
-            basis = np.column_stack([basis, new / norm])
     if not kept:
         raise ValueError(f"None of the {train.shape[1]} inputs varies over the training set.")
     return train[:, kept], test[:, kept]

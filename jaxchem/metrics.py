@@ -10,6 +10,8 @@ __all__ = [
     "conservation_drift",
     "dex_errors",
     "emulation_scores",
+    "error_scores",
+    "largest_scaled",
     "linear_rmse",
     "log_rate_mae",
     "log_rate_mse",
@@ -70,11 +72,11 @@ def dex_errors(
 
 
 def emulation_scores(
-    prediction: Float[Array, "case T S"],
-    truth: Float[Array, "case T S"],
+    prediction: Float[Any, "case T S"],
+    truth: Float[Any, "case T S"],
     low: float,
     high: float,
-    counts: Bool[Array, "case T S"] | None = None,
+    counts: Bool[Any, "case T S"] | None = None,
 ) -> dict[str, float]:
     """How far an emulator is off, from log10 concentrations.
 
@@ -90,23 +92,53 @@ def emulation_scores(
         high: and 1.
         counts: those that do; all if `None`, and NaN where none does.
     """
-    error = jnp.abs(prediction - truth)
-    if counts is not None and not jnp.any(counts):
-        counts, error = None, jnp.full_like(error, jnp.nan)
-    scaled = 2.0 * error / (high - low)
-    size = jnp.abs(2.0 * (truth - low) / (high - low) - 1.0)
-    relative = scaled / jnp.max(size, axis=1, keepdims=True)
-    if counts is not None:
-        error, scaled, relative = error[counts], scaled[counts], relative[counts]
-    return {
-        "mean_dex": float(jnp.mean(error)),
-        "median_dex": float(jnp.median(error)),
-        "p99_dex": float(jnp.quantile(error, 0.99)),
-        "max_dex": float(jnp.max(error)),
-        "rmse": float(jnp.sqrt(jnp.mean(scaled**2))),
-        "median_relative": float(jnp.median(relative)),
-        "mean_log10_relative": float(jnp.mean(jnp.log10(jnp.maximum(relative, 1e-16)))),
-    }
+    truth = np.asarray(truth)
+    error = np.abs(np.asarray(prediction) - truth)
+    return error_scores(error, largest_scaled(truth, low, high), high - low, counts)
+
+
+def largest_scaled(
+    truth: Float[Any, "case T S"], low: float, high: float
+) -> Float[np.ndarray, "case S"]:
+    """Largest |value| of each trajectory, of logarithms that are scaled as `emulation_scores` has
+    them."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = [2.0 * (f(truth, axis=1) - low) / (high - low) - 1.0 for f in (np.min, np.max)]
+    return np.maximum(*np.abs(ends))
+
+
+def error_scores(
+    error: Float[np.ndarray, "case T S"],
+    largest: Float[np.ndarray, "case S"],
+    width: float,
+    counts: Bool[Any, "case T S"] | None = None,
+) -> dict[str, float]:
+    """`emulation_scores` from errors, of which there may be so many that a copy costs.
+
+    Args:
+        error: |prediction - truth| in dex; it is overwritten.
+        largest: of `largest_scaled`.
+        width: high - low.
+        counts: those that do; all if `None`, and NaN where none does.
+    """
+    if counts is not None and not np.any(counts):
+        counts, error[...] = None, np.nan
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit, off = np.divide(2.0, width), error.flatten() if counts is None else error[counts]
+        found = {
+            "mean_dex": np.mean(off),
+            "max_dex": np.max(off),
+            "rmse": unit * np.sqrt(np.dot(off, off) / len(off)),
+        }
+        # nothing is copied: the order of the errors is of no more use
+        found["median_dex"], found["p99_dex"] = np.quantile(off, [0.5, 0.99], overwrite_input=True)
+        del off
+        error *= (unit / largest)[:, None]
+        relative = error.reshape(-1) if counts is None else error[counts]
+        found["median_relative"] = np.median(relative, overwrite_input=True)
+        np.log10(np.maximum(relative, 1e-16, out=relative), out=relative)
+        found["mean_log10_relative"] = np.mean(relative)
+    return {name: float(value) for name, value in found.items()}
 
 
 def linear_rmse(
@@ -118,7 +150,8 @@ def linear_rmse(
     emulators have it (ChemNNE, arXiv:2408.01829).
     """
     error = np.asarray(prediction) - np.asarray(truth)
-    return float(np.sqrt(np.mean((error / np.asarray(scale)) ** 2)))
+    error /= np.asarray(scale)
+    return float(np.sqrt(np.mean(np.square(error, out=error))))
 
 
 def uncertainty_scores(
@@ -153,15 +186,16 @@ def uncertainty_scores(
     bad = error > large
     kept = error[~doubtful]
     some = bad.any(axis=2)
+    one, two = (part.ravel() - part.mean() for part in (error, spread))
     with np.errstate(invalid="ignore"):  # a spread that is the same everywhere has no correlation
-        correlation = float(np.corrcoef(error.ravel(), spread.ravel())[0, 1])
+        correlation = float(np.dot(one, two) / np.sqrt(np.dot(one, one) * np.dot(two, two)))
     return {
         "gate/limit": float(limit),
         "gate/recall": float(bad[doubtful].sum() / max(bad.sum(), 1)),
         "gate/states": float(some.mean()),
         "gate/missed": float((some & ~doubtful).mean()),
         "gate/mean_dex": float(kept.mean()),
-        "gate/p99_dex": float(np.quantile(kept, 0.99)),
+        "gate/p99_dex": float(np.quantile(kept, 0.99, overwrite_input=True)),
         "spread/correlation": correlation,
         "spread/within_1": float(np.mean(error <= spread)),
         "spread/within_2": float(np.mean(error <= 2 * spread)),

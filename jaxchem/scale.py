@@ -18,8 +18,8 @@ def span(
     A species that never changes has its magnitude as its range, and one that is always zero
     has 1, so that dividing by the range is always safe.
     """
-    flat = values.reshape(-1, values.shape[-1])
-    low, high = jnp.min(flat, axis=0), jnp.max(flat, axis=0)
+    leading = tuple(range(values.ndim - 1))
+    low, high = jnp.min(values, axis=leading), jnp.max(values, axis=leading)
     scale = high - low
     scale = jnp.where(scale == 0, jnp.abs(high), scale)
     return low, jnp.where(scale == 0, 1.0, scale)

@@ -15,13 +15,7 @@ from jaxtyping import Float
 from ..baselines import BASELINES
 from ..dataset import Observations, observe
 from ..kinetics import tendency
-from ..metrics import (
-    conservation_drift,
-    emulation_scores,
-    linear_rmse,
-    scaled_mse,
-    uncertainty_scores,
-)
+from ..metrics import scaled_mse, uncertainty_scores
 from ..models import (
     About,
     AbstractEmulator,
@@ -36,22 +30,17 @@ from ..parse import load, shipped
 from ..scale import span
 from ..solvers import Integrator, solve
 from .base import rate_metrics, true_rates
+from .truth import BLOCK, LEAST, SCORES, Guess, Truth, blocks, finite
 
 __all__ = ["Report", "evaluate", "gradient_scores", "report"]
 
 log = logging.getLogger("jaxchem")
-
-LEAST = 1e-99
-"""Smallest concentration that is told from zero."""
 
 MOST_FITTED = 2000
 """Trajectories that the polynomial and the Gaussian process see: their cost grows fast."""
 
 SEGMENTS = 10
 """Pieces that a predicted trajectory is chained from."""
-
-BLOCK = 256
-"""Trajectories that are predicted at once."""
 
 SOLVED = 64
 """Trajectories that the solver is measured on."""
@@ -61,9 +50,6 @@ DAY = 86400.0
 
 RUNGS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 """Relative tolerances that the solver is asked for, until it is as good as the model."""
-
-_SCORES = ("rmse", "rmse_linear", "mean_dex", "median_dex", "p99_dex", "max_dex")
-"""Of every row of a report."""
 
 
 class Report(NamedTuple):
@@ -144,58 +130,22 @@ def evaluate(
         raise ValueError(f"evaluate measures an AbstractEmulator, not a {type(model).__name__}.")
     test = _observed(data, network).in_order(model.about.conditions)
     _compare(model.about, test)
-    network, truth, y0, conditions = test.network, test.states, test.y0, test.conditions
+    network, y0, conditions = test.network, test.y0, test.conditions
     times = test.ts - test.t0
     integrator = Integrator() if integrator is None else integrator
     whole, model = model, model.in_order(network.species, test.names)
     model.check_range(y0, conditions)
     seen = test if train is None else train.in_order(test.names)
 
-    def floored(y0: Any) -> np.ndarray:
-        return np.maximum(floor * np.sum(np.asarray(y0), axis=1), LEAST)[:, None, None]
-
-    def logs(values: Any, y0: Any) -> np.ndarray:
-        return np.log10(np.maximum(np.asarray(values, dtype=float), floored(y0)))
-
-    def limits(values: Any, y0: Any) -> tuple[float, float]:
-        """Of `logs`, of which those of all training data would fill the memory."""
-        least = floored(y0)[:, 0, 0]
-        cases = np.asarray(values).reshape(len(least), -1)
-        low, high = np.maximum(cases.min(axis=1), least), np.maximum(cases.max(axis=1), least)
-        return float(np.log10(low.min())), float(np.log10(high.max()))
-
-    exact = logs(truth, y0)
-    low, high = limits(seen.states, seen.y0)
-    low = max(low, float(np.log10(counted))) if counted else low
-    counts = np.asarray(truth) >= counted if counted else None
-    ranges = np.asarray(span(seen.states)[1])
-
-    def compared(prediction: Any, cases: Any = slice(None)) -> dict[str, float]:
-        found = jnp.asarray(logs(prediction, np.asarray(y0)[cases])), jnp.asarray(exact[cases])
-        chosen = None if counts is None else jnp.asarray(counts[cases])
-        scores = emulation_scores(*found, low, high, chosen)
-        return scores | {"rmse_linear": linear_rmse(prediction, truth[cases], ranges)}
-
-    def judged(prediction: np.ndarray, cases: Any = slice(None)) -> dict[str, float]:
-        good = np.all(np.isfinite(prediction), axis=(1, 2))
-        if not good.any():
-            return dict.fromkeys(_SCORES, np.nan)
-        chosen = np.arange(len(truth))[cases][good]
-        prediction = prediction[good]
-        scores = compared(prediction, chosen)
-        if network.balanced:
-            drift = conservation_drift(
-                jnp.asarray(network.conserved), jnp.asarray(prediction), y0[chosen]
-            )
-            scores["drift"] = float(jnp.max(jnp.abs(drift)))
-        return scores
-
+    truth = Truth(test, seen, floor=floor, counted=counted)
     predict = functools.partial(_predicted, y0=y0, conditions=conditions, times=times)
     prediction, taken = predict(model)
-    scores = judged(prediction)
+    scores = truth.of_finite(prediction)
     scores |= {
-        "err_y": float(scaled_mse(jnp.asarray(prediction[-1:]), truth[-1:], span(truth)[1])),
-        "failed": float(np.sum(~np.all(np.isfinite(prediction), axis=(1, 2)))),
+        "err_y": float(
+            scaled_mse(jnp.asarray(prediction[-1:]), test.states[-1:], span(test.states)[1])
+        ),
+        "failed": float(np.sum(~finite(prediction))),
         "smallest_y": float(np.min(prediction, initial=np.inf, where=np.isfinite(prediction))),
         "time/model": taken,
         **rate_metrics(test, whole),
@@ -206,25 +156,26 @@ def evaluate(
         return Report(scores, prediction, None)
     if isinstance(whole, AbstractWrapper) and whole.corrects:  # what the wrap costs or gains
         free, _ = predict(whole.inner.in_order(network.species, test.names))
-        scores |= _under("free", judged(free))
+        scores |= _under("free", truth.of_finite(free))
     if model.restarts:
         chain = _chained(model, test, times)
-        chained = judged(chain)
+        chained = truth.of_finite(chain)
         chained["growth"] = chained["mean_dex"] / scores["mean_dex"]
-        chained["failed"] = float(np.sum(~np.all(np.isfinite(chain), axis=(1, 2))))
+        chained["failed"] = float(np.sum(~finite(chain)))
         day = round(DAY / float(times[-1]))
         if test.segments > 1 and abs(day * float(times[-1]) / DAY - 1) < 1e-6:
             for number in range(day, test.segments + 1, day):
-                ends = np.arange(number - 1, len(truth), test.segments)
-                chained[f"mean_dex_{number}"] = judged(chain[ends], ends)["mean_dex"]
-            later = np.flatnonzero(np.arange(len(truth)) % test.segments >= day)
+                ends = np.arange(number - 1, len(y0), test.segments)
+                chained[f"mean_dex_{number}"] = truth.mean_dex(chain[ends], ends)
+            later = np.flatnonzero(np.arange(len(y0)) % test.segments >= day)
             if len(later):
-                scores |= _under("yesterday", compared(np.asarray(truth)[later - day], later))
+                before = truth.scores(lambda block: truth.states[later[block] - day], later)
+                scores |= _under("yesterday", before)
         scores |= _under("rollout", chained)
     if jax.eval_shape(model.spread, y0[0], conditions[0], times) is not None:
-        off, spread = logs(prediction, y0) - exact, predict(model.spread)[0]
-        if counts is not None:
-            off, spread = np.where(counts, off, 0.0), np.where(counts, spread, 0.0)
+        off, spread = truth.errors(prediction.__getitem__)[0], predict(model.spread)[0]
+        if truth.counts is not None:
+            off, spread = (np.where(truth.counts, part, 0.0) for part in (off, spread))
         scores |= uncertainty_scores(off, spread)
     latents = None
     if jax.eval_shape(model.latents, y0[0], conditions[0], times) is not None:
@@ -232,22 +183,23 @@ def evaluate(
     out = _outside(model, test)
     if out.any():
         scores["outside/cases"] = float(out.sum())
-        for name, cases in (("outside", out), ("inside", ~out)):
-            if cases.any():
-                scores[f"{name}/mean_dex"] = judged(prediction[cases], cases)["mean_dex"]
-    scores |= _under("persistence", compared(np.repeat(y0[:, None], len(times), axis=1)))
+        for name, cases in (("outside", np.flatnonzero(out)), ("inside", np.flatnonzero(~out))):
+            if len(cases):
+                scores[f"{name}/mean_dex"] = truth.mean_dex(prediction[cases], cases)
+    stays = np.broadcast_to(np.asarray(y0)[:, None], prediction.shape)
+    scores |= _under("persistence", truth.scores(stays.__getitem__))
     if train is not None:
-        for name, guess in _baselines(model, test, seen, floored(seen.y0)):
-            scores |= _under(name, compared(guess))
+        for name, guess in _baselines(model, test, seen, truth.floored(seen.y0)):
+            scores |= _under(name, truth.scores(guess))
     try:
         test.rates(conditions[0])
     except ValueError as error:
         log.info("no solver beside it: %s", error)
         return Report(scores, prediction, latents)
     few = test.chosen(slice(SOLVED))
-    beside = judged(prediction[:SOLVED], slice(SOLVED))
+    beside = truth.of_finite(prediction[:SOLVED])
     for rtol, ys, taken in _solved(few, integrator):
-        found = judged(ys, slice(SOLVED))
+        found = truth.of_finite(ys)
         scores |= _under("solver", {**found, "rtol": rtol}) | {"time/solver": taken}
         if all(found[name] <= beside[name] for name in ("mean_dex", "max_dex")):
             break
@@ -306,11 +258,14 @@ def _predicted(
 ) -> tuple[np.ndarray, float]:
     """What a model gives for all cases, and seconds a trajectory once it is compiled."""
     run = jax.jit(jax.vmap(call, in_axes=(0, 0, None)))
-    blocks = [slice(at, at + BLOCK) for at in range(0, len(y0), BLOCK)]
-    parts = [np.asarray(run(y0[b], conditions[b], times)) for b in blocks]
+    first = y0[:BLOCK], conditions[:BLOCK]
+    one = jax.eval_shape(run, *first, times)
+    found = np.empty((len(y0), *one.shape[1:]), one.dtype)
+    for block in blocks(len(y0)):
+        found[block] = run(y0[block], conditions[block], times)
     begin = time.perf_counter()
-    jax.block_until_ready(run(y0[blocks[0]], conditions[blocks[0]], times))
-    return np.concatenate(parts), (time.perf_counter() - begin) / len(parts[0])
+    jax.block_until_ready(run(*first, times))
+    return found, (time.perf_counter() - begin) / len(first[0])
 
 
 def _tendency_errors(model: AbstractIntegrated, test: Observations) -> dict[str, float]:
@@ -335,7 +290,7 @@ def _outside(model: AbstractEmulator, test: Observations) -> np.ndarray:
 
 def _baselines(
     model: AbstractEmulator, test: Observations, data: Observations, least: Any
-) -> Iterator[tuple[str, Float[np.ndarray, "case T S"]]]:
+) -> Iterator[tuple[str, Guess]]:
     """Trajectories that trivial emulators, learned from the data, give for the test.
 
     They are asked what the model inside of wrappers is asked, as the gas on the line of `Similar`.
@@ -353,12 +308,12 @@ def _baselines(
             jax.vmap(lambda y0, c, w=wrapper: w.within(y0, c, times)[:2])(*one)
             for one in (asked, seen)
         )
-        along = jax.vmap(lambda y, c, w=wrapper: w.within(y, c, times)[0], (0, None))
-        states, seen = jax.vmap(along)(states, seen[1]), before
+        on_line = jax.vmap(lambda y, c, w=wrapper: w.within(y, c, times)[0], (0, None))
+        states, seen = jax.vmap(on_line)(states, seen[1]), before
     inputs = [np.log10(np.maximum(np.concatenate(one, axis=1), LEAST)) for one in (seen, asked)]
     varied = np.ptp(inputs[0], axis=0) > 1e-9
-    known = np.maximum(np.asarray(states, float), least)
-    np.log10(known, out=known)  # which of all training data fill much of the memory
+    known = _Logs(np.asarray(states), least)
+    few = _Logs(known.states[:MOST_FITTED], least[:MOST_FITTED])
     places = jnp.log(jnp.maximum(grid, np.finfo(float).tiny))
 
     def whole(field: Any, y0: Any, conditions: Any) -> Any:
@@ -371,17 +326,40 @@ def _baselines(
             call = dataclasses.replace(wrapper, inner=call)
         return call.predict(y0, conditions, times)
 
+    ask = jax.jit(jax.vmap(whole))
     for name, baseline in BASELINES.items():
-        few = slice(MOST_FITTED if name in ("chebyshev", "gaussian_process") else None)
+        some = few if name in ("chebyshev", "gaussian_process") else known
         try:
-            fields = baseline(inputs[0][few, varied], known[few], inputs[1][:, varied])
+            fields = baseline(inputs[0][: len(some.least), varied], some, inputs[1][:, varied])
         except ValueError as error:  # too few trajectories, or too many, for this one
             log.info("no %s: %s", name, error)
             continue
         if not wrappers and grid.shape == times.shape and np.allclose(grid, times, rtol=1e-9):
-            yield name, 10.0 ** np.asarray(fields)
+            yield name, lambda b, fields=fields: 10.0 ** fields[b]
         else:
-            yield name, np.asarray(jax.jit(jax.vmap(whole))(fields, test.y0, test.conditions))
+            yield name, lambda b, fields=fields: ask(fields[b], test.y0[b], test.conditions[b])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Logs:
+    """log10 of trajectories, made of those that are asked for: all would fill the memory.
+
+    Attributes:
+        states: [case, T, S]
+        least: [case, 1, 1] what counts as zero.
+    """
+
+    states: np.ndarray
+    least: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of all."""
+        return self.states.shape
+
+    def __getitem__(self, cases: Any) -> np.ndarray:
+        found = np.maximum(self.states[cases], self.least[cases])
+        return np.log10(found, out=found)
 
 
 def _solved(
@@ -479,7 +457,7 @@ def report(metrics: Mapping[str, float]) -> str:
     Args:
         metrics: of `evaluate`; those of single stages are left out.
     """
-    columns = (*_SCORES, "drift")
+    columns = (*SCORES, "drift")
     rows = {"model": "", "without conservation": "free/", "in a chain": "rollout/"}
     others = ("persistence", "yesterday", *BASELINES)
     rows |= {name.replace("_", " "): f"{name}/" for name in others}
