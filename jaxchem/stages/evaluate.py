@@ -155,23 +155,10 @@ def evaluate(
     if brief:
         return Report(scores, prediction, None)
     if isinstance(whole, AbstractWrapper) and whole.corrects:  # what the wrap costs or gains
-        free, _ = predict(whole.inner.in_order(network.species, test.names))
-        scores |= _under("free", truth.of_finite(free))
+        inner = whole.inner.in_order(network.species, test.names)
+        scores |= _under("free", truth.of_finite(predict(inner)[0]))
     if model.restarts:
-        chain = _chained(model, test, times)
-        chained = truth.of_finite(chain)
-        chained["growth"] = chained["mean_dex"] / scores["mean_dex"]
-        chained["failed"] = float(np.sum(~finite(chain)))
-        day = round(DAY / float(times[-1]))
-        if test.segments > 1 and abs(day * float(times[-1]) / DAY - 1) < 1e-6:
-            for number in range(day, test.segments + 1, day):
-                ends = np.arange(number - 1, len(y0), test.segments)
-                chained[f"mean_dex_{number}"] = truth.mean_dex(chain[ends], ends)
-            later = np.flatnonzero(np.arange(len(y0)) % test.segments >= day)
-            if len(later):
-                before = truth.scores(lambda block: truth.states[later[block] - day], later)
-                scores |= _under("yesterday", before)
-        scores |= _under("rollout", chained)
+        scores |= _chain_scores(model, truth, times, scores["mean_dex"])
     if jax.eval_shape(model.spread, y0[0], conditions[0], times) is not None:
         off, spread = truth.errors(prediction.__getitem__)[0], predict(model.spread)[0]
         if truth.counts is not None:
@@ -218,6 +205,25 @@ def _chained(
         return _predicted(call, test.y0, test.conditions, times)[0]
     chain = _predicted(functools.partial(along, model), *test.courses, times)[0]
     return chain.reshape(len(test.y0), len(times), -1)
+
+
+def _chain_scores(
+    model: AbstractEmulator, truth: Truth, times: Any, mean_dex: float
+) -> dict[str, float]:
+    """Those of `rollout` and of `yesterday`; `mean_dex` is that of the model in one step."""
+    test, chain = truth.test, _chained(model, truth.test, times)
+    scores = truth.of_finite(chain)
+    scores["growth"] = scores["mean_dex"] / mean_dex
+    scores["failed"] = float(np.sum(~finite(chain)))
+    day, before = round(DAY / float(times[-1])), {}
+    if test.segments > 1 and abs(day * float(times[-1]) / DAY - 1) < 1e-6:
+        for number in range(day, test.segments + 1, day):
+            ends = np.arange(number - 1, len(chain), test.segments)
+            scores[f"mean_dex_{number}"] = truth.mean_dex(chain[ends], ends)
+        later = np.flatnonzero(np.arange(len(chain)) % test.segments >= day)
+        if len(later):
+            before = truth.scores(lambda block: truth.states[later[block] - day], later)
+    return _under("yesterday", before) | _under("rollout", scores)
 
 
 def _observed(data: Any, network: Network | None) -> Observations:
