@@ -74,6 +74,37 @@ def test_planes_are_reproduced():
     np.testing.assert_allclose(np.append(TRAIN, np.ones((60, 1)), 1).T @ rest, 0, atol=1e-8)
 
 
+class Kept:
+    """Fields that are told some at a time."""
+
+    def __init__(self, fields):
+        self.fields, self.shape, self.most = fields, fields.shape, 0
+
+    def __getitem__(self, cases):
+        found = self.fields[cases]
+        self.most = max(self.most, len(found))
+        return found
+
+
+def test_fields_are_asked_for_in_parts():
+    rng = np.random.default_rng(2)
+    inputs, asked = rng.normal(size=(1300, 3)), rng.normal(size=(5, 3))
+    fields = rng.normal(size=(1300, 2, 2)) + inputs[:, :2, None]
+    terms = np.column_stack([inputs, np.ones(1300)])
+    slopes = np.linalg.lstsq(terms, fields.reshape(1300, 4), rcond=None)[0]
+    plane = (np.column_stack([asked, np.ones(5)]) @ slopes).reshape(5, 2, 2)
+    scale = inputs.std(axis=0)
+    nearest = [np.argmin(np.sum(((one - inputs) / scale) ** 2, axis=1)) for one in asked]
+    for baseline, wanted in (
+        (train_mean, np.tile(fields.mean(axis=0), (5, 1, 1))),
+        (linear, plane),
+        (nearest_neighbour, fields[nearest]),
+    ):
+        kept = Kept(fields)
+        np.testing.assert_allclose(baseline(inputs, kept, asked), wanted, rtol=1e-10)
+        assert 0 < kept.most < 1300
+
+
 @pytest.mark.parametrize("degree", [3, 4])
 def test_polynomials_are_reproduced(degree):
     """A total degree of three has 20 terms in three inputs, of four 35."""

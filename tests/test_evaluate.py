@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from problems import DATA, clouds
+from test_change_map import network as network
+from test_change_map import observed
 from test_run import go, numbers, untimed
 
 import jaxchem
@@ -17,6 +19,7 @@ from jaxchem.models import CRNN, About, Committee, FlowMap, Function, Latent, co
 from jaxchem.run import finished
 from jaxchem.stages import emulate
 from jaxchem.stages.check import check_metric
+from jaxchem.stages.truth import BLOCK
 
 SMALL = ["+experiment=emulate_latent", "data.draw.cases=24", "data.times.points=8", "gradients=2"]
 SMALL += ["stages.emulate.steps=3", "model.coder=[8]", "stages.emulate.points=null"]
@@ -156,6 +159,45 @@ def test_a_case_that_fails_is_counted_and_the_others_are_scored(data):
     error = np.abs(np.log10(2.0 * few.y0[:, None]) - np.log10(few.states))[good]
     assert found["failed"] == 1
     np.testing.assert_allclose(found["mean_dex"], error.mean(), rtol=1e-9)
+
+
+def test_as_many_cases_as_are_worked_on_in_parts(network):
+    """Beside the formulas of all at once; one case fails."""
+    test, train = observed(network, 2 * BLOCK + 9, 1), observed(network, 40, 2)
+    bad = BLOCK + 3
+
+    def call(y0, conditions, ts):
+        k = 1e-3 * conditions[0] / 300
+        a = y0[0] * jnp.exp(-1.1 * k * ts)
+        ys = jnp.stack([a, jnp.full_like(a, y0[1]), jnp.sum(y0) - a], axis=1)
+        return jnp.where(y0[0] == test.y0[bad, 0], jnp.nan, ys)
+
+    model = Function(call, About.of(train))
+    found, prediction, _ = jaxchem.evaluate(model, test, train=train, counted=1e6, gradients=0)
+    y0, truth, seen = (np.asarray(part) for part in (test.y0, test.states, train.states))
+    good = np.arange(len(y0)) != bad
+    assert found["failed"] == 1 and np.all(np.isnan(prediction[bad]))
+    counts = truth >= 1e6
+    stays = np.repeat(y0[:, None], 60, axis=1)
+    mean = np.tile(10.0 ** np.mean(np.log10(seen), axis=0), (len(y0), 1, 1))
+    for name, guess, cases in (
+        ("", prediction, good),
+        ("persistence/", stays, good | True),
+        ("train_mean/", mean, good | True),
+    ):
+        off = np.abs(np.log10(guess[cases]) - np.log10(truth[cases]))[counts[cases]]
+        for score, value in (
+            ("mean_dex", off.mean()),
+            ("median_dex", np.median(off)),
+            ("p99_dex", np.quantile(off, 0.99)),
+            ("max_dex", off.max()),
+            ("rmse", 2 * np.sqrt(np.mean(off**2)) / (np.log10(seen.max()) - 6)),
+        ):
+            np.testing.assert_allclose(found[name + score], value, rtol=1e-9, err_msg=score)
+        off = (guess[cases] - truth[cases]) / np.ptp(seen, axis=(0, 1))
+        np.testing.assert_allclose(found[name + "rmse_linear"], np.sqrt(np.mean(off**2)), rtol=1e-9)
+    drift = np.abs(prediction.sum(axis=2) / y0.sum(axis=1)[:, None] - 1)
+    np.testing.assert_allclose(found["drift"], drift[good].max(), rtol=1e-6)
 
 
 def test_what_is_too_little_does_not_count(data):

@@ -72,6 +72,33 @@ def test_errors_of_what_counts():
     assert set(nothing) == set(found) and all(np.isnan(value) for value in nothing.values())
 
 
+@pytest.mark.parametrize("counts", [None, TRUTH > 0.5])
+def test_scores_of_errors(counts):
+    """Those of the formulas, with every copy that they like."""
+    truth, guess = np.log10(TRUTH), np.log10(GUESS)
+    scaled = 2 * (truth + 2.0) / 3.0 - 1
+    off = np.abs(2 * (guess + 2.0) / 3.0 - 1 - scaled)
+    relative = off / np.abs(scaled).max(axis=1, keepdims=True)
+    some = slice(None) if counts is None else counts
+    error, off, relative = np.abs(guess - truth)[some].ravel(), off[some], relative[some]
+    wanted = {
+        "mean_dex": np.mean(error),
+        "median_dex": np.median(error),
+        "p99_dex": np.quantile(error, 0.99),
+        "max_dex": np.max(error),
+        "rmse": np.sqrt(np.mean(off**2)),
+        "median_relative": np.median(relative),
+        "mean_log10_relative": np.mean(np.log10(relative)),
+    }
+    largest = metrics.largest_scaled(truth, -2.0, 1.0)
+    np.testing.assert_allclose(largest, np.abs(scaled).max(axis=1), rtol=1e-12)
+    found = metrics.error_scores(np.abs(guess - truth), largest, 3.0, counts)
+    whole = metrics.emulation_scores(guess, truth, -2.0, 1.0, counts)
+    assert found.keys() == wanted.keys() == whole.keys()
+    for name, value in wanted.items():
+        np.testing.assert_allclose([found[name], whole[name]], value, rtol=1e-11, err_msg=name)
+
+
 def test_linear_rmse():
     found = metrics.linear_rmse(TRUTH + 0.02 * SCALE, TRUTH, SCALE)
     np.testing.assert_allclose(found, 0.02, rtol=1e-12)
