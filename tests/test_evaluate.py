@@ -230,6 +230,12 @@ def test_cases_outside_of_the_training_range_are_told_apart(data, getkey):
         [bool(model.outside(test.y0[n][None], test.conditions[n][None])) for n in range(24)]
     )
     assert found["outside/cases"] == far.sum() > 0
+    beyond = model.beyond(np.asarray(test.y0), np.asarray(test.conditions))
+    np.testing.assert_array_equal(np.any(beyond > 0, axis=1), far)
+    most = np.log10(test.conditions[:, 0] / test.conditions[~hot, 0].max())
+    warm = beyond[:, -1] > 0
+    assert np.all(warm <= hot)
+    np.testing.assert_allclose(beyond[warm, -1], most[warm], rtol=1e-12)
     error = np.abs(
         np.log10(jax.vmap(model, (0, 0, None))(test.y0, test.conditions, test.ts - 1.0))
         - np.log10(test.states)

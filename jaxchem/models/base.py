@@ -194,23 +194,29 @@ class AbstractEmulator(eqx.Module):
         """What `predict` goes through in a latent space; `None` of a model that has none."""
         return None
 
-    def outside(self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]) -> dict[str, float]:
-        """Inputs that leave their range in training: name -> by how many powers of ten at most.
+    def beyond(
+        self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]
+    ) -> Float[np.ndarray, "N D"]:
+        """By how many powers of ten the inputs of each case leave their range in training.
 
-        A twentieth of the range beyond its ends is still in it. What was zero in training, or is
-        zero or less, counts as 1e-99.
+        States, then conditions; zero where they do not leave it. A twentieth of the range beyond
+        its ends is still in it. What was zero in training, or is zero or less, counts as 1e-99.
         """
         about = self.about
+        given = np.concatenate([y0, conditions], axis=1)
         if not about.low:
-            return {}
+            return np.zeros(given.shape)
         values, low, high = (
-            np.log10(np.maximum(part, 1e-99))
-            for part in (np.concatenate([y0, conditions], axis=1), about.low, about.high)
+            np.log10(np.maximum(part, 1e-99)) for part in (given, about.low, about.high)
         )
-        far = np.max(np.maximum(low - values, values - high), axis=0, initial=0.0)
-        names = np.array([*about.states, *about.conditions])
-        out = far > 0.05 * (high - low) + 1e-9
-        return dict(zip(names[out].tolist(), far[out].tolist(), strict=True))
+        far = np.maximum(low - values, values - high)
+        return np.where(far > 0.05 * (high - low) + 1e-9, far, 0.0)
+
+    def outside(self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]) -> dict[str, float]:
+        """Inputs that are `beyond` their range in training: name -> by how much at most."""
+        far = np.max(self.beyond(y0, conditions), axis=0, initial=0.0).tolist()
+        names = (*self.about.states, *self.about.conditions)
+        return {name: most for name, most in zip(names, far, strict=True) if most > 0}
 
     def check_range(
         self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"], *, strict: bool = False
@@ -312,6 +318,12 @@ class AbstractWrapper(AbstractEmulator):
     def outside(self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]) -> dict[str, float]:
         """As the model inside."""
         return self.inner.outside(*self.within(y0, conditions, np.zeros(1))[:2])
+
+    def beyond(
+        self, y0: Float[Any, "N S"], conditions: Float[Any, "N C"]
+    ) -> Float[np.ndarray, "N D"]:
+        """That of the model inside, in its order."""
+        return self.inner.beyond(*self.within(y0, conditions, np.zeros(1))[:2])
 
     @property
     def restarts(self) -> bool:
