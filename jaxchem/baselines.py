@@ -35,7 +35,7 @@ _MOST = 5000
 _DEPENDENT = 1e-6
 # in standard deviations of the inputs: from a tenth of the box to nearly linear
 _LENGTHS = np.geomspace(1 / 8, 16, 15)
-# trajectories whose fields are worked on at once
+# trajectories that are worked on at once
 _BLOCK = 512
 
 
@@ -149,7 +149,10 @@ def chebyshev(
         if error < least:
             least, best = error, (d, right.T @ (parts / sizes[:, None]))
     degree, coefficients = best
-    return (_polynomials(test, degree) @ coefficients).reshape(-1, *fields_train.shape[1:])
+    found = np.empty((len(test), fields.shape[1]))
+    for block in _blocks(len(test)):
+        np.matmul(_polynomials(test[block], degree), coefficients, out=found[block])
+    return found.reshape(-1, *fields_train.shape[1:])
 
 
 def gaussian_process(
@@ -195,9 +198,12 @@ def gaussian_process(
         rotated = np.transpose(np.linalg.qr(fields.T, mode="r"))
     distances = scipy.spatial.distance.cdist(train, train, "sqeuclidean")
 
+    def kernel(distances: Array, length: float) -> Array:
+        return np.exp(-distances / (2 * length**2))
+
     def factor(length: float) -> Array:
-        kernel = np.exp(-distances / (2 * length**2))
-        return scipy.linalg.cholesky(kernel + nugget * np.eye(count), lower=True)
+        noisy = kernel(distances, length) + nugget * np.eye(count)
+        return scipy.linalg.cholesky(noisy, lower=True)
 
     def cost(length: float) -> float:
         """-log of the marginal likelihood at the best amplitude, over half the values."""
@@ -209,8 +215,10 @@ def gaussian_process(
     if length is None:
         length = float(min(_LENGTHS, key=cost))
     weights = scipy.linalg.cho_solve((factor(length), True), fields)
-    kernel = np.exp(-scipy.spatial.distance.cdist(test, train, "sqeuclidean") / (2 * length**2))
-    found = kernel @ weights
+    found = np.empty((len(test), fields.shape[1]))
+    for block in _blocks(len(test)):
+        near = scipy.spatial.distance.cdist(test[block], train, "sqeuclidean")
+        np.matmul(kernel(near, length), weights, out=found[block])
     found += mean
     return found.reshape(-1, *fields_train.shape[1:])
 
@@ -224,10 +232,15 @@ BASELINES: dict[str, Callable[[Array, Any, Array], Array]] = {
 }
 
 
+def _blocks(count: int) -> Iterator[slice]:
+    """So many trajectories, some at a time."""
+    for n in range(0, count, _BLOCK):
+        yield slice(n, n + _BLOCK)
+
+
 def _parts(fields: Float[Any, "N *F"]) -> Iterator[tuple[slice, Float[Array, "n F"]]]:
     """Flat fields of some trajectories after the other, in double precision."""
-    for n in range(0, fields.shape[0], _BLOCK):
-        block = slice(n, n + _BLOCK)
+    for block in _blocks(fields.shape[0]):
         part = np.asarray(fields[block], float)
         yield block, part.reshape(len(part), -1)
 
