@@ -41,7 +41,8 @@ class Structure:
         digest = hashlib.sha256()
         for array in arrays:
             array.flags.writeable = False
-            digest.update(f"{array.shape}{array.dtype}".encode() + array.tobytes())
+            digest.update(f"{array.shape}{array.dtype}".encode())
+            digest.update(np.ascontiguousarray(array))
         self.digest = digest.digest()
 
     def __hash__(self) -> int:

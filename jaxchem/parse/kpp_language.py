@@ -84,7 +84,7 @@ def _items(
             parts, start = [], number
             if section not in _SECTIONS | _OUTPUT | _COMMANDS:
                 known = [f"#{name}" for name in (*_SECTIONS, *_OUTPUT, *_COMMANDS)]
-                hint = closest(f"#{section}", known)
+                hint = closest(f"#{section}", known) if line.lstrip()[1:2].strip() else ""
                 raise fail(
                     filename,
                     number,
