@@ -56,6 +56,9 @@ FUNCTIONS = ("exp", "log", "log10", "sqrt", "abs", "min", "max", "positive")
 _DEEPEST = 150
 """Levels of a tree: what is written by hand has ten, and each costs a frame of the interpreter."""
 
+_LONGEST_SUM = 100
+"""Terms of a sum that are added one after the other."""
+
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<number>(?:\d+(?:\.(?!(?:lt|le|gt|ge|eq|ne|and|or)\.)\d*)?|\.\d+)(?:[eEdD][+-]?\d+)?)
@@ -257,9 +260,18 @@ class _Parser:
 
     def terms(self, depth: int) -> Expression:
         tree, length = self.factors(self.deeper(depth)), depth
+        done: list[Expression] = []  # parts of a long sum, so that its tree is not as deep
         while operator := self.take("+", "-"):
             length = self.deeper(length)
+            if length > depth + _LONGEST_SUM:
+                done, length = [*done, tree], depth
+                tree = self.factors(self.deeper(depth))
+                tree = tree if operator == "+" else self.join("neg", tree)
+                continue
             tree = self.join(operator, tree, self.factors(length))
+        while len(done := [*done, tree] if done else []) > 1:
+            pairs = [self.join("+", *done[i : i + 2]) for i in range(0, len(done) - 1, 2)]
+            *done, tree = [*pairs, *done[len(pairs) * 2 :]]
         return tree
 
     def factors(self, depth: int) -> Expression:

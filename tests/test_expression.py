@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxchem.expression import Call, Name, Number, call, names, parse, rewrite, show
+from jaxchem.expression import Call, Name, Number, call, choose, names, parse, rewrite, show
 from jaxchem.rates import Conditions, Quantities, RateLaw
 
 NUMBERS = st.floats(-1e3, 1e3).map(Number)
@@ -79,13 +79,58 @@ def test_arithmetic_of_fortran(text, value):
         ("exp(1, 2)", "exp does not take 2"),
         ("(" * 500, "deep"),
         ("-" * 5000 + "a", "deep"),
-        ("+".join("a" * 400), "deep"),
+        ("*".join("a" * 400), "deep"),
         ("f(" * 400, "deep"),
     ],
 )
 def test_what_is_no_expression(text, words):
     with pytest.raises(ValueError, match=words):
         parse(text)
+
+
+@pytest.mark.parametrize("count", [1, 99, 101, 102, 250, 5000])
+def test_long_sums(count):
+    """Every term with its sign, in a tree that is not as deep as the sum is long."""
+    signs = [(-1) ** (n % 3 == 0) for n in range(count)]
+    tree = parse(" ".join(f"{'-' if sign < 0 else '+'} {n}*a" for n, sign in enumerate(signs)))
+    found, waiting = 0, [(tree, 1, 0)]
+    while waiting:
+        part, sign, depth = waiting.pop()
+        assert depth < 120
+        if isinstance(part, Call) and part.function == "*":
+            found += sign * part.arguments[0].value
+        elif isinstance(part, Call):
+            last = -sign if part.function in ("-", "neg") else sign
+            *rest, end = part.arguments
+            waiting += [(end, last, depth + 1), *((other, sign, depth + 1) for other in rest)]
+    assert found == sum(sign * n for n, sign in enumerate(signs))
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("2 < 3", True),
+        ("2.LT.3", True),
+        ("2 .gt. 3 .or. 3 >= 3", True),
+        (".not. 2 == 2", False),
+        (".not. (2 /= 2) .and. 1 <= 2", True),
+        ("1 < 2 .and. 3 < 2 .or. .not. 4 < 5", False),
+        ("a < 3", True),
+        ("a >= 3 .or. a /= 2", False),
+        (".not. a > 2 .and. (b == 5 .and. a <= 2)", True),
+    ],
+)
+def test_conditions(condition, holds):
+    """Where a is 2 and b is 5, whether that is known on reading or not."""
+    known = {"a": Number(2.0), "b": Number(5.0)}
+
+    def fill(tree):
+        return known.get(tree.name, tree) if isinstance(tree, Name) else tree
+
+    chosen = choose(parse(condition), parse("1"), parse("0"))
+    assert rewrite(chosen, fill) == Number(float(holds))
+    with pytest.raises(ValueError, match="is no condition"):
+        choose(parse("a + b"), parse("1"), parse("0"))
 
 
 def test_names_and_rewriting():

@@ -302,6 +302,16 @@ def test_commands_that_mean_nothing_here():
     tail = "#MONITOR A; B;\n#LOOKATALL\n#LOOKAT A;\n  B;\n#HESSIAN OFF { none }\n"
     found = kpp.loads(head + LINES + tail)
     assert found.equations == ("A -> B", "B -> A")
+    found = kpp.loads("*** the Mechanism: http:#mcm ;\n * 1 + 1\n" + LINES)
+    assert found.equations == ("A -> B", "B -> A")
+    found = kpp.loads(LINES.replace("A = B :", "A = 2 B + -0.25 A - - .5B :"))
+    np.testing.assert_allclose(found.stoichiometry[:, 0], [-1.25, 2.5])
+
+
+def test_elements_in_a_circle():
+    code = inlined("X(1) = 2*Y(1)\nY(1) = X(1)", "RCONST")
+    with pytest.raises(MechanismError, match=r"line \d+: X\(1\) is defined by itself"):
+        kpp.loads(f"{code}\n#EQUATIONS\nA = : X(1);")
 
 
 def test_model(tmp_path):
@@ -410,6 +420,13 @@ END FUNCTION"""
         (inlined("K = 2\nIF (TEMP > 270.) K = K + 1", "RCONST"), "K", 3.0),
         (inlined("K = 2\nIF (TEMP < 270.) K = K + 1", "RCONST"), "K", 2.0),
         (inlined("K = 2\nIF (ind_A > 0) K = 7\nIF (ind_Z>0) K = 9", "RCONST"), "K", 7.0),
+        (
+            inlined("REAL(dp), PARAMETER :: K = 2.D0, L = 3*K, arr(4)\nINTEGER :: M1", "GLOBAL"),
+            "K*L",
+            12,
+        ),
+        (inlined("K = 1. +\n&\n 2. + &\n ! three\n  & 3.", "RCONST"), "K", 6.0),
+        ("", "+".join(["TEMP"] * 400), 280.0 * 400),
         (inlined("J(4) = 0.5D0 * J(1)\nJ(1) = 4", "RCONST"), "J( 4 )", 2.0),
         (inlined("// K = 5\nK = 1.5{§1.2}*2 ! {1 = 2}\n", "RCONST"), "K", 3.0),
         ("", "MERGE(1.D0, 2.D0, TEMP > 270.D0 .OR. TEMP == 0)", 1.0),

@@ -20,12 +20,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ..brief import few
 from ..expression import Call, Expression, Name, Number, call, choose, rewrite, show
 from ..formula import ELEMENTS
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import CONDITIONS, LAWS, NAMED, mcm
 from .common import INTRINSICS, build, expression, fail, host_call, molecules
-from .kpp_code import Function, NotArithmetic, decided, functions, statements
+from .kpp_code import Function, NotArithmetic, commas, decided, functions, statements
 from .kpp_hosts import host_law
 from .kpp_language import Item, items
 
@@ -63,7 +64,7 @@ _LONGEST = 5000
 _ZERO = r"(?:0+(?:\.0*)?|\.0+)(?:[ED][+-]?\d{1,4})?(?:_\w+)?"
 _POOL = re.compile(rf"(?:{_ZERO}|C\(IND_\w+\))(?:\+(?:{_ZERO}|C\(IND_\w+\)))*", re.ASCII)
 _TERM = re.compile(
-    r"\s*([+-]?)\s*(?:((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]\d+)?)\s*\*?)?\s*([A-Za-z_]\w*)\s*",
+    r"\s*([+-]?)\s*(-?)\s*(?:((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]\d+)?)\s*\*?)?\s*([A-Za-z_]\w*)\s*",
     re.ASCII,
 )
 _STATEMENT = re.compile(r"([A-Za-z]\w*)\s*=(?!=)\s*(.+)", re.DOTALL)
@@ -150,7 +151,9 @@ class _Mechanism:
         self.order = 0
         for kind in ("GLOBAL", "RCONST"):
             for statement, item in self.code(kind):
-                self.assign(statement, item)
+                declared, _, values = statement.rpartition("::")
+                for part in commas(values) if declared else [statement]:
+                    self.assign(part.strip(), item)
 
     def declare(self, item: Item) -> None:
         name, _, text = (part.strip() for part in item.text.partition("="))
@@ -220,19 +223,22 @@ class _Mechanism:
                     f"{' '.join(side.split())[:80]!r}: write 'A + 2B', one term after the other"
                 )
             position = match.end()
-            count = float(match[2] or 1) * (-1 if match[1] == "-" else 1)
+            count = float(match[3] or 1) * (-1) ** ((match[1] == "-") + (match[2] == "-"))
             if not abs(count) < 1e9:
-                raise item.fail(f"{match[2]} {match[3]}: no such yield")
-            key = match[3].upper()
+                raise item.fail(f"{match[3]} {match[4]}: no such yield")
+            key = match[4].upper()
             if key not in _NOTHING or key in self.spelled:
-                name = self.spelled.setdefault(key, match[3])
+                name = self.spelled.setdefault(key, match[4])
                 found[name] = found.get(name, 0.0) + count
         return found
 
     def value(self, item: Item) -> None:
         name, equals, text = (part.strip() for part in item.text.partition("="))
-        if not equals or not name or not text:
-            raise item.fail(f"{item.text.strip()!r}: write 'SPECIES = NUMBER'")
+        if not equals or not name or not text or "=" in text:
+            raise item.fail(
+                f"{' '.join(item.text.split())[:60]!r}: write 'SPECIES = NUMBER;', a semicolon at "
+                "the end of each"
+            )
         self.initial.append((name, text, item))
 
     def family(self, item: Item) -> None:
@@ -267,7 +273,6 @@ class _Mechanism:
                 if present[1].upper() not in self.present:
                     return
                 condition = ""
-        statement = statement.rpartition("::")[2].strip()
         match = _STATEMENT.fullmatch(statement)
         if match is None:
             self.element(statement, open_ or bool(condition), item)
@@ -310,7 +315,7 @@ class _Mechanism:
         if undeclared := [n for n in used if n not in self.atoms]:
             warnings.warn(
                 f"{self.filename}: species without a declaration, taken as variable: "
-                + ", ".join(undeclared),
+                f"{few(undeclared)}.",
                 stacklevel=5,
             )
         species = [n for n in self.atoms if n in used] + undeclared
@@ -601,6 +606,8 @@ class _Mechanism:
         """J(4) and J(J_NO2) of the MCM by their number; any other unknown call by its text."""
         text = _canonical(show(tree))
         if text in self.elements:
+            if text in self.defining:
+                raise item.fail(f"{text} is defined by itself, in a circle")
             if text not in self.defined:
                 self.defining.append(text)
                 value, place = self.elements[text]

@@ -16,7 +16,7 @@ from ..expression import Call, Expression, Name, Number, call, choose, parse, re
 from .common import fail
 from .kpp_language import Item
 
-__all__ = ["Function", "NotArithmetic", "decided", "functions", "statements"]
+__all__ = ["Function", "NotArithmetic", "commas", "decided", "functions", "statements"]
 
 _KINDS = r"(?:REAL|INTEGER|LOGICAL|KPP_REAL|DOUBLE\s+PRECISION|CHARACTER)"
 _TYPE = rf"(?:{_KINDS}\b\s*(?:\([^)]*\)|\*\s*\d+)?)"
@@ -93,22 +93,20 @@ def statements(text: str) -> Iterator[tuple[int, str]]:
 
     Braces and lines that begin with ``//`` are comments of MECCA's, which its scripts take out.
     """
-    statement, start = "", 0
+    whole: list[tuple[int, str]] = []  # statements, those of one line not yet apart
+    open_ = False
     for number, line in enumerate(text.splitlines()):
         line = re.sub(r"\{[^{}]*\}", " ", line)
-        line = "" if line.lstrip().startswith("//") else _COMMENT.sub(r"\1", line)
-        if not line.strip():
+        line = "" if line.lstrip().startswith("//") else _COMMENT.sub(r"\1", line).strip()
+        if not line:
             continue
-        start = start if statement else number
-        statement += " " + line.strip().lstrip("&")
-        if statement.rstrip().endswith("&"):
-            statement = statement.rstrip()[:-1]
-            continue
+        open_ = open_ or line.startswith("&")  # even where the line above does not say so
+        start, before = whole.pop() if open_ and whole else (number, "")
+        whole.append((start, f"{before} {line.lstrip('&').rstrip('&').strip()}"))
+        open_ = line.endswith("&")
+    for start, statement in whole:
         for part in filter(None, (p.strip() for p in statement.split(";"))):
             yield start, part
-        statement = ""
-    if statement.strip():
-        yield start, statement.strip()
 
 
 def functions(items: Sequence[Item]) -> dict[str, Function]:
@@ -181,7 +179,7 @@ def _block(lines: list[str], arguments: Sequence[str]) -> tuple[Any, ...]:
             choices[-1][1].append((_case(choices[-1][0], match[1]), []))
             open_[-1] = choices[-1][1][-1][1]
         elif match := _DO.fullmatch(text):
-            bounds = tuple(_tree(part) for part in _split(match[2]))
+            bounds = tuple(_tree(part) for part in commas(match[2]))
             if len(bounds) not in (2, 3):
                 raise NotArithmetic(f"it has {text[:40]!r}")
             inner = []
@@ -208,7 +206,7 @@ def _statement(text: str, into: list[Any], arguments: Sequence[str]) -> None:
     if match := _SET.fullmatch(text):
         into.append(("set", match[1].upper(), _tree(match[2])))
     elif (match := _STORE.fullmatch(text)) and not declared:
-        places = tuple(_tree(part) for part in _split(match[2]))
+        places = tuple(_tree(part) for part in commas(match[2]))
         into.append(("store", match[1].upper(), places, _tree(match[3])))
     elif text.upper() == "RETURN":
         into.append(("return",))
@@ -230,7 +228,7 @@ def _declare(text: str, into: list[Any], arguments: Sequence[str]) -> None:
     """Values that a declaration gives; arrays are refused."""
     attributes, colons, names = text.partition("::")
     shared = re.search(r"\bDIMENSION\s*(\(.*?\))", attributes, re.IGNORECASE)
-    for part in _split(names if colons else attributes):
+    for part in commas(names if colons else attributes):
         name, equals, value = (p.strip() for p in part.partition("="))
         name, bracket, sizes = name.partition("(")
         sizes = shared[1][1:] if shared and not bracket else sizes
@@ -239,7 +237,7 @@ def _declare(text: str, into: list[Any], arguments: Sequence[str]) -> None:
                 raise NotArithmetic(f"it has an array argument, {name.strip()}")
             if equals or ":" in sizes:
                 raise NotArithmetic(f"it has an array of a kind of its own, {name.strip()}")
-            into.append(("array", name.strip().upper(), tuple(map(_tree, _split(sizes[:-1])))))
+            into.append(("array", name.strip().upper(), tuple(map(_tree, commas(sizes[:-1])))))
         elif equals:
             into.append(("set", name.upper(), _tree(value)))
 
@@ -247,15 +245,15 @@ def _declare(text: str, into: list[Any], arguments: Sequence[str]) -> None:
 def _values(text: str) -> tuple[Expression, ...]:
     """The values of a table; ``3*0.5`` stands for three."""
     found: list[Expression] = []
-    for part in _split(text):
+    for part in commas(text):
         count, star, value = part.partition("*")
         repeated = star and count.strip().isdigit() and int(count) <= _MOST_TURNS
         found += [_tree(value)] * int(count) if repeated else [_tree(part)]
     return tuple(found)
 
 
-def _split(text: str) -> list[str]:
-    """Parts between commas that stand in no brackets."""
+def commas(text: str) -> list[str]:
+    """The parts of a list between commas that stand in no brackets."""
     parts, depth = [""], 0
     for letter in text:
         depth += (letter in "([") - (letter in ")]")
@@ -281,7 +279,7 @@ def _case(of: Expression | None, values: str | None) -> Expression | None:
         return None
     if ":" in values:
         raise NotArithmetic("it has a CASE of a range")
-    tests = [call("==", of, _tree(v)) for v in _split(values)]
+    tests = [call("==", of, _tree(v)) for v in commas(values)]
     found = tests[0]
     for test in tests[1:]:
         found = call("or", found, test)

@@ -1,7 +1,8 @@
 """The language of KPP: sections and their entries, comments, inlined code and includes.
 
 Every line is part of a section, a command, inlined code or a comment; what is none of these is an
-error, as it is to KPP. Files that are included lie in the folder of the first one.
+error, as it is to KPP. Outside of sections a line may be a comment by a star, as in FACSIMILE: some
+copies of the MCM have its header so. Files that are included lie in the folder of the first one.
 """
 
 import re
@@ -103,7 +104,7 @@ def _items(
             if section in _COMMANDS:
                 section = ""
                 continue
-        if not section and content.strip(" \t\r\f;"):
+        if not section and content.strip(" \t\r\f;") and not content.lstrip().startswith("*"):
             raise fail(
                 filename,
                 number,
