@@ -26,7 +26,8 @@ from ..rates import (
     validate,
 )
 from .checks import impossible
-from .reaction import Reaction, Units, as_tree, sides, split, sums_of, unknown_species
+from .reaction import Reaction, Units, as_tree, split, sums_of, unknown_species
+from .report import Report, examine, unbalanced
 from .structure import Structure
 
 __all__ = ["Network", "RateFunction"]
@@ -392,14 +393,7 @@ class Network(eqx.Module):
             ValueError: a condition or quantity that the rates need is missing, or a name is
                 neither.
         """
-        conditions = {n: v for n, v in conditions.items() if v is not None}
-        for kind in ("photolysis", "quantities"):
-            if kind in conditions:
-                conditions[kind] = self._known(kind, conditions[kind])
-        proposed = {n: v for n, v in self.defaults if n in CONDITIONS}
-        if {"density", "pressure"} & set(conditions):  # either gives the other
-            proposed = {n: v for n, v in proposed.items() if n not in ("density", "pressure")}
-        given = Conditions(**{**proposed, **conditions})
+        given = self._given(conditions)
         used, missing = self._reads(given)
         if missing:
             known = [n for n in missing if n in CONDITIONS]
@@ -416,6 +410,17 @@ class Network(eqx.Module):
         if given.varying or self._read_pools.any():
             return RateFunction(self, given)
         return self._evaluate(given)
+
+    def _given(self, conditions: Mapping[str, Any]) -> Conditions:
+        """These conditions, and those that the mechanism proposes."""
+        conditions = {n: v for n, v in conditions.items() if v is not None}
+        for kind in ("photolysis", "quantities"):
+            if kind in conditions:
+                conditions[kind] = self._known(kind, conditions[kind])
+        proposed = {n: v for n, v in self.defaults if n in CONDITIONS}
+        if {"density", "pressure"} & set(conditions):  # either gives the other
+            proposed = {n: v for n, v in proposed.items() if n not in ("density", "pressure")}
+        return Conditions(**{**proposed, **conditions})
 
     @property
     def _read_pools(self) -> Bool[np.ndarray, " P"]:
@@ -516,72 +521,34 @@ class Network(eqx.Module):
         pattern[rows, columns] = True
         return pattern
 
-    def check(self) -> list[str]:
-        """Problems a chemist would want to know of, each as one sentence; empty if none.
+    def check(self, **conditions: Any) -> Report:
+        """What a chemist would want to know of the mechanism; empty if there is nothing.
 
-        Unbalanced reactions (with the elements), duplicates (the same equation, and rates that
-        differ in numbers alone), reactions that take away more of a species than reacts,
-        quantities that the user has to give, those that the mechanism does not define and that
-        come from elsewhere, species without a declared composition, species that no reaction
-        consumes (sinks) or that no reaction touches.
+        Reactions that are unbalanced (with the elements), there twice (the same equation and
+        pool, and rates that differ in numbers alone), or the terms of one rate; yields below
+        what reacts; quantities that the user has to give, and those that come from elsewhere;
+        species without a declared composition, and those that no reaction makes, consumes
+        (sinks) or touches; coefficients that are negative or no number, and those that are
+        faster than molecules fall apart or meet (`jaxchem.network.report.ENCOUNTERS`).
+
+        Args:
+            **conditions: for the coefficients, as `rates` takes them. What neither they nor the
+                mechanism say of temperature and pressure is taken to be 298.15 K and 101325 Pa;
+                coefficients that need more are left out. Functions of time are evaluated at the
+                start, and concentrations that coefficients read are the initial ones.
+
+        Returns:
+            A list of sentences, which prints on one screen; its `notes` say under what conditions
+            coefficients were evaluated, and how many were not.
+
+        Raises:
+            ValueError: a name that is no condition or quantity.
         """
-        problems = list(self.unbalanced().values())
-        if users := self.user_quantities:
-            listed = ", ".join(map(repr, users))
-            problems.append(
-                f"user rates: to be given to rates(), as they are not defined: {listed}."
-            )
-        if self.supplied:
-            listed = ", ".join(f"{name} ({source})" for name, source in self.supplied)
-            problems.append(f"supplied: named by the mechanism and not defined in it: {listed}.")
-        seen: dict[tuple, int] = {}
-        forms = {}
-        for law in self.laws:
-            rows = zip(*law.names, strict=True) if law.names else [()] * len(law.reactions)
-            forms |= {j: (law.form, row) for j, row in zip(law.reactions, rows, strict=True)}
-        for j, equation in enumerate(self.equations):
-            terms = (tuple(sorted(s.strip().split(" + "))) for s in equation.split("->"))
-            key = (*terms, forms[j], int(self.structure.pool_of[j]))
-            if key in seen:
-                problems.append(f"duplicate: reactions {seen[key]} and {j} are both {equation!r}.")
-            seen.setdefault(key, j)
-        for i, j in np.argwhere(self.stoichiometry < 0):
-            reacting = np.count_nonzero(self.structure.reactants[j] == i)
-            if self.stoichiometry[i, j] < -reacting - 1e-9:
-                problems.append(
-                    f"negative yield: reaction {j} {self.equations[j]!r} takes away more "
-                    f"{self.species[i]} than reacts."
-                )
-        if missing := self.undeclared:
-            more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
-            listed = ", ".join(missing[:20])
-            problems.append(f"undeclared: no known composition of {listed}{more}.")
-        for i, name in enumerate(self.species):
-            if name not in self.fixed and not np.any(self.structure.reactants == i):
-                made = np.any(self.stoichiometry[i] > 0)
-                kind = "sink: no reaction consumes" if made else "unused: no reaction touches"
-                problems.append(f"{kind} species {name!r}.")
-        return problems
+        return examine(self, self._given(conditions))
 
     def unbalanced(self) -> dict[int, str]:
         """Reaction index -> sentence for each reaction that creates or destroys an element.
 
         Reactions that involve a species of undeclared composition are passed over.
         """
-        changes = self.stoichiometry.copy()
-        for j, equation in enumerate(self.equations if self.fixed else ()):
-            reactants, products = sides(equation)
-            for name in self.fixed:
-                change = products.get(name, 0.0) - reactants.get(name, 0.0)
-                changes[self.species.index(name), j] = change
-        excess = self.conserved @ changes
-        known = ~np.isin(np.asarray(self.species), self.undeclared)
-        problems = {}
-        for j in np.flatnonzero((np.abs(excess) > 1e-9).any(axis=0)):
-            if not np.all(known[np.flatnonzero(changes[:, j])]):
-                continue
-            parts = ", ".join(
-                f"{e} {excess[i, j]:+g}" for i, e in enumerate(self.balanced) if excess[i, j]
-            )
-            problems[int(j)] = f"unbalanced: reaction {j} {self.equations[j]!r} changes {parts}."
-        return problems
+        return unbalanced(self)

@@ -16,7 +16,7 @@ from ..suggest import closest
 from .conditions import ALL, Conditions
 from .law import AVOGADRO, BOLTZMANN, LAWS
 
-__all__ = ["Quantities", "RateLaw", "reads", "validate"]
+__all__ = ["Quantities", "RateLaw", "evaluate", "reads", "validate"]
 
 _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "+": (2, lambda a, b: a + b),
@@ -104,7 +104,14 @@ def _fill(form: Any, numbers: Sequence[float], found: Sequence[str]) -> Expressi
     return Call(form.function, tuple(_fill(a, numbers, found) for a in form.arguments))
 
 
-def _evaluate(form: Any, slots: tuple[list[Any], list[Any]], lookup: Callable[[str], Any]) -> Any:
+def evaluate(form: Any, slots: tuple[list[Any], list[Any]], lookup: Callable[[str], Any]) -> Any:
+    """The value of a form of `RateLaw`.
+
+    Args:
+        form: an expression, numbers and names taken out.
+        slots: what stands for its numbers, and what for its names, numbers or arrays.
+        lookup: name of a condition or quantity that laws read -> its value.
+    """
     known: dict[Any, Any] = {}
 
     def value(form: Any) -> Any:
@@ -185,7 +192,7 @@ class Quantities:
             numbers: list[float] = []
             found: list[str] = []
             form = _form(tree, numbers, found)
-            return _evaluate(form, (numbers, [self(n) for n in found]), self)
+            return evaluate(form, (numbers, [self(n) for n in found]), self)
         if name in self._definitions and ALL in given:
             return given[ALL]
         if name in self._conditions:
@@ -249,7 +256,7 @@ class RateLaw(eqx.Module):
                 index = np.array([unique.index(n) for n in column])
                 values.append(jnp.stack([lookup(n) for n in unique])[index])
         numbers = [jnp.asarray(row) for row in self.numbers]
-        result = _evaluate(self.form, (numbers, values), lookup)
+        result = evaluate(self.form, (numbers, values), lookup)
         return jnp.broadcast_to(result, (len(self.reactions),))
 
     def expressions(self) -> list[Expression]:
