@@ -430,11 +430,7 @@ def _report(
     """
     unit = network.units.concentration
     lines = [f"# {network.title or network.name}", ""]
-    lines += [f"{len(network.species)} species, {len(network.equations)} reactions.", ""]
-    for problem in (problems := network.check())[:20]:
-        lines.append(f"- {problem}")
-    if len(problems) > 20:
-        lines.append(f"- ... and {len(problems) - 20} more; see network.check().")
+    lines += ["```", str(network.check()), "```"]
     order = np.argsort(-ys.max(axis=0))[:30]
     lines += ["", f"| species | first | highest | last [{unit}] | last, mole fraction | lifetime |"]
     lines.append("|---|---|---|---|---|---|")

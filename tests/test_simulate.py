@@ -89,7 +89,7 @@ def test_a_closed_box():
     assert states[0, 2] == pytest.approx(0.2 * 101325 / (1.380649e-23 * 280) * 1e-6, rel=1e-12)
     assert found.metrics["steps"] > 25 and found.metrics["final/A"] == states[-1, 0]
     assert list(found.parts) == ["trajectories"]
-    assert "tiny" in found.report and "| A |" in found.report and "'HEAT'" in found.report
+    assert "tiny" in found.report and "| A |" in found.report and "- HEAT" in found.report
     zenith = solar_zenith_angle(30.0, 15.0, datetime.date(2023, 3, 5), ts)
     np.testing.assert_allclose(data["solar_zenith_angle"].values, zenith, rtol=1e-12)
 

@@ -529,7 +529,7 @@ class Network(eqx.Module):
         what reacts; quantities that the user has to give, and those that come from elsewhere;
         species without a declared composition, and those that no reaction makes, consumes
         (sinks) or touches; coefficients that are negative or no number, and those that are
-        faster than molecules fall apart or meet (`jaxchem.network.report.ENCOUNTERS`).
+        faster than molecules fall apart or meet (`jaxchem.network.limits`).
 
         Args:
             **conditions: for the coefficients, as `rates` takes them. What neither they nor the

@@ -1,23 +1,16 @@
 """What a mechanism is, as far as it can be told from the mechanism alone: `Network.check`."""
 
-import graphlib
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..brief import few, table, text
-from ..formula import CHARGE
-from ..rates import NAMED, Conditions, Quantities, RateLaw, evaluate, reads
-from ..rates.conditions import ALL
+from ..expression import Call, Expression, Number
+from ..rates import Conditions
+from .limits import Coefficients, too_fast
 from .reaction import sides
-
-try:
-    from jax import enable_x64
-except ImportError:  # of older versions
-    from jax.experimental import enable_x64  # pyright: ignore[reportAttributeAccessIssue]
 
 __all__ = ["Report", "examine", "unbalanced"]
 
@@ -37,9 +30,9 @@ class _Kind(NamedTuple):
 _KINDS = {
     "unbalanced": _Kind("reactions that create or destroy an element"),
     "negative yield": _Kind("reactions that take away more of a species than reacts"),
-    "no coefficient": _Kind("coefficients that are negative or no number"),
+    "invalid coefficient": _Kind("coefficients that are negative or no number"),
     "too fast": _Kind("coefficients above what physics allows"),
-    "duplicate": _Kind("reactions that are there twice, with rates that differ in numbers alone"),
+    "duplicate": _Kind("reactions that are there more than once, so that their rates add up"),
     "user rates": _Kind(
         "quantities that the mechanism names and its user gives",
         "to be given to rates(), as it is not defined: {!r}",
@@ -141,14 +134,13 @@ class _Changes(NamedTuple):
 
 def examine(network: Any, given: Conditions) -> Report:
     """As `Network.check` has it, which names the network's own conditions and those given."""
-    changes = _Changes.of(network)
-    split = _split(network)
-    k, evaluated, notes = _coefficients(network, given)
+    changes, split = _Changes.of(network), _split(network)
+    found = Coefficients.of(network, given)
     groups = {
         "unbalanced": list(_unbalanced(network, changes).values()),
         "negative yield": _negative_yields(network, changes),
-        "no coefficient": _impossible(network, k, evaluated, split),
-        "too fast": _too_fast(network, np.where(evaluated & np.isfinite(k), k, 0.0)),
+        "invalid coefficient": _invalid(network, found, split),
+        "too fast": [f"{_reaction(network, j)} {why}" for j, why in too_fast(network, found)],
         "duplicate": _duplicates(network),
         "user rates": network.user_quantities,
         "supplied": [f"{name} ({source})" for name, source in network.supplied],
@@ -160,14 +152,17 @@ def examine(network: Any, given: Conditions) -> Report:
         f"Network {network.name}: {len(network.species)} species, {len(network.equations)} "
         f"reactions, {sum(map(len, groups.values())) or 'no'} findings"
     )
-    return Report(title, groups, notes)
+    return Report(title, groups, found.notes)
 
 
 def _reaction(network: Any, j: Any) -> str:
     return f"reaction {j} {network.equations[j]!r}"
 
 
-# Balance and structure
+# What is wrong, by kind
+
+_FROM, _UP_TO = ("at_least", "above"), ("at_most", "below")
+"""Laws of `jaxchem.rates.astro` that are zero elsewhere."""
 
 
 def unbalanced(network: Any) -> dict[int, str]:
@@ -222,31 +217,64 @@ def _loose(network: Any, changes: _Changes) -> dict[str, list[str]]:
 
     made = among(changes.species[changes.change > 0])
     lost = among(changes.species[changes.change < 0])
-    reacts = among(network.structure.reactants) | network.structure.pools.any(axis=0)
+    reacts = among(network.structure.reactants)
+    pooled = network.structure.pools.any(axis=0)
     held = np.isin(network.species, network.fixed)
     there = np.isin(network.species, [name for name, value in network.initial if value])
     kinds = {
-        "no source": ~made & (lost | reacts) & ~held & ~there,
-        "sink": made & ~lost & ~held,
-        "unused": ~made & ~lost & ~reacts & ~held,
+        "no source": ~made & (lost | reacts | pooled) & ~held & ~there,
+        "sink": made & ~lost & ~reacts & ~held,
+        "unused": ~made & ~lost & ~reacts & ~pooled & ~held,
     }
     return {kind: [network.species[i] for i in np.flatnonzero(m)] for kind, m in kinds.items()}
 
 
+def _invalid(network: Any, found: Coefficients, split: Sequence[range]) -> list[str]:
+    """Coefficients that are no number, or negative; of a rate's terms only the sum has a sign."""
+    terms = np.zeros(len(found.k), dtype=bool)
+    for run in split:
+        terms[run.start : run.stop] = True
+    wrong = found.known & (~np.isfinite(found.k) | (found.k < 0) & ~terms)
+    return [f"{_reaction(network, j)} has {found.k[j]:.3g}" for j in np.flatnonzero(wrong)]
+
+
 def _duplicates(network: Any) -> list[str]:
     """Of one equation and pool, and of one rate but for its numbers."""
+    alike: dict[tuple, list[tuple[int, tuple[float, ...]]]] = {}
     forms = {}
     for n, law in enumerate(network.laws):
         rows = zip(*law.names, strict=True) if law.names else [()] * len(law.reactions)
-        forms |= {j: (n, row) for j, row in zip(law.reactions, rows, strict=True)}
-    seen: dict[tuple, int] = {}
-    found = []
+        numbers = map(tuple, np.asarray(law.numbers).T.tolist())
+        for j, row, own in zip(law.reactions, rows, numbers, strict=True):
+            forms[j] = (n, row), own
     for j, equation in enumerate(network.equations):
         terms = (tuple(sorted(s.strip().split(" + "))) for s in equation.split("->"))
-        first = seen.setdefault((*terms, forms[j], int(network.structure.pool_of[j])), j)
-        if first != j:
-            found.append(f"reactions {first} and {j} are both {equation!r}")
-    return found
+        form, numbers = forms[j]
+        key = (*terms, form, int(network.structure.pool_of[j]))
+        alike.setdefault(key, []).append((j, numbers))
+    alike = {key: group for key, group in alike.items() if len(group) > 1}
+    trees = network.expressions() if alike else []
+    found = []
+    for (first, numbers), *others in alike.values():
+        for j, own in others:
+            (low, high), (lowest, highest) = _range(trees[first]), _range(trees[j])
+            if max(low, lowest) < min(high, highest):
+                rate = "at one rate" if own == numbers else "at rates that add up"
+                both = f"reactions {first} and {j} are both {network.equations[j]!r}"
+                found.append((j, f"{both}, {rate}"))
+    return [item for _, item in sorted(found)]
+
+
+def _range(tree: Expression) -> tuple[float, float]:
+    """The temperatures between which a rate is not zero."""
+    low, high = -np.inf, np.inf
+    while isinstance(tree, Call) and tree.function in (*_FROM, *_UP_TO):
+        function, (limit, tree) = tree
+        if isinstance(limit, Number) and function in _FROM:
+            low = max(low, limit.value)
+        elif isinstance(limit, Number):
+            high = min(high, limit.value)
+    return low, high
 
 
 def _split(network: Any) -> list[range]:
@@ -267,199 +295,3 @@ def _terms(network: Any, run: range) -> str:
         f"reactions {run[0]} to {run[-1]} {network.equations[run[0]]!r} are one, "
         f"times {', '.join(pools)}"
     )
-
-
-# Coefficients
-
-TEMPERATURE, PRESSURE = 298.15, 101325.0
-"""K and Pa, where neither the mechanism nor the user says them."""
-
-BRIEFEST = 1e-12
-"""s; no molecule falls apart faster than it vibrates, and 1 / (k_B T / h) is 1.6e-13 s at 298 K."""
-
-ENCOUNTERS = (1e-8, 1e-6, 1e-4)
-"""cm3 s-1: no two meet more often. Each is the fastest that is known, with a margin.
-
-Neutrals: hard spheres, pi d^2 sqrt(8 k_B T / (pi mu)), are 2e-9 for a hydrogen atom and a molecule
-of d = 0.5 nm at 298 K, and 5e-10 for two molecules of 30 g mol-1 (Finlayson-Pitts and Pitts 2000,
-Chemistry of the Upper and Lower Atmosphere, section 5.A). One that is charged: Langevin's
-2 pi e sqrt(alpha / mu) is 1e-9 for molecules and 3e-7 for an electron, and a dipole in the cold
-makes it 1e-7 (Woon and Herbst 2009, doi:10.1088/0067-0049/185/2/273). Opposite charges:
-recombination with an electron is 1e-6 or less at 300 K, of clusters 1e-5, and goes as T^-0.5
-(Florescu-Mitchell and Mitchell 2006, doi:10.1016/j.physrep.2006.04.002).
-"""
-
-LONGEST = 1e-8
-"""s that two keep together until a third meets them: coefficients of order n + 1 are at most those
-of order n times this and `ENCOUNTERS`. Small molecules keep 1e-13 to 1e-10 s."""
-
-_SECONDS = {
-    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
-    **dict.fromkeys(("min", "minute", "minutes"), 60.0),
-    **dict.fromkeys(("h", "hr", "hour", "hours"), 3600.0),
-    **dict.fromkeys(("d", "day", "days"), 86400.0),
-    **dict.fromkeys(("yr", "year", "years"), 3.15576e7),
-}
-
-
-def _coefficients(
-    network: Any, given: Conditions
-) -> tuple[Float[np.ndarray, " R"], Bool[np.ndarray, " R"], list[str]]:
-    """Coefficients, which of them are known under these conditions, and what to know of both."""
-    assumed = {} if "temperature" in given else {"temperature": TEMPERATURE}
-    if network.units.per_mole and "density" not in given and "pressure" not in given:
-        assumed["pressure"] = PRESSURE
-    start = dict(network.defaults).get("start", 0.0)
-    given = Conditions(**assumed, **given.values).at(start)
-    k, known = np.zeros(len(network.equations)), np.zeros(len(network.equations), dtype=bool)
-    wanting: Counter[str] = Counter()
-    used: set[str] = set()
-    with enable_x64(True), np.errstate(all="ignore"):
-        totals = _totals(network)
-        lookup = Quantities(dict(network.quantities), given, network.units.per_mole, totals)
-        leaves = _leaves(network, given)
-        there = {*given.values, *given.named, *totals}
-        if ALL in given.named:
-            there |= {*network.user_quantities}
-        for law in network.laws:
-            common = set().union(*(leaves[name] for name in reads(law.form)))
-            columns = [[leaves[name] for name in column] for column in law.names]
-            found = [common.union(*row) for row in zip(*columns, strict=True)]
-            for j, names in zip(law.reactions, found or [common] * len(law.reactions), strict=True):
-                known[j] = names <= there
-                wanting.update(names - there)
-                used |= names & there
-            places = np.array(law.reactions)
-            keep = known[places]
-            k[places[keep]] = _values(law, np.flatnonzero(keep), lookup)
-    return k, known, _notes(network, given, assumed, used, wanting, int(np.sum(~known)))
-
-
-def _totals(network: Any) -> dict[str, float]:
-    """Of the pools, in the state that the mechanism proposes; none if it proposes none."""
-    if not network.initial:
-        return {}
-    y = np.zeros(len(network.species))
-    for name, value in network.initial:
-        y[network.species.index(name)] = value
-    return dict(zip(network.pool_names, (network.structure.pools @ y).tolist(), strict=True))
-
-
-def _leaves(network: Any, given: Conditions) -> dict[str, frozenset[str]]:
-    """By name of what coefficients read: the conditions, pools and user's quantities behind it."""
-    parts = {
-        name: reads(tree)
-        for name, tree in network.quantities
-        if tree is not None and name not in given.named
-    }
-    if network.units.per_mole:
-        for one, other in (("density", "pressure"), ("pressure", "density")):
-            if one not in given and other in given:
-                parts.setdefault(one, {"temperature", other})
-    graph = {name: set() for law in network.laws for name in law.reads} | parts
-    leaves: dict[str, frozenset[str]] = {}
-    for name in graphlib.TopologicalSorter(graph).static_order():
-        own = (leaves[part] for part in parts.get(name, ()))
-        leaves[name] = frozenset().union(*own) if name in parts else frozenset((name,))
-    return leaves
-
-
-_BLOCK = 512
-
-
-def _values(law: RateLaw, of: Int[np.ndarray, " n"], lookup: Quantities) -> Float[np.ndarray, " n"]:
-    """Coefficients of some of a law's reactions; in blocks, as each new shape is compiled anew."""
-    columns = [[column[n] for n in of] for column in law.names]
-    named = {name: float(lookup(name)) for column in columns for name in {*column}}
-    names = [np.array([named[name] for name in column]) for column in columns]
-    numbers = [row[of] for row in np.asarray(law.numbers)]
-    found = [np.zeros(0)]
-    for first in range(0, len(of), _BLOCK):
-        slots = [
-            [np.resize(row[first : first + _BLOCK], _BLOCK) for row in rows]
-            for rows in (numbers, names)
-        ]
-        block = np.broadcast_to(evaluate(law.form, (slots[0], slots[1]), lookup), _BLOCK)
-        found.append(block[: len(of) - first])
-    return np.concatenate(found)
-
-
-def _notes(
-    network: Any,
-    given: Conditions,
-    assumed: Mapping[str, float],
-    used: Collection[str],
-    wanting: Mapping[str, int],
-    left: int,
-) -> list[str]:
-    """Under which conditions coefficients were evaluated, how many were not, and why."""
-
-    def listed(values: Mapping[str, Any]) -> str:
-        return ", ".join(f"{n}={v:g}" for n, v in values.items() if n in used)
-
-    notes = []
-    own = {n: v for n, v in given.values.items() if n not in (*assumed, *NAMED)}
-    if told := listed(own):
-        notes.append(f"Coefficients at {told}.")
-    if told := listed(assumed):
-        notes.append(f"Coefficients at {told}, assumed; check({told}) says it.")
-    if {*network.pool_names} & {*used}:
-        notes.append("Coefficients that read concentrations are those of the initial state.")
-    if left:
-        names = sorted(wanting, key=lambda name: -wanting[name])
-        notes.append(f"Not evaluated: {left} coefficients, which need {few(names)}.")
-    if not network.units.per_molecule:
-        unit = network.units.concentration
-        notes.append(
-            f"Not compared with limits: coefficients of second and higher order in {unit}."
-        )
-    return notes
-
-
-def _impossible(
-    network: Any,
-    k: Float[np.ndarray, " R"],
-    known: Bool[np.ndarray, " R"],
-    split: Sequence[range],
-) -> list[str]:
-    """Coefficients that are negative or no number; of a term of a rate only the sum has a sign."""
-    terms = np.zeros(len(k), dtype=bool)
-    for run in split:
-        terms[run.start : run.stop] = True
-    wrong = known & (~np.isfinite(k) | (k < 0) & ~terms)
-    return [f"{_reaction(network, j)} has {k[j]:.3g}" for j in np.flatnonzero(wrong)]
-
-
-def _too_fast(network: Any, k: Float[np.ndarray, " R"]) -> list[str]:
-    """Coefficients above the limit of their order, in cm3 and s."""
-    seconds, unit = _SECONDS.get(network.units.time), network.units.per_molecule
-    if seconds is None:
-        return []
-    structure = network.structure
-    padded = np.append(_charges(network), 0.0)[structure.reactants]
-    plus, minus = (padded > 0).any(axis=1), (padded < 0).any(axis=1)
-    pooled = structure.pool_of < len(network.pool_names)
-    order = np.sum(structure.reactants < len(network.species), axis=1) + pooled
-    encounters = np.array(ENCOUNTERS)[plus.astype(int) + minus]
-    with np.errstate(over="ignore"):
-        limit = encounters * (encounters * LONGEST) ** np.maximum(order - 2.0, 0.0)
-        limit = np.select([order == 0, order == 1], [np.inf, 1.0 / BRIEFEST], limit)
-        scale = np.where(order < 2, 1.0, (unit or np.nan) ** (order - 1.0)) / seconds
-        fast = np.flatnonzero(k * scale > limit)
-    return [
-        f"{_reaction(network, j)} has {k[j] * scale[j]:.3g} {_unit(order[j])}, above {limit[j]:.0e}"
-        for j in fast
-    ]
-
-
-def _unit(order: int) -> str:
-    return "s-1" if order == 1 else f"cm{3 * (order - 1)} s-1"
-
-
-def _charges(network: Any) -> Float[np.ndarray, " S"]:
-    """Of each species, by its name where its composition is not known."""
-    told = np.array([n.endswith("+") - float(n.endswith("-")) for n in network.species])
-    if CHARGE not in network.elements:
-        return told
-    known = network.composition[network.elements.index(CHARGE)]
-    return np.where(np.isin(network.species, network.undeclared), told, known)
