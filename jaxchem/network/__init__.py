@@ -10,4 +10,5 @@ from .reaction import Reaction as Reaction
 from .reaction import Units as Units
 from .reaction import sides as sides
 from .reaction import unknown_species as unknown_species
+from .report import Report as Report
 from .structure import Structure as Structure

@@ -140,7 +140,7 @@ def examine(network: Any, given: Conditions) -> Report:
         "unbalanced": list(_unbalanced(network, changes).values()),
         "negative yield": _negative_yields(network, changes),
         "invalid coefficient": _invalid(network, found, split),
-        "too fast": [f"{_reaction(network, j)} {why}" for j, why in too_fast(network, found)],
+        "too fast": [_told(network, j, why) for j, why in too_fast(network, found)],
         "duplicate": _duplicates(network),
         "user rates": network.user_quantities,
         "supplied": [f"{name} ({source})" for name, source in network.supplied],
@@ -155,8 +155,9 @@ def examine(network: Any, given: Conditions) -> Report:
     return Report(title, groups, found.notes)
 
 
-def _reaction(network: Any, j: Any) -> str:
-    return f"reaction {j} {network.equations[j]!r}"
+def _told(network: Any, j: Any, what: str) -> str:
+    """What a reaction does; its equation, which may be cut, comes last."""
+    return f"reaction {j} {what}: {network.equations[j]!r}"
 
 
 # What is wrong, by kind
@@ -191,11 +192,11 @@ def _unbalanced(network: Any, changes: _Changes) -> dict[int, str]:
     unknown = np.isin(network.species, network.undeclared)
     wrong: np.ndarray = np.any(np.abs(excess) > 1e-9, axis=0)
     wrong[columns[unknown[rows] & (amounts != 0)]] = False
-    found = {}
+    elements, found = [e for e in network.balanced if e in network.elements], {}
     for j in np.flatnonzero(wrong):
-        parts = zip(network.balanced, excess[:, j], strict=True)
+        parts = zip(elements, excess[:, j], strict=True)
         told = ", ".join(f"{e} {change:+g}" for e, change in parts if abs(change) > 1e-9)
-        found[int(j)] = f"{_reaction(network, j)} changes {told}"
+        found[int(j)] = f"reaction {j} {network.equations[j]!r} changes {told}"
     return found
 
 
@@ -203,7 +204,7 @@ def _negative_yields(network: Any, changes: _Changes) -> list[str]:
     rows, columns, amounts = changes
     reacting = np.sum(network.structure.reactants[columns] == rows[:, None], axis=1)
     return [
-        f"{_reaction(network, columns[n])} takes away more {network.species[rows[n]]} than reacts"
+        _told(network, columns[n], f"takes away more {network.species[rows[n]]} than reacts")
         for n in np.flatnonzero(amounts < -reacting - 1e-9)
     ]
 
@@ -235,7 +236,7 @@ def _invalid(network: Any, found: Coefficients, split: Sequence[range]) -> list[
     for run in split:
         terms[run.start : run.stop] = True
     wrong = found.known & (~np.isfinite(found.k) | (found.k < 0) & ~terms)
-    return [f"{_reaction(network, j)} has {found.k[j]:.3g}" for j in np.flatnonzero(wrong)]
+    return [_told(network, j, f"has {found.k[j]:.3g}") for j in np.flatnonzero(wrong)]
 
 
 def _duplicates(network: Any) -> list[str]:
