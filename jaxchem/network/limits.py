@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float, Int
 
 from ..brief import few
 from ..formula import CHARGE, parse_formula
-from ..rates import NAMED, Conditions, Quantities, RateLaw, evaluate, reads
+from ..rates import NAMED, Conditions, Quantities, RateLaw, reads
 from ..rates.conditions import ALL
+from ..rates.evaluation import evaluate
 
 try:
     from jax import enable_x64

@@ -6,7 +6,7 @@ mechanism names, numbers, arithmetic and the laws of `LAWS`.
 
 from . import astro, basic, geoschem, kpp, mcm, micm
 from .conditions import CONDITIONS, NAMED, Conditions
-from .evaluation import Quantities, RateLaw, evaluate, reads, validate
+from .evaluation import Quantities, RateLaw, reads, validate
 from .law import AVOGADRO, BOLTZMANN, LAWS, Law, law
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "RateLaw",
     "astro",
     "basic",
-    "evaluate",
     "geoschem",
     "kpp",
     "law",
