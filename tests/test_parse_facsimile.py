@@ -366,7 +366,6 @@ def test_numbers_of_conditions_and_species_are_proposals():
         ("* nothing ;", 1, "no reaction"),
         ("", 1, "no reaction"),
         (f"% {'(' * 500}1{')' * 500} : A = B ;", 1, "deep"),
-        (f"KX = {'TEMP*' * 80}RO2 ;\nRO2 = A ;\n% 1 : A = B ;", 1, "in the rates themselves"),
     ],
 )
 def test_malformed(text, line, words):

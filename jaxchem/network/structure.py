@@ -42,7 +42,7 @@ class Structure:
         for array in arrays:
             array.flags.writeable = False
             digest.update(f"{array.shape}{array.dtype}".encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         self.digest = digest.digest()
 
     def __hash__(self) -> int:

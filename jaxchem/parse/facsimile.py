@@ -37,6 +37,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from ..brief import few
 from ..expression import (
     FUNCTIONS,
     Expression,
@@ -82,8 +83,6 @@ _KNOWN = {*FUNCTIONS, *LAWS, "+", "-", "*", "/", "**", "neg"}
 _NAME = re.compile(r"[A-Za-z]\w*")
 _TERM = re.compile(r"(\d+(?:\.\d*)?|\.\d+)?\s*([A-Za-z]\w*)")
 _ASSIGNMENT = re.compile(r"([A-Za-z]\w*)\s*=([^=]*)")
-_LONGEST = 300
-"""Characters of an assignment that names species: it is written out where it is used."""
 
 
 def looks_like(text: str) -> bool:
@@ -150,7 +149,6 @@ class _File:
         self.species: dict[str, None] = {}
         self.sums: dict[str, Sequence[str]] = {}
         self.quantities: dict[str, Expression | None] = {}
-        self.written_out: dict[str, Expression] = {}
         self.defaults: dict[str, float] = {}
         self.initial: dict[str, float] = {}
         self.supplied: dict[str, str] = {}
@@ -190,7 +188,7 @@ class _File:
         if self.species and undeclared:
             warnings.warn(
                 f"{self.filename}: species without a declaration, taken as variable: "
-                + ", ".join(undeclared),
+                f"{few(undeclared)}.",
                 stacklevel=5,
             )
         self.species |= named
@@ -290,10 +288,6 @@ class _File:
                 self.initial[name] = tree.value
         elif name in self.quantities:
             raise self.fail(line, f"{name!r} is used above; move its assignment there")
-        elif any(part in self.sums for part in names(tree)):
-            if len(show(tree)) > _LONGEST:
-                raise self.fail(line, f"{name!r} names species; write it in the rates themselves")
-            self.written_out[name] = tree
         else:
             self.quantities[name] = tree
 
@@ -338,8 +332,6 @@ class _File:
 
     def place(self, name: str, assignments: dict[str, tuple[int, str]]) -> Expression:
         """What stands in a rate for a name; it is noted as a quantity or a sum where needed."""
-        if name in self.written_out:
-            return self.written_out[name]
         if name in self.quantities or name in self.sums or name in CONDITIONS:
             return Name(name)
         if name in assignments and name not in self.species:
