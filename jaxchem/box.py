@@ -237,7 +237,7 @@ def _parts(network: Network) -> dict[str, Any]:
         ],
         "units": network.units,
         "pools": {
-            pool: [n for n, member in zip(network.species, row, strict=True) if member]
+            pool: {n: float(w) for n, w in zip(network.species, row, strict=True) if w}
             for pool, row in zip(network.pool_names, network.structure.pools, strict=True)
         },
         "balanced": list(network.balanced),

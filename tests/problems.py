@@ -173,7 +173,7 @@ class Reference:
 
     species: tuple[str, ...]
     lines: tuple[Line, ...]
-    pools: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    pools: Mapping[str, tuple[Term, ...]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def read(cls, name: str) -> "Reference":
@@ -190,7 +190,7 @@ class Reference:
                 species.append(content.split("=")[0].strip())
             elif content and section == "pools":
                 pool, members = content.split(" = ")
-                pools[pool] = tuple(members.split(" + "))
+                pools[pool] = side(members)
             elif content and section == "reactions":
                 equation, rate, _ = content.split(";", 2)
                 left, right = equation.split("->")
@@ -218,7 +218,7 @@ class Reference:
                 for _ in range(int(count)):
                     rate = rate * state[name]
             if line.pool is not None:
-                rate = rate * sum(state[member] for member in self.pools[line.pool])
+                rate = rate * sum(c * state[member] for c, member in self.pools[line.pool])
             rates.append(rate)
         return rates
 
@@ -245,7 +245,7 @@ class Reference:
         index = {name: i for i, name in enumerate(self.species)}
         matrix = np.zeros((len(index), len(index)))
         for line, rate in zip(self.lines, k, strict=True):
-            factors = [(name,) for c, name in line.reactants for _ in range(int(c))]
+            factors = [((1.0, name),) for c, name in line.reactants for _ in range(int(c))]
             if line.pool is not None:
                 factors.append(self.pools[line.pool])
             change = dict.fromkeys(index, 0.0)
@@ -256,11 +256,11 @@ class Reference:
             for i, factor in enumerate(factors):
                 slope = rate
                 for other in factors[:i] + factors[i + 1 :]:
-                    slope = slope * sum(y[index[name]] for name in other)
+                    slope = slope * sum(c * y[index[name]] for c, name in other)
                 for name, count in change.items():
                     if count:
-                        for member in factor:
-                            matrix[index[name], index[member]] += count * slope
+                        for weight, member in factor:
+                            matrix[index[name], index[member]] += count * weight * slope
         return matrix
 
     def solve(
@@ -306,7 +306,7 @@ _FLOATS = st.floats(1e-3, 1e3)
 
 @st.composite
 def examples(draw, *, ion_pools: bool = False, yields=None, laws: bool = True) -> Example:
-    """Random networks: order 0 to 3, repeated, catalytic and fractional terms, pools.
+    """Random networks: order 0 to 3, repeated, catalytic and fractional terms, weighted pools.
 
     Args:
         draw: hypothesis' own.
@@ -322,7 +322,8 @@ def examples(draw, *, ion_pools: bool = False, yields=None, laws: bool = True) -
     for pool in draw(st.lists(st.sampled_from(("RO2", "P_1")), unique=True)):
         if may_pool:
             members = draw(st.lists(st.sampled_from(may_pool), min_size=1, unique=True))
-            pools[pool] = tuple(members)
+            weights = st.sampled_from([1.0, 1.0, 1.0, 2.5, 0.125])
+            pools[pool] = tuple((draw(weights), n) for n in members)
     lines = []
     for _ in range(draw(st.integers(1, 7))):
         left = draw(st.lists(st.sampled_from(species), max_size=3))
@@ -352,7 +353,7 @@ def _write(reference: Reference, formulas: Mapping[str, str]) -> str:
     text = ["name = random", "units = mol m-3, s", "", "[species]"]
     text += [f"{n} = {formulas[n]}" for n in reference.species]
     if reference.pools:
-        text += ["[pools]"] + [f"{n} = {' + '.join(m)}" for n, m in reference.pools.items()]
+        text += ["[pools]"] + [f"{n} = {terms(m)}" for n, m in reference.pools.items()]
     text += ["[sources]", "S1 = Nobody (1900), Nowhere 1, 1.", "[reactions]"]
     text += [
         f"{terms(line.reactants)} -> {terms(line.products)} ; {rate(line)} ; S1, row {j}"

@@ -104,7 +104,7 @@ def test_exchange_of_random_networks(example, data, seed):
 @given(examples(laws=False), st.data(), st.integers(0, 10**6))
 def test_constraint_to_the_own_value_leaves_the_others_tendencies(example, data, seed):
     network, reference = table.loads(example.text), example.reference
-    pooled = {member for members in reference.pools.values() for member in members}
+    pooled = {member for members in reference.pools.values() for _, member in members}
     free = [n for n in network.species if n not in pooled]
     assume(free)
     chosen = subset(data.draw, free)

@@ -405,6 +405,15 @@ def test_what_only_one_network_has():
     assert found.table(limit=1).splitlines()[-1] == "  and 2 more"
 
 
+def test_weights_that_differ():
+    """Of species that count in both: what only one network counts makes no difference."""
+    one = table.loads(ONE)
+    assert budget.compare(one, altered(("P = A + D", "P = A + D + 2 B"))).pools == ()
+    found = budget.compare(one, altered(("P = A + D", "P = A + 2.5 D")))
+    assert found.pools == ("P",)
+    assert str(found).splitlines() == ["pools whose weights differ (1)", "  P"]
+
+
 def test_coefficients_that_differ():
     other = altered(("3e-12", "6e-12"), ("B -> D ; 2 ;", "B -> D ; 2.001 ;"))
     one = table.loads(ONE)

@@ -20,6 +20,7 @@ B = ?
 D = ?
 [pools]
 P = A + D
+W = 2.5 A + -0.5 B
 [sources]
 S1 = Nobody (1900)
 [reactions]
@@ -31,6 +32,7 @@ A + 2 B -> 2 A + D ; 5 ; S1
 A + B + D -> B ; 11 ; S1
 B -> D ; 13 * P ; S1
 2 D -> D + A ; 17 * P ; S1
+A -> B ; 19 * W ; S1
 """
 
 
@@ -67,14 +69,15 @@ def test_kinds_by_hand():
         11 * a * b * d,
         13 * b * pool,
         17 * d * d * pool,
+        19 * a * (2.5 * a - 0.5 * b),
     ]
     y = jnp.array([a, b, d])
     k = network.rates()
     np.testing.assert_allclose(flux(network, k, y), rates, rtol=1e-15)
     r = rates
     change = [
-        r[0] - r[1] - 2 * r[2] + r[3] - r[5] + r[7],
-        0.3 * r[1] + r[2] - 2 * r[3] - r[6],
+        r[0] - r[1] - 2 * r[2] + r[3] - r[5] + r[7] - r[8],
+        0.3 * r[1] + r[2] - 2 * r[3] - r[6] + r[8],
         0.7 * r[1] + r[3] - 3 * r[4] - r[5] + r[6] - r[7],
     ]
     np.testing.assert_allclose(tendency(network, k, y), change, rtol=1e-14)
@@ -184,7 +187,7 @@ def test_jit_and_vmap(kernel):
     """A batch over states, and one over rates, equals one at a time; so does compiled code."""
     network = table.loads(KINDS)
     rng = np.random.default_rng(3)
-    ys, ks = jnp.asarray(rng.uniform(size=(4, 3))), jnp.asarray(rng.uniform(size=(4, 8)))
+    ys, ks = jnp.asarray(rng.uniform(size=(4, 3))), jnp.asarray(rng.uniform(size=(4, 9)))
     batch = jax.jit(jax.vmap(kernel, in_axes=(None, 0, 0)))(network, ks, ys)
     assert batch.dtype == jnp.float64
     for i in range(4):

@@ -24,7 +24,7 @@ reactions = [
 ]
 pool = Network.build(
     name="pool", species=dict.fromkeys("ABC"), reactions=reactions, units=Units("cm-3", "s"),
-    pools={"ALL": "ABC"},
+    pools={"ALL": {"A": 1.0, "B": 2.5, "C": 0.125}},
 )
 found = {}
 varying = lambda s: (lambda t, y: s * k * (1 + 0.3 * jnp.sin(t) + 0.1 * jnp.exp(-y[0])))

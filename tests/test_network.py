@@ -513,6 +513,15 @@ def test_warning_of_many_unbalanced_reactions_is_short(tmp_path):
         ([reaction({"A": 1}, {"B": 1.0}, "2 * P")], None, "'P', which is nothing"),
         ([reaction({"A": 1}, {"B": 1.0}, "2 * PQ")], {"PP": ["A"]}, "'PQ', which is nothing"),
         ([reaction({"A": 1}, {"B": 1.0})], {"P": ["A", "Z"]}, "'Z' in pool 'P'"),
+        ([reaction({"A": 1}, {"B": 1.0})], {"P": {"A": 1, "Z": 2}}, "'Z' in pool 'P'"),
+        (
+            [reaction({"A": 1}, {"B": 1.0})],
+            {"P": {"A": 1, "B": 0}},
+            "pool 'P' .*of 'B' is 0;",
+        ),
+        ([reaction({"A": 1}, {"B": 1.0})], {"P": {"A": math.inf}}, "weight of 'A' is inf"),
+        ([reaction({"A": 1}, {"B": 1.0})], {"P": {"A": math.nan}}, "weight of 'A' is nan"),
+        ([reaction({"A": 1}, {"B": 1.0})], {"P": {}}, "pool 'P' .*has no species"),
     ],
 )
 def test_build_refuses(reactions, pools, words):
@@ -553,10 +562,25 @@ def test_network_is_a_pytree_of_its_rate_parameters():
     np.testing.assert_allclose(after, before * jnp.array([2.0, 1, 1, 1, 1]), rtol=1e-15)
 
 
+def test_weights_of_one_are_a_plain_pool():
+    """Same structure, so that what is compiled and what is stored fits both."""
+    one, same, other = (
+        Network.build(
+            name="small",
+            species=units("A", "B"),
+            reactions=[reaction({"A": 1}, {"B": 1.0}, "2 * P")],
+            units=Units("1", "s"),
+            pools={"P": pool},
+        )
+        for pool in (["B", "A"], {"A": 1, "B": 1.0}, {"A": 1, "B": 2.0})
+    )
+    assert one.structure == same.structure and one.structure != other.structure
+
+
 def test_a_pool_names_each_species_once(tmp_path):
     path = tmp_path / "twice.txt"
     lines = ["name = twice", "units = 1, s", "[species]", "A = C", "B = C", "[pools]"]
     lines += ["P = A + B + B", "[sources]", "S = No (1900)", "[reactions]", "A -> B ; 2 * P ; S"]
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(ValueError, match=r"pool 'P' .*twice.txt, line 7.* names a species twice"):
+    with pytest.raises(ValueError, match=r"twice.txt, line 7: pool 'P' names a species twice"):
         jaxchem.load(path)

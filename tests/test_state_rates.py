@@ -24,6 +24,7 @@ D = none
 [pools]
 P = A + B
 X = D
+W = 2.5 A + -0.5 B + D
 [quantities]
 Q = 0.5 + 2 * P
 R = 1 / (3 + X)
@@ -44,6 +45,7 @@ def value(rate: str, y=Y, g: float = 7.0) -> float:
     """The same by Python itself."""
     a, b, d = (float(v) for v in y)
     known = {"P": a + b, "X": d, "G": g, "Q": 0.5 + 2 * (a + b), "R": 1 / (3 + d)}
+    known["W"] = 2.5 * a - 0.5 * b + d
     return eval(rate, {"exp": math.exp, "sqrt": math.sqrt, "max": max, "min": min}, known)
 
 
@@ -64,6 +66,8 @@ def value(rate: str, y=Y, g: float = 7.0) -> float:
         ("R * Q + R", 2, False),
         ("max(P, 4) + sqrt(X)", 1, False),
         ("(1 + P) ** 3 - X", 3, False),
+        ("3 * W - P", 2, True),
+        ("W / (40 + W)", 1, False),
     ],
 )
 def test_a_rate_by_hand(rate, rows, constant):
@@ -79,7 +83,7 @@ def test_a_rate_by_hand(rate, rows, constant):
     np.testing.assert_allclose(np.sum(flux(found, k, jnp.asarray(Y))), right, rtol=1e-14)
 
 
-ATOMS = st.sampled_from(["P", "X", "Q", "R", "G", "2.0", "0.25"])
+ATOMS = st.sampled_from(["P", "X", "W", "Q", "R", "G", "2.0", "0.25"])
 TREES = st.recursive(
     ATOMS,
     lambda inner: st.one_of(
@@ -116,11 +120,13 @@ def test_any_rate(rates):
 
 def test_written_for_kpp_and_read_again():
     """Reactions of the same sides are one in KPP, whatever multiplies each."""
-    rates = ("3 * (1 + 2 * X) + P", "P * X / (1 + P)")
+    rates = ("3 * (1 + 2 * X) + P", "P * X / (1 + P) + W")
     reactions = "".join(f"A -> D ; {rate} ; S1\n" for rate in rates)
     found = table.loads(f"{HEAD}{reactions}B -> ; 2 ; S1")
-    again = kpp.loads(kpp_writer.dumps(found), "again.kpp")
-    assert kpp_writer.dumps(found).count("<R") == 2
+    text = kpp_writer.dumps(found)
+    again = kpp.loads(text, "again.kpp")
+    assert text.count("<R") == 2 and "W = 2.5D0*C(ind_A) - 0.5D0*C(ind_B) + C(ind_D)" in text
+    assert "W" in again.pool_names
     order = [found.species.index(name) for name in again.species]
     y = jnp.asarray(Y)
     np.testing.assert_allclose(
@@ -192,6 +198,64 @@ def test_batches_and_derivatives():
     np.testing.assert_allclose(several, right, rtol=1e-6)
     slope = (limited_by_scipy(0.8001)[-1, 3] - limited_by_scipy(0.7999)[-1, 3]) / 2e-4
     np.testing.assert_allclose(jax.grad(end)(0.8), slope, rtol=1e-5)
+
+
+WEIGHTED = """name = weighted
+units = 1, s
+[species]
+A = none
+B = none
+C = none
+[pools]
+M = 2.5 A + B + 0.4 C
+[sources]
+S1 = Nobody (1900)
+[reactions]
+A + B -> C ; 0.3 * M ; S1
+C -> A + B ; scale * M / (2 + M) ; S1
+C -> 2 A ; 0.02 ; S1
+[quantities]
+scale = ?
+"""
+
+
+def weighted_by_scipy(scale: float, a: float = 2.0) -> np.ndarray:
+    """The same by SciPy's Radau."""
+
+    def change(t, y):
+        a, b, c = y
+        m = 2.5 * a + b + 0.4 * c
+        there, back, lost = 0.3 * m * a * b, scale * m / (2 + m) * c, 0.02 * c
+        return [back - there + 2 * lost, back - there, there - back - lost]
+
+    found = solve_ivp(
+        change, (0, 10), [a, 1.0, 0.5], "Radau", np.asarray(TIMES), rtol=1e-12, atol=1e-14
+    )
+    return found.y.T
+
+
+@pytest.mark.parametrize("method", ["rodas4", "rodas5p", "kvaerno5"])
+def test_weighted_pools_against_scipy(method):
+    """As a factor and within a coefficient: states, and derivatives both ways."""
+    weighted = table.loads(WEIGHTED)
+    np.testing.assert_array_equal(weighted.structure.pools, [[2.5, 1.0, 0.4]])
+
+    def end(given):
+        scale, a = given
+        y0 = weighted.y0({"A": a, "B": 1.0, "C": 0.5})
+        k = weighted.rates(quantities={"scale": scale})
+        return jaxchem.solve(weighted, k, y0, TIMES, method=method, rtol=1e-9).ys
+
+    given = jnp.array([0.7, 2.0])
+    np.testing.assert_allclose(end(given), weighted_by_scipy(0.7), rtol=1e-6)
+    up, down = weighted_by_scipy(0.701), weighted_by_scipy(0.699)
+    more, less = weighted_by_scipy(0.7, 2.001), weighted_by_scipy(0.7, 1.999)
+    slopes = [(up - down) / 2e-3, (more - less) / 2e-3]
+    pulled = jax.jacrev(lambda given: end(given)[-1])(given)
+    np.testing.assert_allclose(pulled.T, [s[-1] for s in slopes], rtol=1e-5)
+    if method != "kvaerno5":  # diffrax's adjoint has no forward mode
+        pushed = jax.jacfwd(end)(given)
+        np.testing.assert_allclose(np.moveaxis(pushed, -1, 0), slopes, rtol=1e-5)
 
 
 def test_rates_of_time_and_state():

@@ -92,6 +92,16 @@ def test_names_that_begin_with_a_digit(text):
     assert table.loads(table.dumps(network)).equations == network.equations
 
 
+def test_weights_of_a_pool():
+    """Written and read back, names that begin with a digit and tiny and negative ones included."""
+    head = GOOD.replace("\nB\n", "\nB\n3He = ?\n")
+    network = table.loads(head.replace("P = A + B", "P = 2.5 A + 1e-05 3He + -0.75 B"))
+    weights = dict(zip(network.species, network.structure.pools[0], strict=True))
+    assert {n: w for n, w in weights.items() if w} == {"A": 2.5, "3He": 1e-5, "B": -0.75}
+    assert "\nP = 2.5 A + -0.75 B + 1e-05 3He\n" in table.dumps(network)
+    assert table.loads(table.dumps(network)).structure == network.structure
+
+
 def test_charged_pool():
     """The ``+`` of a cation is part of its name, and the one that joins stands between spaces."""
     network = table.loads(GOOD.replace("P = A + B", "P = H+ + e- + A"))
@@ -250,7 +260,8 @@ def test_round_trip_of_random_networks(example):
 def test_round_trip_of_charged_pools(example):
     network = table.loads(example.text)
     for row, members in zip(network.structure.pools, example.reference.pools.values(), strict=True):
-        assert {n for n, m in zip(network.species, row, strict=True) if m} == set(members)
+        held = {(w, n) for n, w in zip(network.species, row, strict=True) if w}
+        assert held == set(members)
     assert_same(table.loads(table.dumps(network)), network)
 
 

@@ -46,12 +46,14 @@ class Comparison(NamedTuple):
         reactions: the same for reactions, as (index, equation).
         rates: reactions of both whose coefficients differ, those that differ most first; `None`
             where no conditions were given.
+        pools: pools of both in which species of both have different weights.
     """
 
     names: tuple[str, str]
     species: tuple[tuple[str, ...], tuple[str, ...]]
     reactions: tuple[tuple[tuple[int, str], ...], tuple[tuple[int, str], ...]]
     rates: tuple[RateDifference, ...] | None
+    pools: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.table()
@@ -70,6 +72,7 @@ class Comparison(NamedTuple):
             add(f"species only in {name}", list(found))
         for name, written in zip(self.names, self.reactions, strict=True):
             add(f"reactions only in {name}", [f"[{j}] {equation}" for j, equation in written])
+        add("pools whose weights differ", list(self.pools))
         add(
             f"rate coefficients that differ, {self.names[0]} and {self.names[1]}",
             [f"{d.k:.4e} {d.other_k:.4e}  {d.equation}" for d in self.rates or ()],
@@ -130,12 +133,27 @@ def compare(
         species=(_without(one.species, other.species), _without(other.species, one.species)),
         reactions=(_only(one, found, others), _only(other, others, found)),
         rates=rates,
+        pools=_unequal(one, other),
     )
 
 
 def _without(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
     others = set(known)
     return tuple(n for n in names if n not in others)
+
+
+def _unequal(one: Network, other: Network) -> tuple[str, ...]:
+    """Pools of both in which a species of both counts differently, if it counts in both."""
+    shared = [n for n in one.species if n in other.species]
+    rows, others = (
+        dict(zip(n.pool_names, n.structure.pools[:, [n.index(s) for s in shared]], strict=True))
+        for n in (one, other)
+    )
+    return tuple(
+        name
+        for name, row in rows.items()
+        if name in others and np.any((row * others[name] != 0) & (row != others[name]))
+    )
 
 
 def _only(

@@ -80,7 +80,7 @@ class Network(eqx.Module):
         balanced: those elements that the mechanism means to conserve.
         undeclared: species that have no known composition.
         units: of concentration and time.
-        pool_names: names of the pools (sums of species that rates name).
+        pool_names: names of the pools (weighted sums of species that rates name).
         fixed: species that react but whose concentration nothing changes.
         quantities: what rates name besides conditions and pools, each with its definition;
             `None` where the user gives it as `quantities` or `photolysis` of `rates`.
@@ -122,7 +122,7 @@ class Network(eqx.Module):
         reactions: Sequence[Reaction],
         units: Units,
         title: str = "",
-        pools: Mapping[str, Sequence[str]] | None = None,
+        pools: Mapping[str, Sequence[str] | Mapping[str, float]] | None = None,
         balanced: Sequence[str] | None = None,
         references: Mapping[str, str] | None = None,
         fixed: Sequence[str] = (),
@@ -141,7 +141,7 @@ class Network(eqx.Module):
             reactions: in the order that rate vectors will have.
             units: of concentration and time.
             title: one line of description.
-            pools: name -> member species.
+            pools: name -> member species, or species -> weight in the sum where these are not 1.
             balanced: the elements that the mechanism balances (an atmospheric mechanism leaves
                 O2 and H2O of the air unwritten, and so balances neither O nor H); all if `None`.
             references: key -> full reference.
@@ -160,9 +160,9 @@ class Network(eqx.Module):
         then a function of the state.
 
         Raises:
-            ValueError: an unknown species, a rate that names what is not declared or calls what
-                is no law, quantities that are defined by one another in a circle; with the place
-                where it is known.
+            ValueError: an unknown species, a weight that is zero or not finite, a rate that names
+                what is not declared or calls what is no law, quantities that are defined by one
+                another in a circle; with the place where it is known.
         """
         ordered = tuple(species)
         index = {n: i for i, n in enumerate(ordered)}
@@ -193,7 +193,7 @@ class Network(eqx.Module):
                 raise ValueError(f"{where} has the name of a quantity or condition; rename it.")
             if len(set(pools[pool])) < len(pools[pool]):
                 where = at(f"pool {pool!r}", "pools", pool)
-                raise ValueError(f"{where} names a species twice; a pool counts each once.")
+                raise ValueError(f"{where} names a species twice; give it a weight, as 2 in 2 A.")
         known |= {*pools}
         for quantity, tree in defined.items():
             if tree is not None:
@@ -245,8 +245,17 @@ class Network(eqx.Module):
                 pool_of[j] = list(pools).index(factors[j])
         stoichiometry[[index[n] for n in fixed]] = 0.0
         members = np.zeros((len(pools), size))
-        for i, pool in enumerate(pools.values()):
-            members[i, [index[n] for n in pool]] = 1.0
+        for i, (pool, weights) in enumerate(pools.items()):
+            if not isinstance(weights, Mapping):
+                weights = dict.fromkeys(weights, 1.0)
+            for n, weight in weights.items():
+                if not np.isfinite(weight) or weight == 0:
+                    where = at(f"pool {pool!r}", "pools", pool)
+                    raise ValueError(
+                        f"{where}: the weight of {n!r} is {weight}; it must be finite and not "
+                        "zero. Leave out what does not count."
+                    )
+                members[i, index[n]] = weight
         found = {e for counts in species.values() if counts for e in counts}
         for element in balanced or ():
             if element not in found:
@@ -476,13 +485,17 @@ class Network(eqx.Module):
             self._warn_underflow()
         totals = {}
         for place in np.flatnonzero(self._read_pools):
-            name, members = self.pool_names[place], np.flatnonzero(self.structure.pools[place])
+            name, weights = self.pool_names[place], self.structure.pools[place]
             if y is None:
                 raise ValueError(
                     f"network {self.name!r}: the rates depend on concentrations, of {name!r}; "
                     "call them with the state, k(t, y)."
                 )
-            totals[name] = jnp.sum(jnp.asarray(y)[members])
+            members = np.flatnonzero(weights)
+            parts = jnp.asarray(y)[members]
+            if np.any(weights[members] != 1):
+                parts = jnp.asarray(weights[members], parts.dtype) * parts
+            totals[name] = jnp.sum(parts)
         lookup = Quantities(dict(self.quantities), conditions, self.units.per_mole, totals)
         order = np.argsort(np.concatenate([law.reactions for law in self.laws]))
         return jnp.concatenate([law(lookup) for law in self.laws])[order]

@@ -18,7 +18,7 @@ class Structure:
         reactants: [R, m] species index of every reacting molecule, padded with S; a species that
             reacts twice stands twice.
         stoichiometry: [S, R] net change of each species by one event of each reaction.
-        pools: [P, S] 1 where a species belongs to a pool.
+        pools: [P, S] weight of each species in each pool, 0 where it does not belong to it.
         pool_of: [R] the pool that multiplies the reaction, P where none does.
         composition: [E, S] count of each element (and the charge) in each species.
         digest: of the content, the same in every process.
@@ -60,17 +60,18 @@ class Structure:
         """
         count, slots = self.reactants.shape
         size = self.stoichiometry.shape[0]
-        entries = []  # (reaction, column, partial)
+        entries = []  # (reaction, column, weight, partial)
         for slot in range(slots):
             for reaction in np.flatnonzero(self.reactants[:, slot] < size):
                 column = self.reactants[reaction, slot]
-                entries.append((reaction, column, slot * count + reaction))
+                entries.append((reaction, column, 1.0, slot * count + reaction))
         for reaction in np.flatnonzero(self.pool_of < len(self.pools)):
-            for column in np.flatnonzero(self.pools[self.pool_of[reaction]]):
-                entries.append((reaction, column, slots * count + reaction))
+            weights = self.pools[self.pool_of[reaction]]
+            for column in np.flatnonzero(weights):
+                entries.append((reaction, column, weights[column], slots * count + reaction))
         terms = [
-            (row, column, self.stoichiometry[row, reaction], partial)
-            for reaction, column, partial in entries
+            (row, column, weight * self.stoichiometry[row, reaction], partial)
+            for reaction, column, weight, partial in entries
             for row in np.flatnonzero(self.stoichiometry[:, reaction])
         ]
         rows, columns, coefficients, partials = (

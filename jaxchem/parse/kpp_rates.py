@@ -40,7 +40,10 @@ _DEEPEST_RATE = 200
 _LONGEST = 5000
 """Characters of a rate in which others are written out."""
 _ZERO = r"(?:0+(?:\.0*)?|\.0+)(?:[ED][+-]?\d{1,4})?(?:_\w+)?"
-_POOL = re.compile(rf"(?:{_ZERO}|C\(IND_\w+\))(?:\+(?:{_ZERO}|C\(IND_\w+\)))*", re.ASCII)
+_WEIGHT = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[ED][+-]?\d{1,4})?(?:_\w+)?"
+_MEMBER = rf"(?:{_ZERO}|(?:{_WEIGHT}\*)?C\(IND_\w+\))"
+_POOL = re.compile(rf"[+-]?{_MEMBER}(?:[+-]{_MEMBER})*", re.ASCII)
+_MEMBERS = re.compile(rf"([+-]?)(?:({_WEIGHT})\*)?C\((\w+)\)", re.ASCII)
 STATEMENT = re.compile(r"([A-Za-z]\w*)\s*=(?!=)\s*(.+)", re.DOTALL)
 _ELEMENT = re.compile(r"([A-Za-z]\w*)\s*(\([^=]*\))\s*=(?!=)\s*(.+)", re.DOTALL)
 _IF = re.compile(r"IF\s*(\(.*\))\s*(\w+\s*=(?!=).*)", re.IGNORECASE | re.DOTALL)
@@ -183,7 +186,7 @@ class Rates:
         self.declared, self.numbers = declared, numbers
         self.species = {f"IND_{n.upper()}": n for n in species}
         self.rates: list[Expression | None] = [None] * len(equations)
-        self.pools: dict[str, list[str]] = {}
+        self.pools: dict[str, dict[str, float]] = {}
         self.defined: dict[str, Expression | None] = {}
         self.places: dict[tuple[str, str], str] = {}
         self.supplied: dict[str, str] = {}
@@ -299,7 +302,7 @@ class Rates:
 
     def concentration(self, species: str) -> Expression:
         """The concentration of a species, in a rate."""
-        self.pools.setdefault(f"C(ind_{species})", [species])
+        self.pools.setdefault(f"C(ind_{species})", {species: 1.0})
         return Name(f"C(ind_{species})")
 
     def name(self, name: str, item: Item) -> Expression:
@@ -347,8 +350,12 @@ class Rates:
         self.places["quantities", own] = self.places["pools", own] = item.where
         flat = re.sub(r"\s", "", text).upper()
         if "C(" in flat and _POOL.fullmatch(flat):
-            members = [self.species.get(m) for m in re.findall(r"\((\w+)\)", flat)]
-            known = list(dict.fromkeys(m for m in members if m is not None))
+            known: dict[str, float] = {}
+            for sign, weight, member in _MEMBERS.findall(flat):
+                if (species := self.species.get(member)) is not None:
+                    number = float(weight.partition("_")[0].replace("D", "E") or 1)
+                    known[species] = known.get(species, 0.0) + float(f"{sign}1") * number
+            known = {species: weight for species, weight in known.items() if weight}
             if known:
                 self.pools[own] = known
             else:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from ..expression import Call, Expression, Name, Number, call, names
 from ..formula import CHARGE
@@ -80,11 +81,10 @@ class _Writer:
         quantities = dict(network.quantities)
         opaque = [n for n, tree in quantities.items() if tree is None and _is_call(n)]
         own = {n: tree for n, tree in quantities.items() if n not in opaque}
-        members = {
-            pool: [f"C(ind_{self.species[network.species[i]]})" for i in np.flatnonzero(row)]
-            for pool, row in zip(network.pool_names, network.structure.pools, strict=True)
-        }
-        self.pools = {p: m for p, m in members.items() if len(m) > 1}
+        weights = dict(zip(network.pool_names, network.structure.pools, strict=True))
+        members = {pool: self.sum(row) for pool, row in weights.items()}
+        single = [p for p, row in weights.items() if [*row[row != 0]] == [1.0]]
+        self.pools = {p: text for p, text in members.items() if p not in single}
         one = {Name(n) for n, tree in own.items() if n in _SCALES and tree == Number(1.0)}
         self.light = {n: f"J({n[1:]})" for n, tree in own.items() if _is_photolysis(n, tree, one)}
         self.light |= {n: "SUN" for n, tree in own.items() if tree == Call("SUNLIGHT", ())}
@@ -102,11 +102,21 @@ class _Writer:
         self.given = [self.names[n] for n in given]
         self.known = {**CONDITION_NAMES, "SUN": "SUN", **self.light, **self.names}
         self.known |= {n: n for n in opaque}
-        self.known |= {p: m[0] for p, m in members.items() if len(m) == 1}
+        self.known |= {pool: members[pool] for pool in single}
         numbered = {n for n in opaque if re.fullmatch(r"J\(\d+\)", n)}
         self.functions = {n.partition("(")[0]: None for n in opaque if n not in numbered}
         photolysis = re.compile(r"J(\d|_|\()|PHOTOL\(", re.IGNORECASE)
         self.light |= {n: n for n in (*opaque, *given) if photolysis.match(n)}
+
+    def sum(self, weights: Float[np.ndarray, " S"]) -> str:
+        """The members of a pool in Fortran, each with its weight where that is not 1."""
+        text = ""
+        for i in np.flatnonzero(weights):
+            size = abs(float(weights[i]))
+            sign = " - " if weights[i] < 0 else " + "
+            text += (sign if text else sign.strip(" +")) + f"{double(size)}*" * (size != 1)
+            text += f"C(ind_{self.species[self.network.species[i]]})"
+        return text
 
     def fortran(self, tree: Expression, where: str, rank: int = 0) -> str:
         """An expression in Fortran; functions of GEOS-Chem are noted."""
@@ -152,7 +162,7 @@ class _Writer:
         """Assignments of F90_RCONST, those of their names that are long rates, and equations."""
         assigned, named, equations = [], [], []
         for pool, members in self.pools.items():
-            assigned.append(f"{self.names[pool]} = {' + '.join(members)}")
+            assigned.append(f"{self.names[pool]} = {members}")
         for name, tree in self.defined.items():
             assigned.append(f"{self.names[name]} = {self.fortran(tree, f'quantity {name!r}')}")
         for equation in self.equations:

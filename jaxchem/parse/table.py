@@ -14,8 +14,9 @@ A file has ``key = value`` lines at the top and then sections::
     M = none                          # declared to have no composition
     fragdummy = ?                     # composition unknown
 
-    [pools]                           # optional: sums of species that multiply rates
+    [pools]                           # optional: sums of species that rates name
     RO2 = CH3O2 + C2H5O2
+    THIRD = M + 2.5 ALD               # with weights that are not 1
 
     [quantities]                      # optional: what rates name besides conditions and pools
     KRO2NO = arrhenius(2.7e-12, -360)
@@ -47,7 +48,7 @@ Either side of an equation may be empty.
 """
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 import numpy as np
 
@@ -133,7 +134,7 @@ def loads(text: str, filename: str = "<text>") -> Network:
     reader = _Reader(text, filename)
     header: dict[str, str] = {}
     species: dict[str, tuple[str, str | None]] = {}  # name -> (where, declared formula)
-    pools: dict[str, list[str]] = {}
+    pools: dict[str, dict[str, float]] = {}
     references: dict[str, str] = {}
     quantities: dict[str, Expression | None] = {}
     numbers: dict[str, dict[str, float]] = {"defaults": {}, "initial": {}}
@@ -160,9 +161,14 @@ def loads(text: str, filename: str = "<text>") -> Network:
             reader.once(name, species, "species")
             species[name] = (reader.where, formula or None)
         elif section == "pools":
-            name, text = reader.pair(content, "write 'POOL = SPECIES + SPECIES'")
+            name, text = reader.pair(content, "write 'POOL = SPECIES + NUMBER SPECIES'")
             reader.once(name, pools, "pool")
-            pools[name] = [member.strip() for member in re.split(r"\s\+\s", text)]
+            members = _pairs(reader, text, species)
+            pools[name] = dict(members)
+            if len(pools[name]) < len(members):
+                raise reader.fail(
+                    f"pool {name!r} names a species twice; give it a weight, as 2 in 2 A"
+                )
         elif section == "quantities":
             name, text = reader.pair(content, "write 'QUANTITY = EXPRESSION' or 'QUANTITY = ?'")
             tree = _expression(reader, name)
@@ -254,18 +260,25 @@ def _reaction(
 
 
 def _terms(reader: _Reader, side: str, species: Container[str]) -> dict[str, float]:
+    """Species -> number, those of one that stands twice added."""
     terms: dict[str, float] = {}
-    if not side.strip():
-        return terms
-    for term in re.split(r"\s\+\s", side.strip()):
+    for name, count in _pairs(reader, side, species):
+        terms[name] = terms.get(name, 0.0) + count
+        if not np.isfinite(terms[name]):
+            raise reader.fail(f"{side!r}: the number of {name!r} must be finite")
+    return terms
+
+
+def _pairs(reader: _Reader, side: str, species: Container[str]) -> list[tuple[str, float]]:
+    """Species and number of each term."""
+    found: list[tuple[str, float]] = []
+    for term in re.split(r"\s\+\s", side.strip()) if side.strip() else ():
         match = _TERM.fullmatch(term.strip())
         if match is None:
             raise reader.fail(f"{term!r}: write 'NAME' or 'NUMBER NAME', joined by ' + '")
         count, name = (None, term.strip()) if term.strip() in species else match.groups()
-        terms[name] = terms.get(name, 0.0) + float(count or 1)
-        if not np.isfinite(terms[name]):
-            raise reader.fail(f"{term!r}: the number must be finite")
-    return terms
+        found.append((name, float(count or 1)))
+    return found
 
 
 def _number(reader: _Reader, text: str) -> float:
@@ -292,7 +305,7 @@ def dumps(network: Network) -> str:
     sections: dict[str, list[str]] = {
         "species": [f"{n} = {formula[n]}" for n in network.species],
         "pools": [
-            f"{n} = {' + '.join(s for s, m in zip(network.species, row, strict=True) if m)}"
+            f"{n} = {_sum((s, float(w)) for s, w in zip(network.species, row, strict=True) if w)}"
             for n, row in zip(network.pool_names, structure.pools, strict=True)
         ],
         "quantities": [
@@ -301,10 +314,7 @@ def dumps(network: Network) -> str:
         ],
         "defaults": [f"{n} = {v!r}" for n, v in network.defaults],
         "initial": [f"{n} = {v!r}" for n, v in network.initial],
-        "families": [
-            f"{n} = {' + '.join(m if c == 1 else f'{c!r} {m}' for m, c in members)}"
-            for n, members in network.families
-        ],
+        "families": [f"{n} = {_sum(members)}" for n, members in network.families],
         "sources": [f"{k} = {v}" for k, v in network.references],
         "reactions": [
             f"{equation} ; {show(rate)} ; {source}"
@@ -322,6 +332,10 @@ def dumps(network: Network) -> str:
         if content:
             lines += ["", f"[{section}]", *content]
     return "\n".join(lines) + "\n"
+
+
+def _sum(terms: Iterable[tuple[str, float]]) -> str:
+    return " + ".join(name if count == 1 else f"{count!r} {name}" for name, count in terms)
 
 
 def _formula(network: Network, i: int) -> str:

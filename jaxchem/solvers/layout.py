@@ -82,7 +82,7 @@ def layout(
     terms = _jacobian_terms(structure, factors, position)
     pattern = np.eye(size, dtype=bool)
     pattern[terms.rows, terms.columns] = True
-    pattern[states:, :species] |= structure.pools > 0
+    pattern[states:, :species] |= structure.pools != 0
     for row, column in entries:
         pattern[row, column] = True
     order, filled = order_of_elimination(pattern)
@@ -119,15 +119,15 @@ def layout(
 
     constant = np.where(matrix.real, 0.0, np.nan)
     constant[[target for target, *_ in sums]] = np.nan
-    for p, members in enumerate(structure.pools):
-        constant[where[states + p, np.flatnonzero(members)]] = -1.0
+    pooled = _rows_of(structure.pools)
+    for p, (members, weights) in enumerate(pooled):
+        constant[where[states + p, members]] = -weights
         constant[where[states + p, states + p]] = 1.0
     constant_at = np.flatnonzero(~np.isnan(constant))
 
     place_of = np.append(place, one)
     stacked = [place_of[f or [size]] for f in (factors[j] for j in reaction)]
     others = [place_of[list(o)] for o in terms.others]
-    members = [place[np.flatnonzero(row)] for row in structure.pools]
     header = [
         *(states, pools, width, blocks, blanks, one, count, orders),
         *(sum(map(len, stacked)), sum(map(len, others)), len(others)),
@@ -139,8 +139,8 @@ def layout(
         header,
         place[:states],
         place[states:],
-        np.cumsum([0, *map(len, members)]),
-        *members,
+        np.cumsum([0, *(len(members) for members, _ in pooled)]),
+        *(place[members] for members, _ in pooled),
         np.searchsorted(number[reaction], np.arange(1, orders + 2)),
         *stacked,
         reaction,
@@ -156,7 +156,8 @@ def layout(
         matrix.upper.pairs,
         matrix.upper.pivot,
     ]
-    numbers = [change[-1], pull[-1], entry[-1], more[-1], constant[constant_at]]
+    weights = [weights for _, weights in pooled]
+    numbers = [*weights, change[-1], pull[-1], entry[-1], more[-1], constant[constant_at]]
     return Layout(
         np.concatenate([np.ravel(part) for part in integers]).astype(np.int32),
         np.concatenate(numbers),

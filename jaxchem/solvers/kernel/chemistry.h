@@ -67,7 +67,7 @@ static void add_tendency(const Network *n, const el *k, const el *y, el *flux, e
   add_sums(&n->change, flux, out);
 }
 
-/* the matrix `scale` - J before its elimination; a pool is one more unknown: pool - members = 0 */
+/* the matrix `scale` - J before its elimination; a pool is one more unknown: it less its members = 0 */
 static void assemble(const Network *n, Chemistry *w, const el *y, el scale) {
   el *k = w->k, *partial = k + n->reactions;
   const int32_t *o = n->other;

@@ -321,7 +321,8 @@ static void transpose(const Network *n, const Method *method, el h, mask active,
     dir *start = g->start + b * W;
     for (int64_t p = 0; p < n->pools; p++) {
       for (int32_t e = n->pool_start[p]; e < n->pool_start[p + 1]; e++)
-        start[n->pool_member[e]] += start[n->pool_place[p]];
+        start[n->pool_member[e]] = PLUS(start[n->pool_member[e]], n->pool_weight[e] - (dir){0},
+                                        start[n->pool_place[p]]);
       start[n->pool_place[p]] = (dir){0};
     }
   }

@@ -109,6 +109,7 @@ static Network read_network(Reader *r) {
   n.pool_place = integers(r, n.pools);
   n.pool_start = integers(r, n.pools + 1);
   n.pool_member = integers(r, n.pool_start[n.pools]);
+  n.pool_weight = numbers(r, n.pool_start[n.pools]);
   n.by_factors = integers(r, n.orders + 1);
   n.factor = integers(r, factors);
   n.reaction = integers(r, n.reactions);

@@ -22,6 +22,7 @@ typedef struct {
   const int32_t *place;                       /* [states] */
   const int32_t *pool_place;                  /* [pools] */
   const int32_t *pool_start, *pool_member;    /* places of the members of each */
+  const double *pool_weight;                  /* of each of them */
   /* reactions in the order of their number of factors; those of n stand from by_factors[n - 1] on */
   int64_t reactions, orders;
   const int32_t *by_factors, *factor, *reaction;

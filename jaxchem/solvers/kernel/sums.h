@@ -66,11 +66,12 @@ static __attribute__((noinline)) void NAME(add_sums)(const Sums *m, const NUMBER
   NAME(sums)(m, x, out, 1);
 }
 
-/* the pools of a state are the sums of their members */
+/* the pools of a state are the weighted sums of their members */
 static void NAME(total_pools)(const Network *n, NUMBER *y) {
   for (int64_t p = 0; p < n->pools; p++) {
     NUMBER total = {0};
-    for (int32_t e = n->pool_start[p]; e < n->pool_start[p + 1]; e++) total += y[n->pool_member[e]];
+    for (int32_t e = n->pool_start[p]; e < n->pool_start[p + 1]; e++)
+      total = PLUS(total, n->pool_weight[e] - (NUMBER){0}, y[n->pool_member[e]]);
     y[n->pool_place[p]] = total;
   }
 }
