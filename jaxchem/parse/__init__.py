@@ -18,7 +18,7 @@ __all__ = ["FORMATS", "dump", "load", "loads", "shipped"]
 _SHIPPED = Path(__file__).parent.parent / "data"
 
 FORMATS = (
-    *("table", "cesm", "f0am", "musicbox", "musica", "umist", "kpp"),
+    *("table", "cesm", "f0am", "cantera", "musicbox", "musica", "umist", "kpp"),
     *("facsimile", "krome", "kida", "uclchem"),
 )
 """Formats by name, in the order in which a file's content is compared with them."""
@@ -44,8 +44,8 @@ def load(
     Args:
         path: a name from `jaxchem.shipped()`, or the path of a mechanism file: jaxchem's
             own table, KPP (the MCM's exports included), FACSIMILE, CESM's chemistry
-            preprocessor, F0AM, MUSICA (a mechanism, or a run of MusicBox), KIDA, UMIST, KROME or
-            UCLCHEM.
+            preprocessor, F0AM, Cantera's YAML, MUSICA (a mechanism, or a run of MusicBox), KIDA,
+            UMIST, KROME or UCLCHEM.
         format: one of `FORMATS`; `None` tells it from the content.
         strict: raise instead of warn where a reaction creates or destroys an element.
         composition: what species are made of where the mechanism does not say so: paths of KPP

@@ -42,11 +42,9 @@ OTHERS = (
         "file by name in place of number, each " + _WITHOUT,
     ),
     _other(
-        "a mechanism of Cantera",
-        r"^[ \t]*-[ \t]+equation[ \t]*:|^[ \t]*rate-constant[ \t]*:|<ctml\b"
-        r"|^[ \t]*(?:reaction|three_body_reaction|falloff_reaction)\([ \t]*['\"]",
-        _TABLE + ", RATE as 'A * temperature**b * exp(-Ea / R / temperature)' in molecule cm-3, "
-        "and each reaction that goes both ways as two",
+        "an old mechanism of Cantera (CTI, CTML)",
+        r"<ctml\b|^[ \t]*(?:reaction|three_body_reaction|falloff_reaction)\([ \t]*['\"]",
+        "make YAML of it with Cantera's cti2yaml or ctml2yaml, which is read",
     ),
     _other(
         "a mechanism of CHEMKIN",

@@ -4,7 +4,7 @@ A rate coefficient is an [`expression`][jaxchem.expression] over conditions, qua
 mechanism names, numbers, arithmetic and the laws of `LAWS`.
 """
 
-from . import astro, basic, geoschem, kpp, mcm, micm
+from . import astro, basic, combustion, geoschem, kpp, mcm, micm
 from .conditions import CONDITIONS, NAMED, Conditions
 from .evaluation import Quantities, RateLaw, reads, validate
 from .law import AVOGADRO, BOLTZMANN, LAWS, Law, law
@@ -21,6 +21,7 @@ __all__ = [
     "RateLaw",
     "astro",
     "basic",
+    "combustion",
     "geoschem",
     "kpp",
     "law",
