@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from musica_cases import CASES, mechanism
 from problems import SHARED
 from test_parse_astro import KIDA_TEXT, KROME_TEXT, UMIST_TEXT
+from test_parse_cantera import SMALL as CANTERA_TEXT
 from test_parse_cesm import SMALL as CESM_TEXT
 from test_parse_f0am import SMALL as F0AM_TEXT
 from test_parse_facsimile import SMALL as FACSIMILE_TEXT
@@ -138,6 +139,7 @@ SEEDS = {
     "table": [TABLE_TEXT],
     "cesm": [CESM_TEXT],
     "f0am": [F0AM_TEXT],
+    "cantera": [CANTERA_TEXT],
     "kpp": [KPP_TEXT, MCM_TEXT],
     "facsimile": [FACSIMILE_TEXT],
     "musicbox": [BOX_TEXT],
@@ -153,6 +155,7 @@ SEEDS = {
 REAL = {
     "cesm": ("cesm_cam/*/*.in",),
     "f0am": ("f0am/*/*.m",),
+    "cantera": ("cantera/*.yaml",),
     "kpp": ("cri_subset/*.kpp", "geoschem_14.7/*.eqn", "kpp_m*/*.eqn", "kpp_m*/*.def"),
     "facsimile": ("atchem2/*.fac",),
     "musica": ("musica/v1/*.json", "musica/v1/*.yaml", "musica/v0/*/*.json"),
@@ -296,13 +299,14 @@ def survives(network: Network) -> None:
 
 
 def evaluates(network: Network) -> None:
-    """Rates are an array, whatever is in it, once all is given."""
+    """Rates are an array, whatever is in it, once all is given, the state where they read it."""
     k = network.rates(
         **{"temperature": 280.0, "pressure": 9e4, "relative_humidity": 0.5, "local_time": 4e4},
         **{"solar_zenith_angle": 0.5, "cosmic_ray_rate": 1e-17, "visual_extinction": 1.0},
         **{"uv_field": 1.0, "gas_to_dust": 1e12, "density": 2e19},
         quantities={"*": 1.0},
     )
+    k = k(0.0, np.ones(len(network.species))) if callable(k) else k
     assert np.shape(k) == (len(network.equations),)
 
 

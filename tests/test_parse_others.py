@@ -24,10 +24,8 @@ TEXTS = {
         1,
         "begin species\n1 A() 10\nend species\nbegin reactions\n1 1 0 k\nend reactions",
     ),
-    "Cantera": (
-        2,
-        "reactions:\n- equation: H2 + O <=> H + OH\n  rate-constant: {A: 1, b: 0}\n",
-    ),
+    "Cantera": (2, "# old\nreaction('H2 + O <=> H + OH', [5.0e+04, 2.7, 6290])\n"),
+    "Cantera ": (2, "<?xml version='1.0'?>\n<ctml>\n<validate reactions='yes'/>\n</ctml>\n"),
     "CHEMKIN": (
         2,
         "! a comment\nELEM H O END\nSPEC H2 O H OH END\nREAC\nH2+O=H+OH 1.0 2.0 3.0\nEND\n",
@@ -60,7 +58,7 @@ def test_named(name, tmp_path):
     path.write_text(text)
     with pytest.raises(MechanismError, match=f"line {line}: this is .*{name.strip()}") as error:
         jaxchem.load(path)
-    ways = r"jaxchem's table|KROME's format|#EQUATIONS|gas_reactions\.in"
+    ways = r"jaxchem's table|make YAML|KROME's format|#EQUATIONS|gas_reactions\.in"
     assert re.search(ways, str(error.value))
 
 

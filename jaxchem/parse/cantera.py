@@ -57,7 +57,7 @@ _OTHER_FALLOFF = ("SRI", "Tsang")
 _IN_PARENTHESES = re.compile(r"(?:^|(?<=\s))\(\s*\+\s*(\S+?)\s*\)(?=\s|$)")
 _ARROW = re.compile(r"\s(<=>|=>|=)(?=\s)")
 _COUNT = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
-_UNWRITABLE = re.compile(r"[\s\"=;#]|->|^[\d.+-]*$|^__|^M$")
+_UNWRITABLE = re.compile(r"[\s\"=;#]|->|^[\W\d]*$|^\[|^__|^M$")
 
 
 def looks_like(text: str) -> bool:
@@ -167,12 +167,11 @@ def _equation(node: Node) -> _Equation:
     bodies = [_IN_PARENTHESES.findall(side) for side in parts[::2]]
     left, right = (_side(node, _IN_PARENTHESES.sub(" ", side)) for side in parts[::2])
     falloff = bool(bodies[0] or bodies[1])
-    if not falloff:
-        bodies = [["M"] * int(side.get("M", 0)) for side in (left, right)]
-    if bodies[0] != bodies[1] or len(bodies[0]) > 1 or (falloff and "M" in {*left, *right}):
+    plain = [side.pop("M", None) for side in (left, right)]
+    if not falloff and plain == [1.0, 1.0]:
+        bodies, plain = [["M"], ["M"]], [None, None]
+    if bodies[0] != bodies[1] or len(bodies[0]) > 1 or plain != [None, None]:
         raise node.fail(f"{text[:80]!r}: a third body stands once, and on both sides")
-    for side in (left, right):
-        side.pop("M", None)
     return _Equation(left, right, parts[1] != "=>", "".join(bodies[0]), falloff)
 
 
@@ -184,6 +183,8 @@ def _side(node: Node, text: str) -> dict[str, float]:
         if not name or len(count) > 1 or (count and not _COUNT.fullmatch(count[0])):
             raise node.fail(f"{term.strip()[:40]!r}: write 'X' or '2 X', and ' + ' between them")
         found[name] = found.get(name, 0.0) + float(count[0] if count else 1)
+        if not 0 < found[name] < float("inf"):
+            raise node.fail(f"{term.strip()[:40]!r}: the number must be positive and finite")
     return found
 
 
@@ -332,10 +333,7 @@ class _Reader:
             thermo, key = self.thermo(name, node), f"GIBBS.{name}"
             if key not in self.quantities:
                 self.quantities[key] = gibbs(thermo)
-            try:
-                factor *= (GAS / self.reference(name, thermo)) ** count
-            except OverflowError:
-                factor = float("inf")
+            factor *= (GAS / self.reference(name, thermo)) ** count
             energy = Name(key)
             term = energy if abs(count) == 1 else call("*", Number(abs(count)), energy)
             if exponent == Number(0.0):
@@ -350,8 +348,8 @@ class _Reader:
         if told is None:
             return ATMOSPHERE
         pressure = self.entries[name].scale.within(thermo).pascal(told)
-        if pressure <= 0:
-            raise told.fail("a pressure must be positive")
+        if not 1.0 < pressure < 1e9:
+            raise told.fail(f"{pressure:g} Pa is none that polynomials are for, about 1e5 Pa")
         return pressure
 
     # Reactions

@@ -156,7 +156,7 @@ def loads(text: str, filename: str = "<text>") -> Network:
                 raise reader.fail(
                     f"{content!r}: write 'NAME', 'NAME = FORMULA', 'NAME = none' or 'NAME = ?'"
                 )
-            if not re.match(r"\d*[^\W\d]", name):  # what begins with a digit, such as 3He
+            if not re.search(r"[^\W\d]", name):
                 raise reader.fail(f"{name!r}: a species name must not be a number")
             reader.once(name, species, "species")
             species[name] = (reader.where, formula or None)
