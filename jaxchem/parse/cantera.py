@@ -57,7 +57,7 @@ _OTHER_FALLOFF = ("SRI", "Tsang")
 _IN_PARENTHESES = re.compile(r"(?:^|(?<=\s))\(\s*\+\s*(\S+?)\s*\)(?=\s|$)")
 _ARROW = re.compile(r"\s(<=>|=>|=)(?=\s)")
 _COUNT = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
-_UNWRITABLE = re.compile(r"[\s\"=;#]|->|^[\W\d]*$|^\[|^__|^M$")
+_UNWRITABLE = re.compile(r"[\s\"]|->|^[\W\d]*$|^__|^M$")
 
 
 def looks_like(text: str) -> bool:
@@ -125,17 +125,22 @@ def _chosen(source: _File, wanted: str | None) -> Node:
     names = [phase.get("name").text() for phase in phases.items()]
     if wanted is not None and wanted not in names:
         raise phases.fail(f"there is no phase {wanted!r}; it has {', '.join(names)}")
+    if wanted is not None:
+        return phases.items()[names.index(wanted)]
     fits = [
-        name == wanted if wanted is not None else phase.get("thermo").text() == "ideal-gas"
-        for name, phase in zip(names, phases.items(), strict=True)
+        phase.get("thermo").text() == "ideal-gas" and "kinetics" in phase.mapping()
+        for phase in phases.items()
     ]
     if True not in fits:
-        raise phases.fail("none is an ideal gas (thermo: ideal-gas); other phases are not read")
+        raise phases.fail(
+            "none is an ideal gas that reacts (thermo: ideal-gas and kinetics: gas); other phases "
+            "are not read"
+        )
     place = fits.index(True)
-    if place and wanted is None:
+    if place:
         warnings.warn(
-            f"{phases.items()[0].where}: phase {names[0]!r} is no ideal gas; {names[place]!r} is "
-            "read in its place.",
+            f"{phases.items()[0].where}: phase {names[0]!r} is no ideal gas that reacts; "
+            f"{names[place]!r} is read in its place.",
             stacklevel=5,
         )
     return phases.items()[place]
@@ -251,8 +256,8 @@ class _Reader:
             name = entry.node.get("name")
             if _UNWRITABLE.search(name.text()):
                 raise name.fail(
-                    f"a species cannot be called {name.text()[:40]!r} here; rename it, without "
-                    "blanks, quotes and = ; # (and M is the third body)"
+                    f"a species cannot be called {name.text()[:40]!r} here; rename it, with a "
+                    "letter and without blanks, quotes and -> (and M is the third body)"
                 )
             if name.text() in self.entries:
                 raise name.fail(f"species {name.text()!r} is declared twice; drop one")

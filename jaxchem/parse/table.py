@@ -39,11 +39,11 @@ A file has ``key = value`` lines at the top and then sections::
     CH3O2 -> 0.6 CH3O + 0.4 HCHO ; 0.5 * 3.5e-13 * RO2 ; IUPAC, table 2
     CH3O2 + NO -> HCHO ; 0.999 * KRO2NO ; IUPAC, table 2
 
-``#`` starts a comment, but not in a quoted name. A species whose name begins with a digit, such as
-3He, stands under [species] above the reactions, and a blank behind its coefficient. A rate is an
-expression (see `jaxchem.expression`) of numbers, arithmetic,
-``exp``, ``log``, ``log10``, ``sqrt``, ``abs``, ``min`` and ``max``, the laws of
-`jaxchem.rates.LAWS`, conditions, quantities, and at most one pool, which must be a factor of it.
+``#`` starts a comment, but not in a quoted name. A species whose name has one of ``= # ; <`` or
+begins with ``[`` stands in double quotes everywhere. A species whose name begins with a digit, such
+as 3He, stands under [species] above the reactions, and a blank behind its coefficient. A rate is an
+expression (see `jaxchem.expression`) of numbers, arithmetic, ``exp``, ``log``, ``log10``, ``sqrt``,
+``abs``, ``min`` and ``max``, the laws of `jaxchem.rates.LAWS`, conditions, quantities and pools.
 Either side of an equation may be empty.
 """
 
@@ -54,7 +54,7 @@ import numpy as np
 
 from ..expression import Expression, Name, parse, show
 from ..formula import CHARGE, ELEMENTS, parse_formula
-from ..network import MechanismError, Network, Reaction, Units
+from ..network import MechanismError, Network, Reaction, Units, sides
 from .common import build, fail, molecules, numbered
 
 __all__ = ["dumps", "loads", "looks_like"]
@@ -67,6 +67,8 @@ _SECTIONS = (
 """Molecules of one species that react together."""
 _COMMENT = re.compile(r'("[^"]*")|#.*')
 _TERM = re.compile(r"(-?(?:\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+))?\s*(\S+)")
+_OF_THE_FORMAT = re.compile(r"[=#;<]|^\[")
+"""What a name can have in quotes alone."""
 
 
 def looks_like(text: str) -> bool:
@@ -115,10 +117,10 @@ class _Reader:
         self.places[self.section or "", name] = self.where
 
     def pair(self, content: str, what: str) -> tuple[str, str]:
-        key, equals, value = content.partition("=")
-        if not equals or not key.strip() or not value.strip():
+        key, *value = _outside("=", content, 1)
+        if not value or not key or not value[0]:
             raise self.fail(f"{content!r}: {what}")
-        return key.strip(), value.strip()
+        return key, value[0]
 
 
 def loads(text: str, filename: str = "<text>") -> Network:
@@ -149,17 +151,18 @@ def loads(text: str, filename: str = "<text>") -> Network:
             if key == "units" and not re.fullmatch(r"[^,]+,[^,]+", value):
                 raise reader.fail("units must read 'concentration, time', as 'ppm, min'.")
             header[key] = value
-            reader.places |= {(key, name): reader.where for name in value.split()}
+            reader.places |= {(key, _bare(name)): reader.where for name in value.split()}
         elif section == "species":
-            name, equals, formula = (part.strip() for part in content.partition("="))
-            if len(name.split()) != 1 or (equals and not formula):
+            name, *formula = _outside("=", content, 1)
+            name = _bare(name)
+            if len(name.split()) != 1 or formula == [""]:
                 raise reader.fail(
                     f"{content!r}: write 'NAME', 'NAME = FORMULA', 'NAME = none' or 'NAME = ?'"
                 )
             if not re.search(r"[^\W\d]", name):
                 raise reader.fail(f"{name!r}: a species name must not be a number")
             reader.once(name, species, "species")
-            species[name] = (reader.where, formula or None)
+            species[name] = (reader.where, formula[0] if formula else None)
         elif section == "pools":
             name, text = reader.pair(content, "write 'POOL = SPECIES + NUMBER SPECIES'")
             reader.once(name, pools, "pool")
@@ -178,6 +181,7 @@ def loads(text: str, filename: str = "<text>") -> Network:
             quantities[tree.name] = None if text == "?" else _expression(reader, text)
         elif section in numbers:
             name, text = reader.pair(content, "write 'NAME = NUMBER'")
+            name = _bare(name)
             reader.once(name, numbers[section], section)
             numbers[section][name] = _number(reader, text)
         elif section == "families":
@@ -210,7 +214,7 @@ def loads(text: str, filename: str = "<text>") -> Network:
         pools=pools,
         balanced=balanced,
         references=references,
-        fixed=header.get("fixed", "").split(),
+        fixed=[_bare(name) for name in header.get("fixed", "").split()],
         quantities=quantities,
         defaults=numbers["defaults"],
         initial=numbers["initial"],
@@ -237,7 +241,7 @@ def _composition(
 def _reaction(
     reader: _Reader, content: str, references: Container[str], species: Container[str]
 ) -> Reaction:
-    parts = [part.strip() for part in content.split(";", 2)]
+    parts = _outside(";", content, 2)
     if len(parts) != 3 or not parts[2]:
         raise reader.fail(
             f"{content!r}: write 'REACTANTS -> PRODUCTS ; RATE ; SOURCE' (every rate has a source)"
@@ -247,12 +251,12 @@ def _reaction(
         raise reader.fail(
             f"source {source.split(',')[0]!r} is not declared; add it under [sources], above."
         )
-    sides = equation.split("->")
-    if len(sides) != 2 or "<" in equation:
+    both = _outside("->", equation)
+    if len(both) != 2 or len(_outside("<", equation)) > 1:
         raise reader.fail(f"{equation!r}: write one '->' (a reverse reaction has its own line)")
     return Reaction(
-        reactants=molecules(_terms(reader, sides[0], species), reader.fail),
-        products=_terms(reader, sides[1], species),
+        reactants=molecules(_terms(reader, both[0], species), reader.fail),
+        products=_terms(reader, both[1], species),
         rate=_expression(reader, rate),
         source=source,
         where=reader.where,
@@ -277,8 +281,25 @@ def _pairs(reader: _Reader, side: str, species: Container[str]) -> list[tuple[st
         if match is None:
             raise reader.fail(f"{term!r}: write 'NAME' or 'NUMBER NAME', joined by ' + '")
         count, name = (None, term.strip()) if term.strip() in species else match.groups()
-        found.append((name, float(count or 1)))
+        found.append((_bare(name), float(count or 1)))
     return found
+
+
+def _outside(separator: str, text: str, most: int = 0) -> list[str]:
+    """The parts of a text between separators that stand in no quotes, `most` of which count."""
+    if '"' in text:
+        separator += r'(?=(?:[^"]*"[^"]*")*[^"]*\Z)'
+    return [part.strip() for part in re.split(separator, text, maxsplit=most)]
+
+
+def _bare(name: str) -> str:
+    """A name without the quotes around it."""
+    return name[1:-1] if len(name) > 2 and name[0] == name[-1] == '"' else name
+
+
+def _quoted(name: str) -> str:
+    """A name as it stands in a file."""
+    return f'"{name}"' if _OF_THE_FORMAT.search(name) else name
 
 
 def _number(reader: _Reader, text: str) -> float:
@@ -303,7 +324,7 @@ def dumps(network: Network) -> str:
     structure = network.structure
     formula = {n: _formula(network, i) for i, n in enumerate(network.species)}
     sections: dict[str, list[str]] = {
-        "species": [f"{n} = {formula[n]}" for n in network.species],
+        "species": [f"{_quoted(n)} = {formula[n]}" for n in network.species],
         "pools": [
             f"{n} = {_sum((s, float(w)) for s, w in zip(network.species, row, strict=True) if w)}"
             for n, row in zip(network.pool_names, structure.pools, strict=True)
@@ -313,11 +334,11 @@ def dumps(network: Network) -> str:
             for n, tree in network.quantities
         ],
         "defaults": [f"{n} = {v!r}" for n, v in network.defaults],
-        "initial": [f"{n} = {v!r}" for n, v in network.initial],
+        "initial": [f"{_quoted(n)} = {v!r}" for n, v in network.initial],
         "families": [f"{n} = {_sum(members)}" for n, members in network.families],
         "sources": [f"{k} = {v}" for k, v in network.references],
         "reactions": [
-            f"{equation} ; {show(rate)} ; {source}"
+            f"{_equation(equation)} ; {show(rate)} ; {source}"
             for equation, rate, source in zip(
                 network.equations, network.expressions(), network.sources, strict=True
             )
@@ -327,7 +348,7 @@ def dumps(network: Network) -> str:
     lines += [f"title = {network.title}"] if network.title else []
     lines.append(f"units = {network.units.concentration}, {network.units.time}")
     lines.append(f"balanced = {' '.join(network.balanced) or 'none'}")
-    lines += [f"fixed = {' '.join(network.fixed)}"] if network.fixed else []
+    lines += [f"fixed = {' '.join(map(_quoted, network.fixed))}"] if network.fixed else []
     for section, content in sections.items():
         if content:
             lines += ["", f"[{section}]", *content]
@@ -335,7 +356,15 @@ def dumps(network: Network) -> str:
 
 
 def _sum(terms: Iterable[tuple[str, float]]) -> str:
-    return " + ".join(name if count == 1 else f"{count!r} {name}" for name, count in terms)
+    return " + ".join(f"{c!r} " * (c != 1) + _quoted(name) for name, c in terms)
+
+
+def _equation(text: str) -> str:
+    """An equation with its names as they stand in a file."""
+    if not any(map(_OF_THE_FORMAT.search, text.split())):
+        return text
+    left, right = ({_quoted(n): c for n, c in side.items()} for side in sides(text))
+    return Reaction({n: int(c) for n, c in left.items()}, right, 0.0, "").equation
 
 
 def _formula(network: Network, i: int) -> str:
