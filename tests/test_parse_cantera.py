@@ -502,8 +502,8 @@ FALLOFF = "type: falloff, low-P-rate-constant: [1, 0, 0], high-P-rate-constant: 
             "low-P-rate-constant: [-1, 0, 0], high-P-rate-constant: [1, 0, 0]",
             "the sign of that at low pressure",
         ),
-        ("equation: H => O, rate-constant: [1, 0, 0], orders: {H: 0.5}", "0.5 H reacts"),
-        ("equation: H => O, rate-constant: [1, 0, 0], orders: {H: -1}", "-1 H reacts"),
+        ("equation: H => O, rate-constant: [1, 0, 0], orders: {H: 0.5}", "order 0.5 in 'H'"),
+        ("equation: H => O, rate-constant: [1, 0, 0], orders: {H: -1}", "order -1 in 'H'"),
         ("equation: H <=> O, rate-constant: [1, 0, 0], orders: {H: 2}", "orders.*one way"),
         ("equation: H => O, rate-constant: [1, 0, 0], orders: {O2: 1}", "nonreactant-orders"),
         ("equation: H => O, rate-constant: [1 cm/s, 0, 0]", "'cm/s' is no unit.* in s\\^-1"),
@@ -516,9 +516,9 @@ FALLOFF = "type: falloff, low-P-rate-constant: [1, 0, 0], high-P-rate-constant: 
         ),
         (
             "equation: O + H2 <=> OH + H, rate-constant: [1, 0, 0]",
-            "stands in line .* duplicate: true",
+            "stands at bad.yaml, line .* duplicate: true",
         ),
-        ("equation: OH + H => H2 + O, rate-constant: [1, 0, 0]", "stands in line"),
+        ("equation: OH + H => H2 + O, rate-constant: [1, 0, 0]", "stands at bad.yaml, line"),
     ],
 )
 def test_what_is_refused(reaction, words):
@@ -546,6 +546,7 @@ def test_what_is_refused(reaction, words):
         ("name: O2", "name: 'O->O'", "cannot be called 'O->O'"),
         ("kinetics: gas", "kinetics: surface", "kinetics 'surface' is not read"),
         ("  kinetics: gas\n", "", "none is an ideal gas that reacts"),
+        ("kinetics: gas", "kinetics: none", "none is an ideal gas that reacts"),
         ("  kinetics: gas", "  kinetics: gas\n  rate-multipliers: {}", "key 'rate-multipliers'"),
         ("  kinetics: gas", "  kinetics: gas\n  reactions: some", "write all, none or declared"),
         ("  kinetics: gas", "  kinetics: gas\n  reactions: none", "has no reactions"),
