@@ -49,6 +49,31 @@ def test_definitions_that_name_concentrations():
     assert table.dumps(table.loads(table.dumps(network))) == table.dumps(network)
 
 
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("C(ind_A) + C(ind_B)", {"A": 1.0, "B": 1.0}),
+        ("2.5D0*C(ind_A) - .5_dp * C(ind_B)", {"A": 2.5, "B": -0.5}),
+        ("-1.25E-3*C(ind_A) + 0.0*C(ind_B)", {"A": -1.25e-3}),
+        ("C(ind_A) + C(ind_B) + 2*C(ind_A)", {"A": 3.0, "B": 1.0}),
+        ("C(ind_A) - C(ind_A)", {}),
+    ],
+)
+def test_weighted_sums(text, weights):
+    """As Fortran would add them up: what stands twice counts twice."""
+    network = kpp.loads(
+        f"#DEFVAR A=IGNORE; B=IGNORE;\n#INLINE F90_RCONST\nS = {text}\n#ENDINLINE\n"
+        "#EQUATIONS\nA = B : 3*S;"
+    )
+    assert network.pool_names == (("S",) if weights else ())
+    for row in network.structure.pools:
+        found = dict(zip(network.species, row, strict=True))
+        assert {n: w for n, w in found.items() if w} == weights
+    y = network.y0({"A": 2.0, "B": 7.0})
+    total = 2 * weights.get("A", 0.0) + 7 * weights.get("B", 0.0)
+    np.testing.assert_allclose(jaxchem.flux(network, network.rates(), y), [3 * total * 2], 1e-14)
+
+
 def test_names_of_the_air_that_are_species_too():
     text = "#DEFVAR A=IGNORE; H2O=IGNORE;\n#EQUATIONS\nA + H2O = : 1;\nA = : 2*H2O{};"
     with pytest.warns(UserWarning, match=r"line 4: 'H2O' in the rate is the air's.*C\(ind_H2O\)"):
