@@ -102,6 +102,16 @@ def test_weights_of_a_pool():
     assert table.loads(table.dumps(network)).structure == network.structure
 
 
+def test_quotes_in_a_source():
+    """They quote no names, and may stand alone."""
+    lines = [*GOOD.splitlines()[:-1], 'A -> B ; 1 ; S1, "a; 5" of 3\'']
+    network = table.loads("\n".join(lines))
+    assert network.sources[-1] == 'S1, "a; 5" of 3\''
+    network = table.loads("\n".join([*lines[:-1], 'A -> B ; 1 ; S1, a; 5" = b']))
+    assert network.sources[-1] == 'S1, a; 5" = b'
+    assert table.loads(table.dumps(network)).sources == network.sources
+
+
 def test_charged_pool():
     """The ``+`` of a cation is part of its name, and the one that joins stands between spaces."""
     network = table.loads(GOOD.replace("P = A + B", "P = H+ + e- + A"))

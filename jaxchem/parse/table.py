@@ -286,10 +286,16 @@ def _pairs(reader: _Reader, side: str, species: Container[str]) -> list[tuple[st
 
 
 def _outside(separator: str, text: str, most: int = 0) -> list[str]:
-    """The parts of a text between separators that stand in no quotes, `most` of which count."""
-    if '"' in text:
-        separator += r'(?=(?:[^"]*"[^"]*")*[^"]*\Z)'
-    return [part.strip() for part in re.split(separator, text, maxsplit=most)]
+    """The parts of a text between the separators (the first `most` of them) outside of quotes."""
+    parts: list[str] = []
+    start = 0
+    for match in re.finditer(f'"[^"]*"|{separator}', text):
+        if match[0] == separator:
+            parts.append(text[start : match.start()].strip())
+            start = match.end()
+            if len(parts) == most:
+                break
+    return [*parts, text[start:].strip()]
 
 
 def _bare(name: str) -> str:
