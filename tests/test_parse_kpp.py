@@ -417,6 +417,8 @@ END FUNCTION"""
         (inlined(SWITCH), "switch('c', C_M*1e-19, 1.)", 0.25),
         # assignments run in order
         (inlined("K = 2\nL = K\nK = 3*K\n", "RCONST"), "K + 100*L", 206.0),
+        (inlined("K = 2\nL = K\nK = K + 1\nK = K + 4", "RCONST"), "K + 100*L", 207.0),
+        (inlined("K = 2\nK = K + K*3\nK = K + 1", "RCONST"), "K", 9.0),
         (inlined("K = 2\nIF (TEMP > 270.) K = K + 1", "RCONST"), "K", 3.0),
         (inlined("K = 2\nIF (TEMP < 270.) K = K + 1", "RCONST"), "K", 2.0),
         (inlined("K = 2\nIF (ind_A > 0) K = 7\nIF (ind_Z>0) K = 9", "RCONST"), "K", 7.0),

@@ -45,6 +45,7 @@ _MEMBER = rf"(?:{_ZERO}|(?:{_WEIGHT}\*)?C\(IND_\w+\))"
 _POOL = re.compile(rf"[+-]?{_MEMBER}(?:[+-]{_MEMBER})*", re.ASCII)
 _MEMBERS = re.compile(rf"([+-]?)(?:({_WEIGHT})\*)?C\((\w+)\)", re.ASCII)
 STATEMENT = re.compile(r"([A-Za-z]\w*)\s*=(?!=)\s*(.+)", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z]\w*", re.ASCII)
 _ELEMENT = re.compile(r"([A-Za-z]\w*)\s*(\([^=]*\))\s*=(?!=)\s*(.+)", re.DOTALL)
 _IF = re.compile(r"IF\s*(\(.*\))\s*(\w+\s*=(?!=).*)", re.IGNORECASE | re.DOTALL)
 _PRESENT = re.compile(r"\(\s*ind_(\w+)\s*(?:>|/=|\.gt\.|\.ne\.)\s*0\s*\)", re.IGNORECASE)
@@ -89,6 +90,7 @@ class Code:
                 self.functions |= functions(self.inlined.get(f"{language}_{kind}", []))
         self.blocks = 0  # of code that are open: what is assigned there is left to the user
         self.order = 0
+        self.mentioned: dict[str, int] = {}  # when a name was last read
         for kind in ("GLOBAL", "RCONST"):
             for statement, item in self.statements(kind):
                 declared, _, values = statement.rpartition("::")
@@ -134,8 +136,14 @@ class Code:
             earlier.append(_Assignment(self.order, None, item))
             return
         before, sign, rest = text.partition("+")
-        if earlier and earlier[-1].text is not None and sign and before.strip().upper() == key:
+        longer = bool(sign) and before.strip().upper() == key and bool(earlier)
+        named = {name.upper() for name in _WORD.findall(rest if longer else text)}
+        read = key in named or self.mentioned.get(key, 0) > (earlier[-1].order if earlier else 0)
+        if longer and not read and earlier[-1].text is not None:
             text = f"{earlier.pop().text} + {rest}"  # a sum over many lines
+        elif longer:
+            named.add(key)
+        self.mentioned |= dict.fromkeys(named, self.order)
         earlier.append(_Assignment(self.order, text, item))
 
     def element(self, statement: str, open_: bool, item: Item) -> None:
