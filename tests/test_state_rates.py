@@ -278,3 +278,12 @@ def test_definitions_three_hundred_deep():
     found = table.loads(text + "A -> D ; Q300 ; S1\nA -> B ; Q2 ; S1")
     change = tendency(found, found.rates(), jnp.asarray([3.0, 5.0, 0.0]))
     np.testing.assert_allclose(change, [-48.0, 24.0, 24.0], rtol=1e-12)
+
+
+def test_budgets_of_rates_that_read_the_state():
+    limited = table.loads(LIMITED)
+    k = limited.rates(temperature=300.0, quantities={"mu": 0.8, "half": 4.0})
+    found = jaxchem.contributions(limited, k, limited.y0(START), "X")
+    grown = 0.4 * 0.8 * 0.6 * 0.96 * 6.0 * 0.2
+    np.testing.assert_allclose(np.sum(found.production), grown, rtol=1e-12)
+    np.testing.assert_allclose(np.sum(found.loss), 0.05 * 0.2, rtol=1e-12)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..kinetics import flux, turnover
-from ..network import Network, unknown_species
+from ..network import Network, RateFunction, unknown_species
 from ..system import MISSING, System, unpack
 
 __all__ = ["Budget", "Contribution", "Course", "contributions", "lifetimes", "over_time"]
@@ -222,7 +222,10 @@ def course(network: Network, ts: Any, rates: Any, species: str) -> Course:
 
 def at_state(call: str, of: Network | System, t: Any, **given: Any) -> tuple[Any, ...]:
     """Network, coefficients, concentrations and the rest, of a network or of a system at `t`."""
-    if callable(given["k"]):
+    k = given["k"]
+    if isinstance(k, RateFunction) and not k.conditions.varying:  # of the state alone
+        given["k"] = k(0.0, given["y"])
+    elif callable(k):
         raise ValueError(
             "k is a function of time; give k(t, y), its value at the time of y, or "
             "jaxchem.System(network, k) and t."
