@@ -25,12 +25,17 @@ from ..rates import (
     reads,
     validate,
 )
+from ..suggest import closest
 from .checks import impossible
 from .reaction import Reaction, Units, as_tree, split, sums_of, unknown_species
 from .report import Report, examine, unbalanced
 from .structure import Structure
 
 __all__ = ["Network", "RateFunction"]
+
+
+_TIMES = ("start", "end", "step")
+"""What a mechanism may propose besides conditions: of its own runs [s]."""
 
 
 class RateFunction(eqx.Module):
@@ -186,6 +191,11 @@ class Network(eqx.Module):
         for condition in set(NAMED) & set(defaults or ()):
             where = at(f"the default {condition!r}", "defaults", condition)
             raise ValueError(f"{where} is no number; define the quantities themselves.")
+        for default in defaults or ():
+            if default not in (conditions := (*CONDITIONS, *_TIMES)):
+                where = at(f"the default {default!r}", "defaults", default)
+                hint = closest(default, conditions) or f"; known: {', '.join(conditions)}"
+                raise ValueError(f"{where} is no condition{hint}")
         known = {*CONDITIONS, *defined} - {*NAMED}
         for pool in pools:
             if pool in known:
@@ -202,7 +212,11 @@ class Network(eqx.Module):
                 except ValueError as error:
                     where = at(f"quantity {quantity!r}", "quantities", quantity)
                     raise ValueError(f"{where}: {error}.") from None
-        parts = {q: {*names(tree)} & {*defined} for q, tree in defined.items() if tree is not None}
+        parts = {
+            quantity: {part for part in names(tree) if part in defined}
+            for quantity, tree in defined.items()
+            if tree is not None
+        }
         try:
             ordered_quantities = [*graphlib.TopologicalSorter(parts).static_order()]
         except graphlib.CycleError as error:

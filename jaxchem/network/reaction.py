@@ -19,9 +19,20 @@ __all__ = [
     "unknown_species",
 ]
 
+_LONGEST = 2000
+"""Characters of a message."""
+
 
 class MechanismError(ValueError):
-    """A mechanism that cannot be read, with the file and the line."""
+    """A mechanism that cannot be read, with the file and the line.
+
+    The message keeps its place and its advice, however long a line is that it cites.
+    """
+
+    def __init__(self, message: str):
+        if len(message) > _LONGEST:
+            message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
+        super().__init__(message)
 
 
 class Units(NamedTuple):
@@ -189,6 +200,6 @@ def _times(a: Expression, b: Expression) -> Expression:
 def unknown_species(name: str, known: Iterable[str], where: str) -> str:
     """The message about a species that is not there: its name, the place and the nearest one."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name[:80], known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known species: {', '.join(known[:20])}"
     return f"unknown species {name!r} in {where}; {hint}"

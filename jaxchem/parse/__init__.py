@@ -11,7 +11,7 @@ from ..checkpoint import atomic
 from ..formula import parse_formula
 from ..network import MechanismError, Network, closed, declared, unknown_species
 from . import kpp_writer, others, table
-from .common import decoded
+from .common import decoded, is_file
 
 __all__ = ["FORMATS", "dump", "load", "loads", "shipped"]
 
@@ -68,7 +68,7 @@ def load(
     name, path = str(path), Path(path)
     if name in shipped():
         path = _SHIPPED / f"{name}.txt"
-    elif not path.is_file():
+    elif not is_file(path):
         near = difflib.get_close_matches(name, shipped(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(
@@ -96,7 +96,7 @@ def load(
 def _formulas(told: str | Path | Mapping[str, str], network: Network) -> dict[str, Any]:
     """Element counts by species, of a file or of formulas."""
     if not isinstance(told, Mapping):
-        if not Path(told).is_file():
+        if not is_file(Path(told)):
             raise ValueError(f"composition: there is no file {str(told)!r}.")
         kpp = importlib.import_module(".kpp", __name__)
         return kpp.compositions(decoded(Path(told)), str(told))
@@ -120,7 +120,14 @@ def loads(
                     f"{filename}: skip is for lists of {', '.join(_LISTS)}, and this is {name}; "
                     "without it, errors say what to mend."
                 )
-            return module.loads(text, filename, **({"skip": True} if skip else {}))
+            try:
+                return module.loads(text, filename, **({"skip": True} if skip else {}))
+            except (MemoryError, RecursionError) as error:
+                what = "large" if isinstance(error, MemoryError) else "deeply nested"
+                raise MechanismError(
+                    f"{filename}, line 1: its {len(text)} characters are too {what} to be read as "
+                    f"{name}."
+                ) from None
     if found := others.foreign(text):
         line, other = found
         raise MechanismError(

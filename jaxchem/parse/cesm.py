@@ -73,7 +73,7 @@ _AIR: dict[str, Expression] = {
     "N2": parse("0.79 * density"),
     "H2O": mcm.definitions(["H2O"])["H2O"],
 }
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?"
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][+-]?\d+)?"
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _PRODUCT = re.compile(rf"(?:({_NUMBER})\*)?([A-Za-z_]\w*)", re.ASCII)
 _GLUED = re.compile(rf"({_NUMBER})([A-Za-z_]\w*)", re.ASCII)

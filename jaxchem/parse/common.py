@@ -12,6 +12,7 @@ from ..rates import mcm
 
 __all__ = [
     "INTRINSICS",
+    "LARGEST",
     "MOST",
     "beside",
     "build",
@@ -19,8 +20,10 @@ __all__ = [
     "expression",
     "fail",
     "host_call",
+    "is_file",
     "molecules",
     "numbered",
+    "separated",
     "within",
 ]
 
@@ -32,6 +35,8 @@ INTRINSICS = {
 
 MOST = 9
 """Molecules that react in one reaction; a network has a column for each."""
+LARGEST = 20_000_000
+"""Bytes of a file; the largest mechanisms that are published have a quarter of it."""
 
 
 def fail(filename: str, line: int, message: str) -> MechanismError:
@@ -52,12 +57,18 @@ def decoded(path: Path) -> str:
     """The text of a file, in UTF-8 or else Latin-1, as mechanism files are.
 
     Raises:
-        ValueError: a file that cannot be read, or is binary.
+        ValueError: a file that cannot be read, is no file but a folder, a pipe or a device, has
+            more than `LARGEST` bytes, or is binary.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OSError("it is no regular file")
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= LARGEST else b""
+    except (OSError, ValueError) as error:  # ValueError: a name with a null
         raise ValueError(f"{path}: cannot be read as text ({error}).") from error
+    if size > LARGEST:
+        raise ValueError(f"{path}: has {size} bytes; {LARGEST} are the most that is read.")
     if b"\0" in content:
         raise ValueError(f"{path}: cannot be read as text (it is a binary file).")
     try:
@@ -71,13 +82,18 @@ def within(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a regular file: no folder, pipe or device."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a null
+        return False
+
+
 def beside(filename: str, name: str) -> Path | None:
     """The file of this name in the folder of another; `None` where there is none within it."""
     path = Path(filename).parent / name
-    try:
-        found = name != "" and path.is_file() and within(path, Path(filename).parent)
-    except (OSError, ValueError):  # a name that is too long, or has a null
-        found = False
+    found = name != "" and is_file(path) and within(path, Path(filename).parent)
     return path if found else None
 
 
@@ -110,6 +126,18 @@ def molecules(
     if sum(reactants.values()) > MOST:
         raise fail(f"more than {MOST} molecules react at once")
     return {name: int(count) for name, count in reactants.items()}
+
+
+def separated(text: str) -> list[str]:
+    """What stands between the commas that are in no brackets."""
+    parts, depth, start = [], 0, 0
+    for mark in re.finditer(r"[,(\[)\]]", text):
+        if mark[0] != ",":
+            depth = max(0, depth + (1 if mark[0] in "([" else -1))
+        elif not depth:
+            parts.append(text[start : mark.start()])
+            start = mark.end()
+    return [*parts, text[start:]]
 
 
 def host_call(tree: Call) -> str:

@@ -14,13 +14,12 @@ from collections.abc import Collection
 import yaml
 
 from ..network import MechanismError
-from .common import fail
+from .common import LARGEST, fail
 
 __all__ = ["Node", "has_key", "read"]
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where it is there: 30 times faster."""
-_LARGEST = 20_000_000
 _DEEPEST = 20
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
@@ -115,8 +114,8 @@ def read(text: str, filename: str) -> Node:
         MechanismError: text that is neither, aliases, keys given twice, more than 20 levels or
             20 million characters.
     """
-    if len(text) > _LARGEST:
-        raise fail(filename, 1, f"{len(text)} characters; {_LARGEST} is the most that is read")
+    if len(text) > LARGEST:
+        raise fail(filename, 1, f"{len(text)} characters; {LARGEST} is the most that is read")
     starts = [found.end() for found in re.finditer(r"\r\n|\r|\n", text)]
 
     def line_of(mark: yaml.Mark) -> int:

@@ -42,7 +42,7 @@ from ..expression import Expression, Name, Number, call, names, parse
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import CONDITIONS, mcm
 from ..suggest import closest
-from .common import build, fail, molecules
+from .common import beside, build, fail, molecules
 from .f0am_generic import Script
 from .f0am_language import Value, Values, statements, texts
 
@@ -139,6 +139,8 @@ class _File:
             if not self.rows:
                 raise ValueError(f"{match[0]!r} comes before the first 'i=i+1'")
             self.member(self.rows[-1], statement)
+        elif (match := re.match(r"f(\w+)\s*=(?!=)", statement)) and match[1] in self.species:
+            raise ValueError(f"{statement[:60]!r}: write f{match[1]}(i) = ..., of a reaction")
         elif not self.values.assign(statement):
             raise ValueError(
                 f"{statement[:60]!r} is no statement of a mechanism; see jaxchem.parse.f0am"
@@ -294,10 +296,13 @@ class _File:
         found = []
         if unknown and Path(self.filename).is_file():
             for path in sorted(Path(self.filename).parent.glob(f"*_[{kind}{kind.lower()}].m")):
+                if beside(self.filename, path.name) is None:
+                    self.say(f"{path.name} beside it is no file of this folder, and not read.")
+                    continue
                 try:
                     script = Script(path)
-                except MechanismError as error:
-                    self.say(f"{error}. What it defines is left to the user.")
+                except ValueError as error:
+                    self.say(f"{str(error).rstrip('.')}. What it defines is left to the user.")
                     continue
                 if unknown & {*script.values}:
                     found.append(script)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..expression import Call, Expression, Name, Number
 from ..network import MechanismError
 from ..rates import mcm
-from .common import fail
+from .common import decoded, fail
 from .f0am_language import Values, statements
 
 __all__ = ["Script"]
@@ -31,7 +31,8 @@ class Script:
         path: of the file; its name ends in ``_K.m`` or ``_J.m``.
 
     Raises:
-        MechanismError: a statement that is not read, with file and line.
+        ValueError: a file that cannot be read.
+        MechanismError: (a `ValueError`) a statement that is not read, with file and line.
     """
 
     def __init__(self, path: Path):
@@ -39,7 +40,7 @@ class Script:
         self.line = 1
         self.values: dict[str, Expression] = {}
         self.lines: dict[str, int] = {}
-        text = path.read_text(encoding="latin-1")
+        text = decoded(path)
         read = self._coefficients if path.stem.upper().endswith("_K") else self._photolysis
         try:
             read(text)

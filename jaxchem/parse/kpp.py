@@ -88,6 +88,9 @@ class _Mechanism:
         self.initial: list[tuple[str, str, Item]] = []
         self.families: dict[str, dict[str, float]] = {}
         self.check: list[str] = []
+        self.strangers: list[str] = []
+        self.lumped: dict[str, str] = {}  # atoms that are no element
+        self.declared: set[str] = set()
         self.inlined: dict[str, list[Item]] = {}
         self.models: list[Item] = []
         readers = {
@@ -97,6 +100,7 @@ class _Mechanism:
             "INITVALUES": self.value,
             "FAMILIES": self.family,
             "CHECK": self.checked,
+            "ATOMS": lambda item: self.declared.add(item.text.strip().upper()),
         }
         for item in sorted(items(text, filename), key=lambda item: item.section not in _DECLARES):
             if item.section == "MODEL":
@@ -107,6 +111,7 @@ class _Mechanism:
                 readers[item.section](item)
         present = {n.upper() for left, right, *_ in self.equations for n in (*left, *right)}
         self.code = Code(self.inlined, present)
+        self.code.unread += [f"#INLINE {kind}" for kind in self.inlined if kind.startswith("PY_")]
 
     def declare(self, item: Item) -> None:
         name, _, text = (part.strip() for part in item.text.partition("="))
@@ -122,6 +127,8 @@ class _Mechanism:
             atom = _ATOMS.get(match[2].upper())
             if atom is None:
                 counts = None
+                if match[2].upper() != "IGNORE":
+                    self.lumped.setdefault(match[2].upper(), f"{match[2]} (of {name})")
             elif counts is not None:
                 counts[atom] = counts.get(atom, 0) + int(match[1] or 1)
         if (other := self.spelled.setdefault(name.upper(), name)) != name:
@@ -146,6 +153,8 @@ class _Mechanism:
 
     def checked(self, item: Item) -> None:
         name = item.text.strip()
+        if name != "*" and name.upper() not in _ATOMS:
+            self.lumped.setdefault(name.upper(), f"{name} (of #CHECK)")
         self.check.append(_ATOMS.get(name.upper(), name))
 
     def equation(self, item: Item) -> None:
@@ -213,6 +222,13 @@ class _Mechanism:
                 f"{few(undeclared)}.",
                 stacklevel=5,
             )
+        self.strangers += [text for n, text in self.lumped.items() if n not in self.declared]
+        self.strangers += [
+            f"{n} (family {family})"
+            for family, members in self.families.items()
+            for n in members
+            if n not in used and n not in self.atoms
+        ]
         species = [n for n in self.atoms if n in used] + undeclared
         self.numbers, initial = self.values(species)
         texts = [(text, item) for *_, text, _, item in self.equations]
@@ -227,9 +243,10 @@ class _Mechanism:
             )
             for j, (left, right, _, label, item) in enumerate(self.equations)
         ]
-        rates.tell()
-        trees = [t for t in (*rates.rates, *rates.defined.values()) if t is not None]
         defaults = dict(self.own_conditions())
+        rates.tell()
+        self.tell()
+        trees = [t for t in (*rates.rates, *rates.defined.values()) if t is not None]
         air = 1e6 * self.numbers.get("CFACTOR", 0.0)
         if air >= _LEAST_AIR and any(c.function in _AIR_BY_CFACTOR for c in _calls(trees)):
             defaults.setdefault("density", air)
@@ -258,6 +275,21 @@ class _Mechanism:
             },
         )
 
+    def tell(self) -> None:
+        """Warns of what is left out of the file."""
+        if self.strangers:
+            warnings.warn(
+                f"{self.filename}: left out, as they are no known species or atoms: "
+                f"{few(self.strangers)}.",
+                stacklevel=6,
+            )
+        if self.code.unread:
+            warnings.warn(
+                f"{self.filename}: inlined code that cannot be read is passed over: "
+                f"{few(self.code.unread)}.",
+                stacklevel=6,
+            )
+
     def values(self, species: list[str]) -> tuple[dict[str, float], dict[str, float]]:
         """CFACTOR, and initial concentrations; what is said of a group holds for the others."""
         factor: dict[str, float] = {}
@@ -270,6 +302,8 @@ class _Mechanism:
             if name.upper() == "CFACTOR":
                 factor["CFACTOR"] = number.value
             else:
+                if name.upper() not in (*_GROUPS, *self.spelled):
+                    self.strangers.append(f"{name} (#INITVALUES, line {item.line})")
                 values = proposed if name.upper() in _GROUPS else named
                 values |= dict.fromkeys(self.group(name, species), number.value)
         state = {n: v for n, v in proposed.items() if v} | named
@@ -281,6 +315,9 @@ class _Mechanism:
         known: dict[str, Expression] = {}
         for statement, item in self.code.statements("INIT"):
             match = STATEMENT.fullmatch(statement)
+            if match is None:
+                self.code.passed_over(statement, item)
+                self.code.element(statement, True, item)
             if match is None or match[1].upper() not in _OWN:
                 continue
 
@@ -290,6 +327,7 @@ class _Mechanism:
             try:
                 value = rewrite(expression(item.file, item.line, match[2]), fill)
             except MechanismError:
+                self.code.unread.append(f"line {item.line}: {statement[:40]!r}")
                 continue
             if isinstance(value, Number):
                 known[match[1].upper()] = value

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..expression import Call, Expression, Name, Number, call, choose, parse, rewrite, show
-from .common import fail
+from .common import fail, separated
 from .kpp_language import Item
 
-__all__ = ["Function", "NotArithmetic", "commas", "decided", "functions", "statements"]
+__all__ = ["Function", "NotArithmetic", "decided", "functions", "is_fortran", "statements"]
 
 _KINDS = r"(?:REAL|INTEGER|LOGICAL|KPP_REAL|DOUBLE\s+PRECISION|CHARACTER)"
 _TYPE = rf"(?:{_KINDS}\b\s*(?:\([^)]*\)|\*\s*\d+)?)"
@@ -31,12 +31,27 @@ _PASSED_OVER = re.compile(
     r"(?:IMPLICIT|INTRINSIC|EXTERNAL|USE|SAVE|CONTINUE|CONTAINS|PRINT|WRITE)\b",
     re.IGNORECASE,
 )
+_OTHER = re.compile(
+    rf"""(?:\d+\s+)?(?:\w+\s*:\s*(?=DO\b|IF\b|SELECT\b))?(?:
+      (?:{_TYPE}|COMPLEX|TYPE|CLASS|DIMENSION|COMMON|DATA|PARAMETER|INCLUDE|PUBLIC|PRIVATE|ALLOCATE
+      |DEALLOCATE|NULLIFY|OPEN|CLOSE|READ|REWIND|STOP|EXIT|CYCLE|GO\s*TO|NAMELIST|EQUIVALENCE
+      |ASSOCIATE|BLOCK|FORMAT|MODULE|INTERFACE|PROCEDURE|RETURN|DO|ELSE|ELSEIF|ELSEWHERE|CASE|ENTRY
+      |IF|END|END\w+|SELECT|WHERE|FORALL|SUBROUTINE|CALL|ERROR|CRITICAL|ENUM|ENUMERATOR|IMPORT
+      |ALLOCATABLE|POINTER|TARGET|OPTIONAL|INTENT|VOLATILE|THREADPRIVATE|{_KINDS})\b
+      |.*\bFUNCTION\b
+      |\#\s*(?:if|ifdef|ifndef|elif|else|endif|define|undef|include|error|warning|pragma)\b
+      |\w+\s*(?:\([^=]*\))?(?:\s*%\s*\w+\s*(?:\([^=]*\))?)*\s*=
+    )""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+"""What begins a statement that is Fortran and says nothing here."""
 _COMMENT = re.compile(r"('[^']*'|\"[^\"]*\")|!.*")
 _SET = re.compile(r"(\w+)\s*=(?!=)(.+)", re.DOTALL | re.ASCII)
 _STORE = re.compile(r"(\w+)\s*\(([^=]*)\)\s*=(?!=)(.+)", re.DOTALL | re.ASCII)
 _DO = re.compile(r"DO\s+(\w+)\s*=(.+)", re.IGNORECASE | re.DOTALL)
-_MOST_NODES, _MOST_TURNS = 4000, 10_000
-"""Size of an expression that a function is made into, and turns of its loops."""
+_CHOICE = re.compile(r"(?:ELSE\s*)?IF\b|CASE\b", re.IGNORECASE)
+_MOST_NODES, _MOST_TURNS, _MOST_CHOICES = 4000, 10_000, 100
+"""Size of an expression that a function is made into, turns of its loops, and its conditions."""
 
 
 class NotArithmetic(ValueError):
@@ -86,6 +101,11 @@ class Function(NamedTuple):
         if self.result not in known:
             raise NotArithmetic(f"it does not set its result, {self.result}")
         return known[self.result]
+
+
+def is_fortran(statement: str) -> bool:
+    """Whether a statement begins as one of Fortran does."""
+    return bool(_PASSED_OVER.match(statement) or _OTHER.match(statement))
 
 
 def statements(text: str) -> Iterator[tuple[int, str]]:
@@ -154,6 +174,8 @@ def _block(lines: list[str], arguments: Sequence[str]) -> tuple[Any, ...]:
     root: list[Any] = []
     open_: list[list[Any]] = [root]  # bodies that are being filled
     choices: list[Any] = []  # of the IF and SELECT blocks that are open
+    if sum(map(bool, map(_CHOICE.match, lines))) > _MOST_CHOICES:
+        raise NotArithmetic(f"it has more than {_MOST_CHOICES} conditions")
     for text in lines:
         upper = " ".join(text.upper().split())
         if match := re.fullmatch(r"IF\s*(\(.*\))\s*THEN", text, re.IGNORECASE | re.DOTALL):
@@ -179,7 +201,7 @@ def _block(lines: list[str], arguments: Sequence[str]) -> tuple[Any, ...]:
             choices[-1][1].append((_case(choices[-1][0], match[1]), []))
             open_[-1] = choices[-1][1][-1][1]
         elif match := _DO.fullmatch(text):
-            bounds = tuple(_tree(part) for part in commas(match[2]))
+            bounds = tuple(_tree(part) for part in separated(match[2]))
             if len(bounds) not in (2, 3):
                 raise NotArithmetic(f"it has {text[:40]!r}")
             inner = []
@@ -206,7 +228,7 @@ def _statement(text: str, into: list[Any], arguments: Sequence[str]) -> None:
     if match := _SET.fullmatch(text):
         into.append(("set", match[1].upper(), _tree(match[2])))
     elif (match := _STORE.fullmatch(text)) and not declared:
-        places = tuple(_tree(part) for part in commas(match[2]))
+        places = tuple(_tree(part) for part in separated(match[2]))
         into.append(("store", match[1].upper(), places, _tree(match[3])))
     elif text.upper() == "RETURN":
         into.append(("return",))
@@ -228,7 +250,7 @@ def _declare(text: str, into: list[Any], arguments: Sequence[str]) -> None:
     """Values that a declaration gives; arrays are refused."""
     attributes, colons, names = text.partition("::")
     shared = re.search(r"\bDIMENSION\s*(\(.*?\))", attributes, re.IGNORECASE)
-    for part in commas(names if colons else attributes):
+    for part in separated(names if colons else attributes):
         name, equals, value = (p.strip() for p in part.partition("="))
         name, bracket, sizes = name.partition("(")
         sizes = shared[1][1:] if shared and not bracket else sizes
@@ -237,7 +259,7 @@ def _declare(text: str, into: list[Any], arguments: Sequence[str]) -> None:
                 raise NotArithmetic(f"it has an array argument, {name.strip()}")
             if equals or ":" in sizes:
                 raise NotArithmetic(f"it has an array of a kind of its own, {name.strip()}")
-            into.append(("array", name.strip().upper(), tuple(map(_tree, commas(sizes[:-1])))))
+            into.append(("array", name.strip().upper(), tuple(map(_tree, separated(sizes[:-1])))))
         elif equals:
             into.append(("set", name.upper(), _tree(value)))
 
@@ -245,23 +267,11 @@ def _declare(text: str, into: list[Any], arguments: Sequence[str]) -> None:
 def _values(text: str) -> tuple[Expression, ...]:
     """The values of a table; ``3*0.5`` stands for three."""
     found: list[Expression] = []
-    for part in commas(text):
+    for part in separated(text):
         count, star, value = part.partition("*")
         repeated = star and count.strip().isdigit() and int(count) <= _MOST_TURNS
         found += [_tree(value)] * int(count) if repeated else [_tree(part)]
     return tuple(found)
-
-
-def commas(text: str) -> list[str]:
-    """The parts of a list between commas that stand in no brackets."""
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter in "([") - (letter in ")]")
-        if letter == "," and not depth:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
 
 
 def _bracketed(text: str) -> tuple[str, str]:
@@ -279,7 +289,7 @@ def _case(of: Expression | None, values: str | None) -> Expression | None:
         return None
     if ":" in values:
         raise NotArithmetic("it has a CASE of a range")
-    tests = [call("==", of, _tree(v)) for v in commas(values)]
+    tests = [call("==", of, _tree(v)) for v in separated(values)]
     found = tests[0]
     for test in tests[1:]:
         found = call("or", found, test)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..network import MechanismError
 from ..suggest import closest
-from .common import decoded, fail, numbered, within
+from .common import LARGEST, decoded, fail, is_file, numbered, within
 
 __all__ = ["Item", "items"]
 
@@ -21,7 +21,9 @@ _SECTIONS = frozenset(
     ATOMS CHECK DEFFIX DEFRAD DEFVAR EQUATIONS FAMILIES INITVALUES LUMP SETFIX SETRAD SETVAR
     """.split()
 )
-"""Sections whose entries end with semicolons and mean something here."""
+"""Sections whose entries end with semicolons."""
+_DEFINED = _SECTIONS - {"ATOMS", "CHECK", "LUMP", "SETFIX", "SETRAD", "SETVAR"}
+"""Those whose entries say what something is."""
 _OUTPUT = frozenset("LOOKAT MONITOR TRANSPORT XGRID YGRID ZGRID".split())
 """Sections of what KPP's own programs print."""
 _COMMANDS = frozenset(
@@ -33,6 +35,13 @@ _COMMANDS = frozenset(
     """.split()
 )
 """Commands of a line."""
+_CODE = frozenset(
+    f"{language}_{kind}"
+    for language in ("F77", "F90", "C", "MATLAB")
+    for kind in ("DATA", "GLOBAL", "INIT", "RATES", "RCONST", "UTIL")
+) | {"F90_RCONST_USE", "F90_GLOBAL_USE", "PY_INIT", "PY_UTIL"}
+"""What code can be inlined; Python is pykpp's."""
+_EQUATION = re.compile(r"\s*(?:<[^<>]*>|\{[^{}]*\})?[\w\s.+-]*=[\w\s.+-]*:(?!:)[^:]*;")
 _DEEPEST, _MOST_FILES = 8, 500
 
 
@@ -59,7 +68,7 @@ def items(text: str, filename: str) -> Iterator[Item]:
 
     A file that ``#MODEL`` names, and that is not there, is an entry of the section MODEL.
     """
-    yield from _items(text, filename, (filename,), Path(filename).parent, [0])
+    yield from _items(text, filename, (filename,), Path(filename).parent, [0, 0])
 
 
 def _items(
@@ -73,6 +82,7 @@ def _items(
                 yield Item(f"INLINE {inline}", "\n".join(parts), filename, start)
                 inline, parts = "", []
             else:
+                _inlined(line, inline, filename, number)
                 parts.append(line)
             continue
         content, open_ = _strip(line, bool(comment))
@@ -94,6 +104,9 @@ def _items(
                 )
             if section == "INLINE":
                 inline, start, section = content.strip().upper() or "?", number + 1, ""
+                if inline not in _CODE:
+                    hint = closest(inline, _CODE) or "; write such as F90_RCONST"
+                    raise fail(filename, number, f"#INLINE {inline[:40]} is no code of KPP{hint}")
                 continue
             if section == "INCLUDE":
                 yield from _include(content, filename, number, above, root, count)
@@ -110,6 +123,13 @@ def _items(
                 number,
                 f"{line.strip()[:60]!r} stands in no section; put it below one such as #EQUATIONS, "
                 "or in braces",
+            )
+        if section not in _DEFINED and "=" in content:
+            raise fail(
+                filename,
+                number,
+                f"{content.strip()[:60]!r} stands under #{section}, which has names alone; put it "
+                "under the section that it belongs to, such as #EQUATIONS",
             )
         if section not in _SECTIONS:
             continue
@@ -128,6 +148,19 @@ def _items(
         raise fail(filename, comment, "a comment begins here with '{' and never ends; add '}'")
     if "".join(parts).strip() and section in _SECTIONS:
         yield Item(section, "\n".join(parts), filename, start)
+
+
+def _inlined(line: str, inline: str, filename: str, number: int) -> None:
+    """Refuses what is KPP's and no code."""
+    command = re.match(r"\s*#\s*(\w+)", line)
+    known = command and command[1].upper() in _SECTIONS | _OUTPUT | _COMMANDS - {"INCLUDE"}
+    if known or _EQUATION.match(line):
+        raise fail(
+            filename,
+            number,
+            f"{line.strip()[:60]!r} stands in the code of #INLINE {inline}; is an #ENDINLINE "
+            "missing above it?",
+        )
 
 
 def _strip(line: str, inside: bool) -> tuple[str, bool]:
@@ -153,7 +186,7 @@ def _include(
     if len(above) > _DEEPEST:
         raise fail(filename, line, f"includes are nested more than {_DEEPEST} deep")
     for path in (Path(filename).parent / name, Path(filename).parent / f"{name}.kpp"):
-        if name and _is_file(path):
+        if name and is_file(path):
             if not within(path, root):
                 raise fail(
                     filename,
@@ -173,17 +206,10 @@ def _model(
     """``#MODEL name`` includes name.def, which KPP takes from its own models too."""
     name = rest.split()[0].rstrip(";") if rest.split() else ""
     path = Path(filename).parent / f"{name}.def"
-    if name and _is_file(path) and within(path, root) and str(path) != filename:
+    if name and is_file(path) and within(path, root) and str(path) != filename:
         yield from _file(path, filename, line, above, root, count)
     else:
         yield Item("MODEL", f"{name}.def", filename, line)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or has a null
-        return False
 
 
 def _file(
@@ -195,4 +221,8 @@ def _file(
     count[0] += 1
     if count[0] > _MOST_FILES:
         raise fail(filename, line, f"more than {_MOST_FILES} files are included")
-    yield from _items(decoded(path), str(path), (*above, str(path)), root, count)
+    text = decoded(path)
+    count[1] += len(text)
+    if count[1] > LARGEST:
+        raise fail(filename, line, f"more than {LARGEST} characters are included in all")
+    yield from _items(text, str(path), (*above, str(path)), root, count)

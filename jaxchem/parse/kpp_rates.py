@@ -15,8 +15,8 @@ from typing import NamedTuple
 from ..expression import Call, Expression, Name, Number, call, choose, show
 from ..network import MechanismError
 from ..rates import CONDITIONS, LAWS, mcm
-from .common import INTRINSICS, expression, host_call
-from .kpp_code import Function, NotArithmetic, commas, decided, functions, statements
+from .common import INTRINSICS, expression, host_call, separated
+from .kpp_code import Function, NotArithmetic, decided, functions, is_fortran, statements
 from .kpp_hosts import host_law
 from .kpp_language import Item
 
@@ -77,6 +77,7 @@ class Code:
         spelling: name in capitals -> as it is written first.
         elements: of arrays, by their canonical text.
         functions: by their names in capitals.
+        unread: what is no Fortran, with its line.
     """
 
     def __init__(self, inlined: Mapping[str, list[Item]], present: Collection[str]):
@@ -90,11 +91,12 @@ class Code:
                 self.functions |= functions(self.inlined.get(f"{language}_{kind}", []))
         self.blocks = 0  # of code that are open: what is assigned there is left to the user
         self.order = 0
+        self.unread: list[str] = []
         self.mentioned: dict[str, int] = {}  # when a name was last read
         for kind in ("GLOBAL", "RCONST"):
             for statement, item in self.statements(kind):
                 declared, _, values = statement.rpartition("::")
-                for part in commas(values) if declared else [statement]:
+                for part in separated(values) if declared else [statement]:
                     self.assign(part.strip(), item)
 
     def statements(self, kind: str) -> Iterator[tuple[str, Item]]:
@@ -125,6 +127,7 @@ class Code:
                 condition = ""
         match = STATEMENT.fullmatch(statement)
         if match is None:
+            self.passed_over(statement, item)
             self.element(statement, open_ or bool(condition), item)
             return
         key, text = match[1].upper(), match[2]
@@ -145,6 +148,11 @@ class Code:
             named.add(key)
         self.mentioned |= dict.fromkeys(named, self.order)
         earlier.append(_Assignment(self.order, text, item))
+
+    def passed_over(self, statement: str, item: Item) -> None:
+        """Notes a statement that is no Fortran, so that it may be a slip."""
+        if item.section[7:10] in _LANGUAGES[:2] and not is_fortran(statement):
+            self.unread.append(f"line {item.line}: {statement[:40]!r}")
 
     def element(self, statement: str, open_: bool, item: Item) -> None:
         """Notes what is given to an element of an array, such as ``J(4)``."""

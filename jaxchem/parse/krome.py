@@ -45,7 +45,7 @@ from typing import Any
 from ..expression import Expression, Name, Number, call
 from ..network import Network, Reaction
 from .astro import Names, Remarks, network
-from .common import fail, numbered
+from .common import fail, numbered, separated
 from .krome_rates import Rates
 
 __all__ = ["loads", "looks_like"]
@@ -126,8 +126,11 @@ class _Reader:
         self.line = self.rates.line = line
         if "/*" in self.open or content.startswith("/*"):
             self.open.setdefault("/*", line)
-            if "*/" in content:  # KROME passes over what stands behind it
+            _, end, behind = content.partition("*/")
+            if end:
                 del self.open["/*"]
+            if behind.strip():
+                self.remarks.add(line, "what stands behind '*/' is passed over, as KROME does")
             return
         if content.startswith("//"):
             content = f"#{content[2:]}"
@@ -240,7 +243,7 @@ class _Reader:
     def reaction(self, content: str) -> None:
         if self.open.keys() & {*_GRAINS}:
             raise self.grains()
-        fields = _fields(content)
+        fields = [field.strip() for field in separated(content)]
         fields[-1] = fields[-1].partition("!")[0].strip()
         if len(fields) != len(self.format):
             raise self.fail(
@@ -291,18 +294,6 @@ class _Reader:
 
 def _per_molecule(rate: Any) -> Expression:
     return call("/", rate, Number(_AVOGADRO))
-
-
-def _fields(content: str) -> list[str]:
-    """What stands between the commas that are in no parenthesis."""
-    fields, depth = [""], 0
-    for letter in content:
-        depth = max(0, depth + {"(": 1, ")": -1}.get(letter, 0))
-        if letter == "," and not depth:
-            fields.append("")
-        else:
-            fields[-1] += letter
-    return [field.strip() for field in fields]
 
 
 def _bare(name: str) -> str:

@@ -190,10 +190,12 @@ class Rates:
             raise self.fail(f"{text!r} is no temperature; write a number, as .LE.5.5e3, or NONE")
         return law, tree.value
 
-    def rate(self, text: str, tmin: str, tmax: str) -> Expression:
-        """A rate that is zero outside its limits."""
+    def rate(self, text: str, tmin: str, tmax: str, inside: int = 0) -> Expression:
+        """A rate that is zero outside its limits, `inside` conditions."""
         if found := _CONDITION.fullmatch(text):
-            rate = self.rate(found[2], tmin, tmax)
+            if inside == _DEEPEST:
+                raise self.fail(f"more than {_DEEPEST} conditions; join them")
+            rate = self.rate(found[2], tmin, tmax, inside + 1)
             if not _COMPARISON.search(found[1]):
                 raise self.fail(f"{found[1]!r}: write a condition as A > B")
             try:

@@ -8,7 +8,7 @@ Geosci. Model Dev. 15, 3663). A ``CONSTANT`` tracer keeps its concentration, whi
 """
 
 from ..rates import AVOGADRO
-from .common import MOST, beside
+from .common import LARGEST, MOST, beside, decoded
 from .document import Node, read
 
 __all__ = ["upgrade"]
@@ -51,7 +51,9 @@ def upgrade(root: Node) -> Node:
                 fields = entry.fields(("type", "name", "reactions"), ("reactions",))
                 reactions += [_reaction(node) for node in fields["reactions"].items()]
                 name = fields.get("name", name)
-            elif kind != "RELATIVE_TOLERANCE":
+            elif kind == "RELATIVE_TOLERANCE":
+                entry.fields(("type", "value"), ("value",))["value"].number()
+            else:
                 raise entry.fail(
                     f"entry of type {kind[:40]!r}; known: CHEM_SPEC, MECHANISM, RELATIVE_TOLERANCE"
                 )
@@ -73,6 +75,7 @@ def _parts(root: Node) -> list[Node]:
         return [root]
     parts = []
     seen = set()
+    size = 0
     for entry in root.fields(("camp-files",))["camp-files"].items():
         path = beside(root.filename, entry.text())
         if path is None:
@@ -83,9 +86,12 @@ def _parts(root: Node) -> list[Node]:
             raise entry.fail(f"{entry.text()!r} is listed twice; drop one")
         seen.add(path)
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise entry.fail(f"{path} cannot be read as text ({error})") from None
+            text = decoded(path)
+        except ValueError as error:
+            raise entry.fail(str(error)) from None
+        size += len(text)
+        if size > LARGEST:
+            raise entry.fail(f"the files have more than {LARGEST} characters in all")
         parts.append(read(text, str(path)))
     return parts
 
