@@ -1,14 +1,19 @@
 """Mutated mechanism files: they are read, or refused with a line, and at once.
 
-Seeds are small files of every format and, where the shared data are, windows of real ones. A
-mutation is numbers, so that `hypothesis` can shrink what fails.
+Seeds are small files of every format and, where the shared data are, windows of real ones. There
+are two kinds of mutants. Those of `mutated` are wild: several changes, each of numbers, so that
+`hypothesis` can shrink what fails. Those of `mutations` have one change that is known, so that
+every reaction of the seed is accounted for: the mutant is refused, or has it, or says what it left
+out.
 """
 
 import json
+import random
 import re
 import time
 import warnings
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +22,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from musica_cases import CASES, mechanism
+from mutations import Mutant, Seed, mutant
 from problems import SHARED
 from test_parse_astro import KIDA_TEXT, KROME_TEXT, UMIST_TEXT
 from test_parse_cantera import SMALL as CANTERA_TEXT
@@ -27,6 +33,7 @@ from test_parse_kpp import TEXT as KPP_TEXT
 from test_parse_uclchem import UCLCHEM_TEXT
 
 import jaxchem
+from jaxchem.expression import show
 from jaxchem.network import MechanismError, Network
 from jaxchem.parse import loads, table
 
@@ -356,3 +363,111 @@ def test_mutants(form, place):
 @FORMS
 def test_many_mutants(form, place):
     fuzz(form, place, 2000)
+
+
+# One change that is known
+
+COUNTS = {
+    **{"table": [7], "cesm": [15], "f0am": [6], "kpp": [8, 6], "facsimile": [6], "musicbox": [3]},
+    **{"musica": [16, 16, 3, 3], "kida": [11], "umist": [6], "krome": [7], "uclchem": [10]},
+}
+"""Reactions of the seeds."""
+FREE = {
+    "table": ("[sources]", "[reactions]"),
+    "cesm": ("SIMULATION PARAMETERS", "END SIMULATION"),
+    "f0am": ("\n%{", "%}\nF = "),
+    "kpp": ("#INLINE F77", "#ENDINLINE\n#INLINE F90_RCONST"),
+}
+"""Between what lines there may be anything: references, comments, code for another compiler."""
+
+
+@pytest.fixture(scope="module")
+def built():
+    """Where the reactions stand that readers make, those of the last network last."""
+    found: list[list[str]] = []
+    build = Network.build.__func__
+
+    def note(cls, **parts):
+        found.append([reaction.where for reaction in parts["reactions"]])
+        return build(cls, **parts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Network, "build", classmethod(note))
+        yield found
+
+
+def content(network: Network) -> tuple:
+    """What a network means; sources may count lines."""
+    n = network
+    return (
+        *(n.species, n.equations, n.quantities, n.pool_names, n.defaults, n.initial, n.families),
+        *(n.fixed, n.balanced, n.units, n.structure.digest, *map(show, n.expressions())),
+    )
+
+
+def told(text: str, form: str, place: str) -> tuple[Network, set[str]]:
+    """A network, and the warnings about it, without numbers."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        network = loads(text, place, format=form)
+    return network, {re.sub(r"\d+", "", str(warning.message)) for warning in caught}
+
+
+def account(form: str, place: str, built: list[list[str]], cases: int) -> Counter[str]:
+    """Examines mutants of all seeds of a format, and counts what came of them."""
+    tally: Counter[str] = Counter()
+    for which, text in enumerate(SEEDS[form]):
+        network, usual = told(text, form, place)
+        # what stands in another file is lost with the line that names it
+        names = [re.fullmatch(r"(.*), line (\d+)", where).groups() for where in built[-1]]
+        lines = [
+            int(line) if file == place else text.count("\n", 0, text.index(Path(file).name)) + 1
+            for file, line in names
+        ]
+        begin, end = (text.find(mark) for mark in FREE.get(form, ("", "")))
+        inside = range(text.count("\n", 0, begin) + 2, text.count("\n", 0, end) + 3)
+        free = frozenset(inside if 0 < begin < end else ())
+        seed = Seed(form, text, tuple(sorted(lines)), free)
+        draw = random.Random(f"{form} {which}")
+        for _ in range(cases // len(SEEDS[form])):
+            made = mutant(draw, seed)
+            tally[outcome(made, form, place, built, content(network), usual)] += 1
+    return tally
+
+
+def outcome(
+    made: Mutant, form: str, place: str, built: list[list[str]], before: tuple, usual: set[str]
+) -> str:
+    """What became of a mutant; fails where something is lost without a word."""
+    try:
+        network, said = told(made.text, form, place)
+    except MechanismError as error:
+        assert not made.same, f"{made}: {error}"
+        assert re.search(r"\S, line [1-9]", str(error)), f"{made}: no line in {error}"
+        return "refused"
+    same = content(network) == before
+    assert same or not made.same, f"another network: {made}"
+    if said - usual:
+        return "warned"
+    assert len(built[-1]) >= made.least, f"{len(built[-1])} reactions are left: {made}"
+    assert not (made.told and same), f"overlooked: {made}"
+    return "same" if same else "changed, with all reactions"
+
+
+def test_seeds_have_their_reactions(place, built):
+    for form, texts in SEEDS.items():
+        for text, count in zip(texts, COUNTS[form], strict=True):
+            told(text, form, place)
+            assert len(built[-1]) == count, form
+
+
+@FORMS
+def test_every_reaction_is_accounted_for(form, place, built):
+    tally = account(form, place, built, 400)
+    assert min(tally["refused"], tally["same"], tally["changed, with all reactions"]) > 0
+
+
+@pytest.mark.slow
+@FORMS
+def test_every_reaction_of_many_is_accounted_for(form, place, built):
+    account(form, place, built, 10_000)

@@ -111,6 +111,9 @@ def test_version_0_errors_name_the_file_of_the_line(tmp_path):
     path.write_text('{"camp-files": [\n"species.json",\n"no.json"]}')
     with pytest.raises(MechanismError, match=r"config.json, line 3: there is no file"):
         load(path)
+    path.write_text('{"camp-data": [{"type": "RELATIVE_TOLERANCE", "value": "1e-4 x"}]}')
+    with pytest.raises(MechanismError, match=r"line 1: '1e-4 x' is not a finite number"):
+        load(path)
     path.write_text('{"camp-files": ["species.json", "species.json"]}')
     with pytest.raises(MechanismError, match="listed twice"):
         load(path)

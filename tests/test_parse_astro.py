@@ -513,6 +513,9 @@ def test_variables_that_grow():
     [
         (kida, kida_line("C+ O2", "CO+ O")[:120], "ends at column 120"),
         (kida, kida_line("", "CO+ O"), "nothing reacts"),
+        (kida, " " + kida_line("C+ O2", "CO+ O"), "line is shifted"),
+        (kida, kida_line("C+ Phtoon", "CO+ O"), "did you mean 'PHOTON'"),
+        (umist, UMIST_TEXT.replace(":CRPHOT:", ":CRHPOT:"), "did you mean 'CRPHOT'"),
         (kida, kida_line("C+ O2", "CO+ O", formula=6), "formula 6"),
         (kida, kida_line("C+ CR", "CO+ O", formula=3), "formula 3 with CR"),
         (kida, kida_line("C+ CR", "CO+", formula=7).replace("logn  4", "logn  1"), "7 with CR"),
@@ -919,3 +922,20 @@ def accounted(reader, text: str, comment: str, words: str) -> None:
 @pytest.mark.parametrize(("reader", "text"), READERS, ids=["kida", "umist", "krome"])
 def test_every_line_counts(reader, text):
     accounted(reader, text, COMMENTS[reader], WORDS[reader])
+
+
+def test_what_krome_passes_over_is_told():
+    text = KROME_TEXT.replace("# Herbst 2008", "/* no reaction\n*/ 9,H,E,,H+,E,E,,NONE,NONE,1.0")
+    with pytest.warns(UserWarning, match="line 2: what stands behind '\\*/' is passed over"):
+        assert len(krome.loads(text).equations) == 7
+
+
+def test_conditions_of_krome_have_an_end():
+    for count, words in ((2, None), (60, "more than 45 conditions")):
+        text = "@format:R,P,rate\nH,H2," + "if(Tgas>10):" * count + "1.0\n"
+        if words is None:
+            network = krome.loads(text)
+            assert [*network.rates(temperature=11.0), *network.rates(temperature=9.0)] == [1.0, 0.0]
+        else:
+            with pytest.raises(MechanismError, match=f"line 2: {words}"):
+                krome.loads(text)

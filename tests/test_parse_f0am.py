@@ -428,3 +428,8 @@ def test_nothing_is_said_where_nothing_is_taken():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read(SMALL)
+
+
+def test_changes_belong_to_a_reaction():
+    with pytest.raises(MechanismError, match=r"line 22: 'fNO2=.*: write fNO2\(i\) = "):
+        read(SMALL.replace("fNO2(i)=fNO2(i)+1;", "fNO2=1;"))

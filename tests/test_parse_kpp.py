@@ -214,8 +214,8 @@ MALFORMED = {
     "no family": ("#FAMILIES Ox :", "#FAMILIES Ox", "line 12: "),
     "include": ("#INCLUDE atoms.kpp", "#INCLUDE there.spc", "line 2: includes 'there.spc'"),
     "open comment": ("{ 4.}", "{ 4.", "line 47: a comment begins here.*add '}'"),
-    "open inline": ("#ENDINLINE\n#equations", "#equations", "has no #ENDINLINE"),
-    "no equation": ("#equations", "#monitor", "line 5.: there is no equation"),
+    "open inline": ("#ENDINLINE\n#equations", "#equations", "is an #ENDINLINE missing"),
+    "no equation": ("#equations", "#monitor", "line 4.: .* under #MONITOR, .* names alone"),
 }
 
 
@@ -548,3 +548,80 @@ def test_the_unit_of_press_is_told_and_may_be_another(name):
         warnings.simplefilter("error")
         network = kpp.loads(GENERIC.format(own, "2.0*PRESS"))
     assert float(network.rates(pressure=9e4)[0]) == 1.8e3
+
+
+# Nothing is passed over in silence
+
+SHORT = """#ATOMS Q;
+#DEFVAR
+A = O; B = O; L = Q;
+#CHECK O;
+#INITVALUES
+A = 1;
+#INLINE F90_INIT
+  TSTART = 0.0d0
+#ENDINLINE
+#INLINE F90_RCONST
+  REAL(dp), SAVE :: a1, b1(3)
+  CALL update(TEMP)
+  IF (TEMP > 300) THEN
+    b1(2) = 3
+  END IF
+#ifdef DEBUG
+  box%pressure(1) = 1
+#endif
+  outer: DO i = 1, 3
+  END DO outer
+#ENDINLINE
+#EQUATIONS
+<R1> A = B : 1.0 ;
+<R2> B = L : 2.0 ;
+"""
+
+
+def test_fortran_that_says_nothing_needs_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(kpp.loads(SHORT).equations) == 2
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    {
+        "slip in code": ("  CALL update", "  CAL update", "passed over: line 12: 'CAL update"),
+        "no assignment": ("TSTART =", "TSTART", "passed over: line 8: 'TSTART 0.0d0'"),
+        "no value": ("TSTART = 0.0d0", "TSTART = 0.0d0 +", "passed over: line 8: 'TSTART = "),
+        "initial value": ("A = 1;", "A1 = 1;", r"left out.*: A1 \(#INITVALUES, line 6\)"),
+        "atom": ("L = Q;", "L = T;", r"left out.*: T \(of L\)"),
+        "check": ("#CHECK O;", "#CHECK O; T;", r"left out.*: T \(of #CHECK\)"),
+        "family": ("#CHECK O;", "#FAMILIES F : A + Z;", r"left out.*: Z \(family F\)"),
+    }.values(),
+)
+def test_slips_are_told(old, new, words):
+    assert SHORT.count(old) == 1
+    with pytest.warns(UserWarning, match=words):
+        kpp.loads(SHORT.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    {
+        "kind of code": ("F90_RCONST", "F90_RCNST", "line 10: #INLINE F90_RCNST is no code of KPP"),
+        "equation in code": (
+            "  CALL",
+            "<R0> A = B : 3.0 ; ! CALL",
+            "line 12: .*#ENDINLINE missing",
+        ),
+        "equation among names": (
+            "#EQUATIONS",
+            "#LOOKAT",
+            "line 23: .*under #LOOKAT, .*names alone",
+        ),
+        "section in code": ("#ifdef DEBUG", "#SETFIX", "line 16: '#SETFIX' stands in the code"),
+        "open code": (SHORT[SHORT.index("#ENDINLINE\n#INLINE") :], "", "line 7: .*no #ENDINLINE"),
+        "nothing": (SHORT[SHORT.index("<R1>") :], "", "there is no equation"),
+    }.values(),
+)
+def test_what_stands_in_the_wrong_place_is_refused(old, new, words):
+    with pytest.raises(MechanismError, match=words):
+        kpp.loads(SHORT.replace(old, new))

@@ -346,3 +346,19 @@ def test_chapman_of_both_formats_and_versions():
     assert one.equations == other.equations
     at = {"temperature": 217.6, "pressure": 3e4, "quantities": {"*": 1e-5}}
     np.testing.assert_allclose(one.rates(**at), other.rates(**at), rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ('"name": "C"', '"name": "C", "density [kg m-3]": 1e-3 x', "'1e-3 x' is not a finite"),
+        ('"name": "B"}, {"name": "C"}', '"name": "B"}, {"name": "B"}', "'B' stands twice in its"),
+        (']}], "reactions"', ']}, {"name": "gas", "species": []}], "reactions"', "declared twice"),
+        (']}], "reactions"', ']}, {"nam": "b", "species": []}], "reactions"', "unknown key 'nam'"),
+    ],
+)
+def test_what_no_reaction_asks_for_is_checked_too(old, new, words):
+    text = json.dumps(mechanism({"type": "ARRHENIUS", "A": 1.0}))
+    assert old in text
+    with pytest.raises(MechanismError, match=rf"line 1: .*{words}"):
+        musica.loads(new.join(text.rsplit(old, 1)), "file")

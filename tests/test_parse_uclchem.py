@@ -163,3 +163,9 @@ def test_it_is_told_from_the_others():
 
 def test_every_line_counts():
     accounted(uclchem, UCLCHEM_TEXT, "! a comment", r"[A-Z0-9]+[+-]?|False|True")
+
+
+@pytest.mark.parametrize("old, new", [("PHOTON", "PHOTN"), ("IONOPOL1", "IONPOL1")])
+def test_misspelt_kinds_are_no_species(old, new):
+    with pytest.raises(MechanismError, match=rf"line \d+: '{new}' is no species; .*'{old}'"):
+        uclchem.loads(UCLCHEM_TEXT.replace(old, new))

@@ -340,3 +340,23 @@ def test_conditions_by_name_have_no_default():
     text = GOOD.replace("[reactions]", "[defaults]\nphotolysis = 1\n[reactions]")
     with pytest.raises(MechanismError, match=r"default 'photolysis' \(.*line \d+\) is no number"):
         table.loads(text)
+
+
+@pytest.mark.parametrize("section", ["[[sources]", "[sources]]", "[sources", "[sorces]"])
+def test_sections_are_written_in_one_way(section):
+    with pytest.raises(MechanismError, match=r"line \d+: .* is no section"):
+        table.loads(GOOD.replace("[sources]", section))
+
+
+def test_defaults_are_conditions():
+    text = GOOD.replace("[reactions]", "[defaults]\ntemprature = 270\n[reactions]")
+    with pytest.raises(MechanismError, match=r"line \d+\) is no condition; did you mean 'temperat"):
+        table.loads(text)
+
+
+def test_messages_keep_their_place_and_advice():
+    with pytest.raises(MechanismError) as caught:
+        table.loads(GOOD + "x" * 10**6, "folder/file")
+    message = str(caught.value)
+    assert message.startswith("folder/file, line ") and len(message) < 3000
+    assert message.endswith("(every rate has a source)")

@@ -1,5 +1,6 @@
 """What the readers of astrochemical lists share: species, ranges of temperature and remarks."""
 
+import difflib
 import math
 import re
 import warnings
@@ -92,11 +93,25 @@ class Names:
         dropped: names of what is no species, such as photons, in capitals; they count in any case.
         blind: whether names that differ in case alone are one species, of which the first
             spelling counts. Electrons, ``e-``, ``E-`` and ``E``, always are.
+        kinds: further words in capitals that are no species.
     """
 
-    def __init__(self, filename: str, dropped: Collection[str], blind: bool = False):
+    def __init__(
+        self,
+        filename: str,
+        dropped: Collection[str],
+        blind: bool = False,
+        kinds: Collection[str] = (),
+    ):
+        self.kinds = kinds
         self.filename, self.dropped, self.blind = filename, dropped, blind
         self.spelt: dict[str, str] = {}
+
+    def meant(self, name: str) -> str:
+        """What a name is a slip of that means no species, such as a photon; nothing if none."""
+        words = [word for word in (*self.dropped, *self.kinds) if len(word) > 4]
+        near = difflib.get_close_matches(name[:80].upper(), words, n=1, cutoff=0.8)
+        return near[0] if near and parse_formula(name) is None else ""
 
     def terms(self, line: int, names: Iterable[str]) -> dict[str, int]:
         """One side of a reaction: species -> how often its name stands there.
@@ -114,6 +129,8 @@ class Names:
                     self.filename, line, f"{name!r} is no name of a species, such as c-C3H2+"
                 )
             key = name.upper() if self.blind else name
+            if key not in self.spelt and (meant := self.meant(name)):
+                raise fail(self.filename, line, f"{name!r} is no species; did you mean {meant!r}?")
             name = self.spelt.setdefault("E" if name.upper() in _ELECTRON else key, name)
             counts[name] = counts.get(name, 0) + 1
             if counts[name] > _MOST:

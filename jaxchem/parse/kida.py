@@ -43,6 +43,7 @@ _LINE = re.compile(
     r"^[A-Za-z].{89}\s*\S+\s+\S+\s+\S+\s+\S+\s+\S+\s+(?:logn|logu|norm|unif)\s+\d+\s+-?\d+\s+-?\d",
     re.MULTILINE | re.IGNORECASE,
 )
+_GAPS = (33, 89, 100, 111, 122, 131, 140, 145, 148, 155, 162, 165)
 _GRAINS = {
     "hydrogen_nuclei": Name("density"),
     "grain_density": parse("hydrogen_nuclei / gas_to_dust"),
@@ -124,6 +125,13 @@ def _row(content: str, line: int, species: Names, remarks: Remarks) -> _Row:
             line,
             f"{content.strip()[:40]!r}...: ends at column {len(content)}; a line of KIDA has "
             "at least 171, the last five for the reaction's number",
+        )
+    if filled := [i + 1 for i in _GAPS if content[i] != " "]:
+        raise fail(
+            filename,
+            line,
+            f"column {filled[0]}, which is blank between two fields, has "
+            f"{content[filled[0] - 1]!r}; the line is shifted",
         )
     columns = [content[i : i + 11] for i in (0, 11, 22, 34, 45, 56, 67, 78)]
     reactants = species.terms(line, columns[:3])

@@ -40,11 +40,11 @@ _MIXING_RATIO = "constant mixing ratio [mol mol-1]"
 _CONSTANT = "constant concentration [mol m-3]"
 _WEIGHT = "molecular weight [kg mol-1]"
 _DIFFUSION = "diffusion coefficient [m2 s-1]"
-_SPECIES = (
-    *("name", "is third body", "tracer type", _MIXING_RATIO, _CONSTANT, _WEIGHT, _DIFFUSION),
-    *("absolute tolerance", "density [kg m-3]", "N star"),
-    *("HLC(298K) [mol m-3 Pa-1]", "HLC exponential factor [K]"),
+_NUMBERS = (
+    *(_MIXING_RATIO, _CONSTANT, _WEIGHT, _DIFFUSION, "absolute tolerance", "density [kg m-3]"),
+    *("N star", "HLC(298K) [mol m-3 Pa-1]", "HLC exponential factor [K]"),
 )
+_SPECIES = ("name", "is third body", "tracer type", *_NUMBERS)
 _TOP = ("name", "version", "species", "phases", "reactions")
 _NAME = re.compile(r"[^\W\d][^\s#;=<\"]*")
 """Molecules that react together."""
@@ -114,6 +114,12 @@ def _plain(text: str) -> str:
     return " ".join("".join(c for c in text if c.isprintable() and c != "#").split())
 
 
+def _numbers(fields: dict[str, Node]) -> None:
+    """Refuses what is no number where one belongs, whether or not anything asks for it."""
+    for key in fields.keys() & {*_NUMBERS}:
+        fields[key].number()
+
+
 class _Tracer(NamedTuple):
     """What the file says of one species: its numbers, and its concentration if constant."""
 
@@ -160,18 +166,27 @@ class _Mechanism:
 
     def _members(self, phases: Node, reaction: Node) -> dict[str, Node]:
         """The species of the reactions' phase."""
+        found: dict[str, dict[str, Node]] = {}
         for node in phases.items():
             fields = node.fields(("name", "species"), ("name", "species"))
-            if fields["name"].text() == self.phase:
-                parts = fields["species"].items()
-                parts = [p.put({"name": p}) if isinstance(p.value, str) else p for p in parts]
-                for part in parts:
-                    part.fields(("name", _DIFFUSION, "density [kg m-3]"), ("name",))
-                return {part.get("name").text(): part for part in parts}
-        raise reaction.get("gas phase").fail(f"there is no phase {self.phase[:40]!r}")
+            name = fields["name"].text()
+            if name in found:
+                raise node.fail(f"the phase {name[:40]!r} is declared twice; join them")
+            members = found[name] = {}
+            for part in fields["species"].items():
+                part = part.put({"name": part}) if isinstance(part.value, str) else part
+                _numbers(part.fields(("name", _DIFFUSION, "density [kg m-3]"), ("name",)))
+                member = part.get("name").text()
+                if member in members:
+                    raise part.fail(f"{member[:40]!r} stands twice in its phase; drop one")
+                members[member] = part
+        if self.phase not in found:
+            raise reaction.get("gas phase").fail(f"there is no phase {self.phase[:40]!r}")
+        return found[self.phase]
 
     def _tracer(self, name: str, node: Node) -> _Tracer:
         fields = node.fields(_SPECIES)
+        _numbers(fields)
         kind = fields["tracer type"].text() if "tracer type" in fields else ""
         if kind not in ("", "THIRD_BODY", "CONSTANT"):
             raise fields["tracer type"].fail(f"{kind[:40]!r}: write THIRD_BODY or CONSTANT")

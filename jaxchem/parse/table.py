@@ -101,7 +101,7 @@ class _Reader:
             if not content:
                 continue
             if content.startswith("["):
-                self.section = content.strip("[]").strip()
+                self.section = content[1:-1].strip()
                 if self.section not in _SECTIONS or not content.endswith("]"):
                     raise self.fail(
                         f"{content!r} is no section; write one of "

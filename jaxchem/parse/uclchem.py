@@ -119,7 +119,7 @@ class _Reader:
         self.filename = filename
         self.columns = _COLUMNS
         self.named = False
-        self.species = Names(filename, frozenset(_NOTHING), blind=True)
+        self.species = Names(filename, frozenset(_NOTHING), True, _GAS | _GRAINS)
         self.given: dict[str, str] = {}
 
     def header(self, line: int, fields: list[str]) -> None:
