@@ -552,7 +552,7 @@ def test_the_unit_of_press_is_told_and_may_be_another(name):
 
 # Nothing is passed over in silence
 
-SHORT = """#ATOMS Q;
+WHOLE = """#ATOMS Q;
 #DEFVAR
 A = O; B = O; L = Q;
 #CHECK O;
@@ -582,7 +582,7 @@ A = 1;
 def test_fortran_that_says_nothing_needs_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(kpp.loads(SHORT).equations) == 2
+        assert len(kpp.loads(WHOLE).equations) == 2
 
 
 @pytest.mark.parametrize(
@@ -598,9 +598,9 @@ def test_fortran_that_says_nothing_needs_no_warning():
     }.values(),
 )
 def test_slips_are_told(old, new, words):
-    assert SHORT.count(old) == 1
+    assert WHOLE.count(old) == 1
     with pytest.warns(UserWarning, match=words):
-        kpp.loads(SHORT.replace(old, new))
+        kpp.loads(WHOLE.replace(old, new))
 
 
 @pytest.mark.parametrize(
@@ -618,10 +618,10 @@ def test_slips_are_told(old, new, words):
             "line 23: .*under #LOOKAT, .*names alone",
         ),
         "section in code": ("#ifdef DEBUG", "#SETFIX", "line 16: '#SETFIX' stands in the code"),
-        "open code": (SHORT[SHORT.index("#ENDINLINE\n#INLINE") :], "", "line 7: .*no #ENDINLINE"),
-        "nothing": (SHORT[SHORT.index("<R1>") :], "", "there is no equation"),
+        "open code": (WHOLE[WHOLE.index("#ENDINLINE\n#INLINE") :], "", "line 7: .*no #ENDINLINE"),
+        "nothing": (WHOLE[WHOLE.index("<R1>") :], "", "there is no equation"),
     }.values(),
 )
 def test_what_stands_in_the_wrong_place_is_refused(old, new, words):
     with pytest.raises(MechanismError, match=words):
-        kpp.loads(SHORT.replace(old, new))
+        kpp.loads(WHOLE.replace(old, new))
