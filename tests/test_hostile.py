@@ -470,10 +470,11 @@ def test_lists_of_many_large_files(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("piece", ["A + ", "a", "1", "\n", "; ", ",", "(", "{", '"', "% ", "1:"])
 def test_the_largest_files_that_are_read(tmp_path, piece):
+    """Linear: a line, and a statement, costs 1 to 2 us even where nothing stands in it."""
     path = tmp_path / "large"
     path.write_text(piece * (LARGEST // len(piece)))
     for form in (None, *jaxchem.parse.FORMATS):
-        child(lambda form=form: jaxchem.load(path, format=form))
+        child(lambda form=form: jaxchem.load(path, format=form), 6 * SECONDS)
 
 
 @pytest.mark.slow
