@@ -8,7 +8,7 @@ becomes a tree here, and [`jaxchem.rates`][] knows what each function means.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "parse",
     "rewrite",
     "show",
+    "total",
 ]
 
 
@@ -88,8 +89,8 @@ _FOLD: dict[str, Callable[..., float]] = {
     "log10": lambda a: math.log10(a),
     "sqrt": lambda a: math.sqrt(a),
     "abs": lambda a: abs(a),
-    "min": lambda a, b: min(a, b),
-    "max": lambda a, b: max(a, b),
+    "min": lambda *values: min(values),
+    "max": lambda *values: max(values),
     "positive": lambda x, a, b: a if x > 0 else b,
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
@@ -131,26 +132,39 @@ def choose(condition: Expression, a: Expression, b: Expression) -> Expression:
     """
     if isinstance(condition, Number):
         return a if condition.value else b
-    if not isinstance(condition, Call):
-        raise ValueError(f"{show(condition)!r} is no condition, as a < b")
-    function, given = condition.function, condition.arguments
-    if function == "not":
-        return choose(given[0], b, a)
-    if function in ("and", "or"):
-        rest = choose(given[1], a, b)
-        return choose(given[0], rest, b) if function == "and" else choose(given[0], a, rest)
-    if function not in _LOGIC:
-        raise ValueError(f"{show(condition)!r} is no condition, as a < b")
     if a == b:
         return a
-    left, right = given
+    if isinstance(condition, Call) and condition.function == "not":
+        return choose(condition.arguments[0], b, a)
+    if isinstance(condition, Call) and condition.function in ("and", "or"):
+        return call("positive", _truth(condition), a, b)
+    if not isinstance(condition, Call) or condition.function not in _LOGIC:
+        raise ValueError(f"{show(condition)!r} is no condition, as a < b")
+    function, (left, right) = condition.function, condition.arguments
     above, below = call("-", left, right), call("-", right, left)
     if function in (">", "<="):
         return call("positive", above, *((a, b) if function == ">" else (b, a)))
     if function in ("<", ">="):
         return call("positive", below, *((a, b) if function == "<" else (b, a)))
     same, other = (a, b) if function == "==" else (b, a)
-    return call("positive", above, other, call("positive", below, other, same))
+    return call("positive", call("abs", above), other, same)
+
+
+def _truth(condition: Expression) -> Expression:
+    """1 where a condition holds and 0 elsewhere, of the size of the condition."""
+    if isinstance(condition, Call) and condition.function in ("and", "or"):
+        parts = [_truth(part) for part in condition.arguments]
+        return call("min" if condition.function == "and" else "max", *parts)
+    return choose(condition, Number(1.0), Number(0.0))
+
+
+def total(terms: Sequence[Expression]) -> Expression:
+    """The sum of terms; of more than a few in pairs, so that its tree is not as deep."""
+    terms = list(terms)
+    while len(terms) > 1:
+        pairs = [call("+", *terms[i : i + 2]) for i in range(0, len(terms) - 1, 2)]
+        terms = [*pairs, *terms[2 * len(pairs) :]]
+    return terms[0]
 
 
 def rewrite(tree: Expression, change: Callable[[Expression], Expression]) -> Expression:
@@ -269,10 +283,7 @@ class _Parser:
                 tree = tree if operator == "+" else self.join("neg", tree)
                 continue
             tree = self.join(operator, tree, self.factors(length))
-        while len(done := [*done, tree] if done else []) > 1:
-            pairs = [self.join("+", *done[i : i + 2]) for i in range(0, len(done) - 1, 2)]
-            *done, tree = [*pairs, *done[len(pairs) * 2 :]]
-        return tree
+        return total([*done, tree])
 
     def factors(self, depth: int) -> Expression:
         tree, length = self.signed(self.deeper(depth)), depth

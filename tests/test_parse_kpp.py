@@ -308,6 +308,35 @@ def test_commands_that_mean_nothing_here():
     np.testing.assert_allclose(found.stoichiometry[:, 0], [-1.25, 2.5])
 
 
+@pytest.mark.parametrize(
+    ("code", "rate", "words"),
+    [
+        ("K = 2\nIF (TEMP > 1.) RETURN\nK = 3", "K", "line 5: 'IF .*RETURN': what follows"),
+        ("J(:) = 0.5", "J(4)", "line 4: .*one element of the array at a time"),
+        ("K = 1/2*TEMP", "K", "line 4: '1/2' divides whole numbers"),
+        ("K10 = 7.", "KMT01*K10", "line 7: 'KMT01' is the MCM's, made of its 'K10'"),
+        ("K = 2", "RCONST(1.5)", "line 7: RCONST.1.5.: write a whole number"),
+    ],
+)
+def test_code_that_would_be_misread(code, rate, words):
+    with pytest.raises(MechanismError, match=words):
+        rate_of(inlined(code, "RCONST"), rate, temperature=280.0)
+
+
+def test_code_in_c_is_the_users():
+    code = "#INLINE C_RCONST\nK = 1;\nif (TEMP > 9) K = 5;\n#ENDINLINE\n"
+    network = kpp.loads(f"{code}#EQUATIONS\nA = : K;")
+    assert network.user_quantities == ("K",)
+
+
+def test_members_of_pools_that_are_no_species_are_told():
+    code = inlined("RO2 = C(ind_A) + C(ind_TYPO) + C(ind_B)", "RCONST")
+    text = f"#DEFVAR\nA = IGNORE; B = IGNORE;\n{code}\n#EQUATIONS\nA = : RO2 ;"
+    with pytest.warns(UserWarning, match="1 members of RO2 are no species .*: TYPO"):
+        network = kpp.loads(text)
+    assert network.pool_names == ("C(ind_A)",) or network.species == ("A",)
+
+
 def test_elements_in_a_circle():
     code = inlined("X(1) = 2*Y(1)\nY(1) = X(1)", "RCONST")
     with pytest.raises(MechanismError, match=r"line \d+: X\(1\) is defined by itself"):
@@ -377,6 +406,15 @@ OPTIONAL = """REAL FUNCTION given(a, b)
   END IF
   IF (PRESENT( B )) given = a**b + 1
 END FUNCTION"""
+DEFAULT = """REAL FUNCTION other(n)
+  INTEGER :: n
+  SELECT CASE (n)
+  CASE DEFAULT
+    other = 9.
+  CASE (1)
+    other = 1.
+  END SELECT
+END FUNCTION"""
 TABLES = """REAL FUNCTION pick(i, x)
   INTEGER, PARAMETER :: n = 3
   REAL, DIMENSION(2) :: b
@@ -399,6 +437,8 @@ END FUNCTION"""
     ("code", "rate", "right"),
     [
         (inlined(OPTIONAL), "given(2., 3.)", 9.0),
+        (inlined(DEFAULT), "other(1)", 1.0),
+        (inlined(DEFAULT), "other(2)", 9.0),
         (inlined(OPTIONAL), "given(2.)", 4.0),
         (inlined(OPTIONAL), "given(5., 2.)", 7.0),
         # (2 + 3) x + (4 + 6) 2 x, and 2 + 2 x 2
@@ -419,6 +459,12 @@ END FUNCTION"""
         (inlined("K = 2\nL = K\nK = 3*K\n", "RCONST"), "K + 100*L", 206.0),
         (inlined("K = 2\nL = K\nK = K + 1\nK = K + 4", "RCONST"), "K + 100*L", 207.0),
         (inlined("K = 2\nK = K + K*3\nK = K + 1", "RCONST"), "K", 9.0),
+        (inlined("L = 1\nK = L\nL = 2\nK = K + L", "RCONST"), "K", 3.0),
+        (inlined("K = 2\nKX(5) = K\nK = K + 1", "RCONST"), "KX(5)", 2.0),
+        (inlined("J(4) = 1\nL = J(4)\nJ(4) = 2", "RCONST"), "L + 10*J(4)", 21.0),
+        (inlined("K = 2\nblk: IF (TEMP > 9.) THEN\nL = 3\nEND IF blk", "RCONST"), "K", 2.0),
+        (inlined("PARAMETER (K = 5., L = 2*K)", "GLOBAL"), "L", 10.0),
+        (inlined("K = min(1.,2.,3.) + MAX(1., 4.)", "RCONST"), "K", 5.0),
         (inlined("K = 2\nIF (TEMP > 270.) K = K + 1", "RCONST"), "K", 3.0),
         (inlined("K = 2\nIF (TEMP < 270.) K = K + 1", "RCONST"), "K", 2.0),
         (inlined("K = 2\nIF (ind_A > 0) K = 7\nIF (ind_Z>0) K = 9", "RCONST"), "K", 7.0),
@@ -450,6 +496,8 @@ def test_inlined_code(code, rate, right):
         ("REAL :: t(2)\n DATA t / 1, 2, 3 /\n F = X", "the table of T has 3 values"),
         ("F = 0\n IF (TEMP > 1) RETURN\n F = 1", "RETURN under a condition"),
         ("G = 1", "does not set its result"),
+        ("IF (TEMP > 300.) F = X", "does not set its result, F, in every case"),
+        ("IF (TEMP > 300.) G = X\n F = G", "does not set G in every case"),
     ],
 )
 def test_functions_that_are_no_arithmetic_are_the_users(body, why):
@@ -494,7 +542,7 @@ SHORT = "#DEFVAR A=IGNORE;\n{}\n#EQUATIONS\n"
     ("text", "message"),
     [
         (SHORT.format("#FAMILIES [Ox : A;") + "A=:1;", r"line 2: .*'FAMILY : SPECIES"),
-        (SHORT.format("#INCLUDE atoms" + "s" * 400) + "A=:KX(;", "line 4: "),
+        (SHORT.format("#INCLUDE atoms" + "s" * 400) + "A=:KX(;", "line 2: includes 'atomss"),
         (SHORT.format("#INLINE F90_RCONST\nK=L\nL=K\n#ENDINLINE") + "A=:K;", r"line 4.*circle"),
         (SHORT.format("") + "A=:1;\n#INLINE F90_INIT", "line 5: #INLINE F90_INIT has no"),
         (

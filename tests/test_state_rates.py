@@ -59,13 +59,13 @@ def value(rate: str, y=Y, g: float = 7.0) -> float:
         ("-P * -G", 1, True),
         ("2 * Q", 2, True),
         ("P * X", 1, False),
-        ("(1 + X) ** 2", 2, False),
+        ("(1 + X) ** 2", 1, False),
         ("2 / (40 + P)", 1, False),
         ("P / (40 + P)", 1, False),
         ("exp(-P) * X", 1, False),
-        ("R * Q + R", 2, False),
+        ("R * Q + R", 1, False),
         ("max(P, 4) + sqrt(X)", 1, False),
-        ("(1 + P) ** 3 - X", 3, False),
+        ("(1 + P) ** 3 - X", 2, False),
         ("3 * W - P", 2, True),
         ("W / (40 + W)", 1, False),
     ],
@@ -287,3 +287,27 @@ def test_budgets_of_rates_that_read_the_state():
     grown = 0.4 * 0.8 * 0.6 * 0.96 * 6.0 * 0.2
     np.testing.assert_allclose(np.sum(found.production), grown, rtol=1e-12)
     np.testing.assert_allclose(np.sum(found.loss), 0.05 * 0.2, rtol=1e-12)
+
+
+def test_what_is_written_out_cannot_be_given():
+    found = network("2 * Q", "R")
+    with pytest.raises(ValueError, match="'Q' depends on concentrations and is written out"):
+        found.rates(quantities={"Q": 7.0})
+    given = found.rates(quantities={"R": 7.0})
+    np.testing.assert_allclose(tendency(found, given, Y)[2], Y[0] * (value("2 * Q") + 7.0))
+
+
+def test_states_of_whole_numbers_and_of_the_wrong_shape():
+    found = network("1 / (1 + P)")
+    k = found.rates()
+    np.testing.assert_allclose(k(0.0, np.array([2, 3, 5])), [1 / 6], rtol=1e-15)
+    np.testing.assert_allclose(tendency(found, k, np.array([2, 3, 5]))[2], 2 / 6, rtol=1e-15)
+    for wrong in (Y[:2], np.tile(Y, (4, 1))):
+        with pytest.raises(ValueError, match="wants a state of 3 species"):
+            k(0.0, wrong)
+
+
+def test_differences_keep_their_digits():
+    found = network("(P - X) ** 2")
+    y = np.array([1e10, 1.0, 1e10])
+    np.testing.assert_allclose(flux(found, found.rates(), jnp.asarray(y)), [1e10], rtol=1e-6)

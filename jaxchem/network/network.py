@@ -159,10 +159,10 @@ class Network(eqx.Module):
             places: (argument, name in it) such as ``("pools", "RO2")`` -> file and line, for
                 messages.
 
-        A rate may name pools anywhere, and quantities that do. Where it is a polynomial in them,
-        each of its terms becomes a reaction of the same equation, with a pool that multiplies it
-        (the coefficients stay numbers of the run); all else stays in the coefficient, which is
-        then a function of the state.
+        A rate may name pools anywhere, and quantities that do. Where it is linear in them, each of
+        its terms becomes a reaction of the same equation, with a pool that multiplies it (the
+        coefficients stay numbers of the run); all else stays in the coefficient, which is then a
+        function of the state.
 
         Raises:
             ValueError: an unknown species, a weight that is zero or not finite, a rate that names
@@ -406,7 +406,8 @@ class Network(eqx.Module):
                 values, for what the mechanism names itself, in place of its own definitions
                 (photolysis of the MCM as ``J4``, ``J_NO2`` or 4, of MUSICA without ``PHOTO.``);
                 ``quantities={"*": 0.0}`` stands for all that is not given otherwise. Conditions
-                that no rate needs are accepted and ignored.
+                that no rate needs are accepted and ignored. A quantity that is linear in
+                concentrations is part of the rates that name it, and cannot be given.
 
         Returns:
             k[R] in the network's units; where a condition is a function of time, or a coefficient
@@ -465,8 +466,23 @@ class Network(eqx.Module):
                 near = difflib.get_close_matches(own, quantities, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else "network.quantities lists them."
                 raise ValueError(f"network {self.name!r} has no quantity {own!r}; {hint}")
+            if own in self._written_out:
+                raise ValueError(
+                    f"network {self.name!r}: {own!r} depends on concentrations and is written out "
+                    "in the rates that name it, so it cannot be given; change the mechanism."
+                )
             found[own] = value
         return found
+
+    @property
+    def _written_out(self) -> set[str]:
+        """Quantities that name pools, and that no coefficient names any more."""
+        found: set[str] = {*self.pool_names}
+        defined = {n: {*names(t)} for n, t in self.quantities if t is not None}
+        for name in graphlib.TopologicalSorter(defined).static_order() if found else ():
+            if defined.get(name, set()) & found:
+                found.add(name)
+        return found - {*self.pool_names} - self._reads(Conditions())[0]
 
     def _reads(self, given: Conditions) -> tuple[set[str], list[str]]:
         """The names that the rates need, and those of them that these conditions do not have."""
@@ -505,8 +521,15 @@ class Network(eqx.Module):
                     f"network {self.name!r}: the rates depend on concentrations, of {name!r}; "
                     "call them with the state, k(t, y)."
                 )
+            y = jnp.asarray(y)
+            if y.ndim != 1 or len(y) < len(self.species):
+                raise ValueError(
+                    f"network {self.name!r} wants a state of {len(self.species)} species for its "
+                    f"rates, and this has shape {y.shape}. Use jax.vmap for a batch."
+                )
+            y = y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(float)
             members = np.flatnonzero(weights)
-            parts = jnp.asarray(y)[members]
+            parts = y[members]
             if np.any(weights[members] != 1):
                 parts = jnp.asarray(weights[members], parts.dtype) * parts
             totals[name] = jnp.sum(parts)

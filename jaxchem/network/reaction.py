@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
-from ..expression import Call, Expression, Name, Number, call, names, parse
+from ..expression import Call, Expression, Name, Number, call, names, parse, total
 from ..rates import AVOGADRO
 
 __all__ = [
@@ -117,20 +117,18 @@ _MOST_TERMS, _MOST_NODES = 100, 300
 def split(tree: Expression, sums: Mapping[str, _Terms]) -> _Terms:
     """A rate as a sum of terms, each a coefficient times one pool or none.
 
-    Products and powers are multiplied out, and terms of the same pool joined: ``k (1 + a H2O)`` is
-    ``k`` and ``k a`` times H2O. What is no polynomial, as ``1 / (b + S)``, stays within the
-    coefficient, which is then a function of the state.
+    What is linear in the pools is multiplied out, and terms of the same pool joined:
+    ``k (1 + a H2O)`` is ``k`` and ``k a`` times H2O. What is not, as ``1 / (b + S)`` or a product
+    of two pools, stays within the coefficient, which is then a function of the state.
 
     Args:
         tree: the rate.
         sums: from `sums_of`.
     """
-    found: dict[str | None, Expression] = {}
+    found: dict[str | None, list[Expression]] = {}
     for coefficient, pool in _expanded(tree, sums):
-        if pool in found:
-            coefficient = call("+", found[pool], coefficient)
-        found[pool] = coefficient
-    return [(coefficient, pool) for pool, coefficient in found.items()]
+        found.setdefault(pool, []).append(coefficient)
+    return [(total(coefficients), pool) for pool, coefficients in found.items()]
 
 
 def sums_of(
@@ -171,24 +169,11 @@ def _expanded(tree: Expression, sums: Mapping[str, _Terms]) -> _Terms:
         return parts[0] + [(call("neg", c), pool) for c, pool in parts[1]]
     if tree.function == "/":
         return [(call("/", c, tree.arguments[1]), pool) for c, pool in parts[0]]
-    if tree.function == "**" and tree.arguments[1] in (Number(2.0), Number(3.0)):
-        base, times = parts[0], int(tree.arguments[1].value)
-        parts = [base, base if times == 2 else _products(base, base)]
-    elif tree.function != "*":
+    states = [any(name in sums for name in names(a)) for a in tree.arguments]
+    if tree.function != "*" or all(states) or len(parts[0]) * len(parts[1]) > _MOST_TERMS:
         return [(tree, None)]
-    found = _products(*parts)
-    return found if len(found) <= _MOST_TERMS else [(tree, None)]
-
-
-def _products(one: _Terms, other: _Terms) -> _Terms:
-    """All products; of two sums the second stays in the coefficient."""
-    found = []
-    for a, first in one:
-        for b, second in other:
-            if first and second:
-                b = _times(b, Name(second))
-            found.append((_times(a, b), first or second))
-    return found
+    (factor, terms) = (tree.arguments[1], parts[0]) if states[0] else (tree.arguments[0], parts[1])
+    return [(_times(factor, c), pool) for c, pool in terms]
 
 
 def _times(a: Expression, b: Expression) -> Expression:

@@ -215,6 +215,11 @@ class _Mechanism:
             for item in self.models:
                 raise item.fail(f"#MODEL names {item.text}, which is not beside it; put it there")
             raise fail(self.filename, self.last, "there is no equation; is #EQUATIONS elsewhere?")
+        for item in self.models:
+            warnings.warn(
+                f"{item.where}: #MODEL names {item.text}, which is not beside it and not read.",
+                stacklevel=5,
+            )
         used = dict.fromkeys(n for left, right, *_ in self.equations for n in (*left, *right))
         if undeclared := [n for n in used if n not in self.atoms]:
             warnings.warn(

@@ -98,8 +98,8 @@ class Function(NamedTuple):
         known: dict[str, Any] = dict(zip(self.arguments, given, strict=False))
         there = {f"{_THERE}{a}": Number(float(a in known)) for a in self.arguments}
         known = _run(self.body, {**known, **there, _TURNS: 0})
-        if self.result not in known:
-            raise NotArithmetic(f"it does not set its result, {self.result}")
+        if known.get(self.result) is None:
+            raise NotArithmetic(f"it does not set its result, {self.result}, in every case")
         return known[self.result]
 
 
@@ -158,8 +158,14 @@ def functions(items: Sequence[Item]) -> dict[str, Function]:
                 unknown = str(reason)
             result = (header[3] or name).upper()
             where = f"{item.file}, line {line}"
-            optional = any(re.search(r"\bOPTIONAL\b", t, re.I) for _, t in lines[first:place])
-            required = 0 if optional else len(arguments)
+            optional = {
+                word.upper()
+                for _, text in lines[first:place]
+                if re.search(r"\bOPTIONAL\b", text.partition("::")[0], re.IGNORECASE)
+                for word in re.findall(r"\w+", text.partition("::")[2])
+            }
+            needed = [n for n, a in enumerate(arguments, start=1) if a not in optional]
+            required = max(needed, default=0)
             found[name.upper()] = Function(name, arguments, result, body, required, unknown, where)
             place += 1
     return found
@@ -209,7 +215,8 @@ def _block(lines: list[str], arguments: Sequence[str]) -> tuple[Any, ...]:
             choices.append(None)
             open_.append(inner)
         elif choices and re.fullmatch(r"END ?(IF|SELECT|DO)( \w+)?", upper):
-            choices.pop()
+            if ended := choices.pop():
+                ended[1].sort(key=lambda choice: choice[0] is None)  # what is else comes last
             open_.pop()
         elif match := re.fullmatch(r"IF\s*(\(.*)", text, re.IGNORECASE | re.DOTALL):
             condition, rest = _bracketed(match[1])
@@ -386,8 +393,11 @@ def _chosen(choices: Sequence[Any], known: dict[str, Any]) -> dict[str, Any]:
     found = dict(known)
     found[_TURNS] = max(yes[_TURNS], no[_TURNS])
     for name in {**yes, **no}:
-        a, b = yes[name] if name in yes else no[name], no[name] if name in no else yes[name]
-        if name != _TURNS and not name.endswith("()"):
+        a, b = yes.get(name), no.get(name)
+        if name == _TURNS or name.endswith("()"):
+            continue
+        found[name] = None  # where it is not set in every case
+        if a is not None and b is not None:
             found[name] = _small(_or_refuse(lambda a=a, b=b: choose(test, a, b)))
     return found
 
@@ -395,9 +405,11 @@ def _chosen(choices: Sequence[Any], known: dict[str, Any]) -> dict[str, Any]:
 def _filled(tree: Expression, known: dict[str, Any]) -> Expression:
     def fill(part: Expression) -> Expression:
         if isinstance(part, Name):
+            if known.get(part.name.upper(), part) is None:
+                raise NotArithmetic(f"it does not set {part.name} in every case")
             return known.get(part.name.upper(), part)
         if isinstance(part, Call):
-            if part.function.upper() == "TRIM":
+            if part.function.upper() == "TRIM" and len(part.arguments) == 1:
                 return part.arguments[0]
             if f"{part.function.upper()}()" in known:
                 element = _place(part.function.upper(), part.arguments, known)
@@ -416,7 +428,7 @@ def decided(condition: Expression) -> Expression:
         if isinstance(part, Name) and part.name.lower() in (".true.", ".false."):
             return Number(float(part.name.lower() == ".true."))
         if isinstance(part, Call) and part.function in ("==", "/="):
-            one, other = (getattr(a, "name", "") for a in part.arguments)
+            one, other = (re.sub(r"\s*'$", "'", getattr(a, "name", "")) for a in part.arguments)
             if one.startswith("'") and other.startswith("'"):
                 return Number(float((one == other) == (part.function == "==")))
         return part

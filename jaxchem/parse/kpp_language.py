@@ -78,7 +78,12 @@ def _items(
     comment = 0  # the line in which an open one began
     for number, line in numbered(text):
         if inline:
-            if re.match(r"\s*#ENDINLINE\b", line, re.IGNORECASE):
+            if ended := re.match(r"\s*#ENDINLINE\b(.*)", line, re.IGNORECASE):
+                rest, open_ = _strip(ended[1], False)
+                if rest.strip(" ;\t\r"):
+                    where = f"{line.strip()[:60]!r}: nothing may follow #ENDINLINE in its line"
+                    raise fail(filename, number, where)
+                comment = number if open_ else 0
                 yield Item(f"INLINE {inline}", "\n".join(parts), filename, start)
                 inline, parts = "", []
             else:
@@ -108,6 +113,9 @@ def _items(
                     hint = closest(inline, _CODE) or "; write such as F90_RCONST"
                     raise fail(filename, number, f"#INLINE {inline[:40]} is no code of KPP{hint}")
                 continue
+            if section in _COMMANDS | _OUTPUT and "#" in content:
+                where = f"{line.strip()[:60]!r}: a command stands in a line of its own"
+                raise fail(filename, number, where)
             if section == "INCLUDE":
                 yield from _include(content, filename, number, above, root, count)
             elif section == "MODEL":
@@ -182,7 +190,9 @@ def _strip(line: str, inside: bool) -> tuple[str, bool]:
 def _include(
     rest: str, filename: str, line: int, above: tuple[str, ...], root: Path, count: list[int]
 ) -> Iterator[Item]:
-    name = rest.split()[0].rstrip(";") if rest.split() else ""
+    name, *more = [word.rstrip(";") for word in rest.split()] or [""]
+    if any(more):
+        raise fail(filename, line, f"includes {rest.strip()[:60]!r}; write one file a line")
     if len(above) > _DEEPEST:
         raise fail(filename, line, f"includes are nested more than {_DEEPEST} deep")
     for path in (Path(filename).parent / name, Path(filename).parent / f"{name}.kpp"):
@@ -196,7 +206,7 @@ def _include(
                 )
             yield from _file(path, filename, line, above, root, count)
             return
-    if not Path(name).name.startswith("atoms"):
+    if not re.fullmatch(r"(?:\./)?atoms(?:_red)?(?:\.kpp)?", name, re.IGNORECASE):
         raise fail(filename, line, f"includes {name!r}, which is not beside it; put it there")
 
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ..brief import few
 from ..expression import Call, Expression, Name, Number, call, choose, show
 from ..network import MechanismError
 from ..rates import CONDITIONS, LAWS, mcm
@@ -45,6 +46,10 @@ _MEMBER = rf"(?:{_ZERO}|(?:{_WEIGHT}\*)?C\(IND_\w+\))"
 _POOL = re.compile(rf"[+-]?{_MEMBER}(?:[+-]{_MEMBER})*", re.ASCII)
 _MEMBERS = re.compile(rf"([+-]?)(?:({_WEIGHT})\*)?C\((\w+)\)", re.ASCII)
 STATEMENT = re.compile(r"([A-Za-z]\w*)\s*=(?!=)\s*(.+)", re.DOTALL)
+_LABEL = re.compile(r"(?:\d+\s+(?=[A-Za-z])|\w+\s*:\s*(?=(?:IF|DO|SELECT|WHERE)\b))", re.IGNORECASE)
+_RETURN = re.compile(r"IF\s*\(.*\)\s*(?:RETURN|EXIT|CYCLE|GO\s*TO\b.*)$", re.IGNORECASE | re.DOTALL)
+_PARAMETER = re.compile(r"PARAMETER\s*\((.*)\)", re.IGNORECASE | re.DOTALL)
+_WHOLE = re.compile(r"(?:^|[(,+\-]|\*\*)\s*(\d+\s*/\s*\d+)(?![\w.])")
 _WORD = re.compile(r"[A-Za-z]\w*", re.ASCII)
 _ELEMENT = re.compile(r"([A-Za-z]\w*)\s*(\([^=]*\))\s*=(?!=)\s*(.+)", re.DOTALL)
 _IF = re.compile(r"IF\s*(\(.*\))\s*(\w+\s*=(?!=).*)", re.IGNORECASE | re.DOTALL)
@@ -84,10 +89,10 @@ class Code:
         self.inlined, self.present = inlined, present
         self.spelling: dict[str, str] = {}
         self.assigned: dict[str, list[_Assignment]] = {}
-        self.elements: dict[str, tuple[str, Item]] = {}
+        self.elements: dict[str, list[_Assignment]] = {}
         self.functions: dict[str, Function] = {}
-        for kind in ("UTIL", "RATES"):
-            for language in _LANGUAGES[:2]:
+        for language in _LANGUAGES[1::-1]:  # what F90 has goes before
+            for kind in ("UTIL", "RATES"):
                 self.functions |= functions(self.inlined.get(f"{language}_{kind}", []))
         self.blocks = 0  # of code that are open: what is assigned there is left to the user
         self.order = 0
@@ -96,8 +101,13 @@ class Code:
         for kind in ("GLOBAL", "RCONST"):
             for statement, item in self.statements(kind):
                 declared, _, values = statement.rpartition("::")
-                for part in separated(values) if declared else [statement]:
-                    self.assign(part.strip(), item)
+                parameter = _PARAMETER.fullmatch(statement)
+                if declared or parameter:
+                    for part in separated(parameter[1] if parameter else values):
+                        if STATEMENT.fullmatch(part.strip()):
+                            self.assign(part.strip(), item)
+                else:
+                    self.assign(_LABEL.sub("", statement), item)
 
     def statements(self, kind: str) -> Iterator[tuple[str, Item]]:
         """The statements of inlined code of the first language that has some of this kind."""
@@ -116,7 +126,10 @@ class Code:
         if _END.match(statement):
             self.blocks = max(0, self.blocks - 1)
             return
-        open_ = self.blocks > 0
+        if statement.upper() == "RETURN" or _RETURN.match(statement):
+            raise item.fail(f"{statement[:60]!r}: what follows depends on it; write it without")
+        # nothing is made of code in C and MATLAB but that it says something of a name
+        open_ = self.blocks > 0 or item.section[7:10] not in _LANGUAGES[:2]
         self.order += 1
         condition = ""
         if guarded := _IF.fullmatch(statement):
@@ -139,14 +152,10 @@ class Code:
             earlier.append(_Assignment(self.order, None, item))
             return
         before, sign, rest = text.partition("+")
-        longer = bool(sign) and before.strip().upper() == key and bool(earlier)
-        named = {name.upper() for name in _WORD.findall(rest if longer else text)}
-        read = key in named or self.mentioned.get(key, 0) > (earlier[-1].order if earlier else 0)
-        if longer and not read and earlier[-1].text is not None:
-            text = f"{earlier.pop().text} + {rest}"  # a sum over many lines
-        elif longer:
-            named.add(key)
-        self.mentioned |= dict.fromkeys(named, self.order)
+        if sign and before.strip().upper() == key and earlier and _summed(earlier[-1].text, rest):
+            read = self.mentioned.get(key, 0) > earlier[-1].order
+            text = text if read else f"{earlier.pop().text} + {rest}"  # a sum over many lines
+        self.mentioned |= dict.fromkeys((n.upper() for n in _WORD.findall(text)), self.order)
         earlier.append(_Assignment(self.order, text, item))
 
     def passed_over(self, statement: str, item: Item) -> None:
@@ -166,8 +175,13 @@ class Code:
                 f"{item.where}: {statement[:60]!r} is left out; set concentrations in #INITVALUES.",
                 stacklevel=6,
             )
-        elif not open_:
-            self.elements[_canonical(match[1] + match[2])] = (match[3], item)
+            return
+        self.mentioned |= dict.fromkeys((n.upper() for n in _WORD.findall(match[3])), self.order)
+        text = None if open_ else match[3]
+        place = _canonical(match[1] + match[2])
+        if ":" in place:
+            raise item.fail(f"{statement[:60]!r}: write one element of the array at a time")
+        self.elements.setdefault(place, []).append(_Assignment(self.order, text, item))
 
 
 class Rates:
@@ -212,8 +226,10 @@ class Rates:
         self.now = math.inf  # the statement that is resolved; rates come after all
         self.ambiguous: dict[str, Item] = {}
         self.called: dict[str, str] = {}
+        self.named: dict[str, str] = {}
         self.undefined: dict[str, int] = {}
         self.beyond: dict[str, str] = {}
+        self.missing: dict[str, list[str]] = {}
 
     def rate(self, j: int) -> Expression:
         """The rate of an equation, which others may name as RCONST(j + 1)."""
@@ -225,7 +241,7 @@ class Rates:
             self.active.append(j)
             self.steps = 0 if len(self.active) == 1 else self.steps
             now, self.now = self.now, math.inf
-            found = self.rates[j] = self.resolve(expression(item.file, item.line, text), item)
+            found = self.rates[j] = self.resolve(_parsed(text, item), item)
             self.active.pop()
             self.now = now
             if "RCONST" in text.upper():
@@ -264,6 +280,8 @@ class Rates:
             return self.resolve(tree.arguments[0], item)
         if key == "RCONST" and isinstance(tree.arguments[0] if tree.arguments else 0, Number):
             j = int(tree.arguments[0].value) - 1
+            if j + 1 != tree.arguments[0].value:
+                raise item.fail(f"RCONST({tree.arguments[0].value:g}): write a whole number")
             if not 0 <= j < len(self.equations):
                 raise item.fail(f"RCONST({j + 1}): there are {len(self.equations)} equations")
             if len(self.active) > 50:
@@ -327,14 +345,11 @@ class Rates:
         if key in self.code.spelling:
             own = self.code.spelling[key]
             own = f"{own}_" if own in CONDITIONS else own
-            versions = self.code.assigned[key]
-            before = [n for n, each in enumerate(versions) if each.order < self.now]
-            at = before[-1] if before else len(versions) - 1
-            own = own if at == len(versions) - 1 else f"{own}@{at + 1}"
+            own, version = self.version(own, self.code.assigned[key])
             if own in self.defining:
                 raise item.fail(f"{own} is defined by itself, in a circle")
             if own not in self.defined and own not in self.pools:
-                self.define(own, versions[at])
+                self.define(own, version)
             return Name(own)
         if key.startswith("'"):
             return Name(name)
@@ -353,9 +368,16 @@ class Rates:
             return self.name("H2O", item)
         if key not in mcm.AIR and (species := self.species.get(f"IND_{key}")):
             return self.concentration(species)
-        own = next((n for n in (name, key) if self.published(n)), name)
+        name = self.named.setdefault(key, name)
+        own = next((n for n in (name, key) if self.published(n, item)), name)
         self.defined.setdefault(own, None)
         return Name(own)
+
+    def version(self, own: str, versions: list[_Assignment]) -> tuple[str, _Assignment]:
+        """The setting of a name that is in force, and what it is called here."""
+        before = [n for n, each in enumerate(versions) if each.order < self.now]
+        at = before[-1] if before else len(versions) - 1
+        return (own if at == len(versions) - 1 else f"{own}@{at + 1}"), versions[at]
 
     def define(self, own: str, found: _Assignment) -> None:
         """Notes a quantity, or a pool where it is a plain sum of concentrations."""
@@ -368,6 +390,8 @@ class Rates:
         if "C(" in flat and _POOL.fullmatch(flat):
             known: dict[str, float] = {}
             for sign, weight, member in _MEMBERS.findall(flat):
+                if member[4:] not in self.declared and member not in self.species:
+                    self.missing.setdefault(own, []).append(member[4:])
                 if (species := self.species.get(member)) is not None:
                     number = float(weight.partition("_")[0].replace("D", "E") or 1)
                     known[species] = known.get(species, 0.0) + float(f"{sign}1") * number
@@ -381,7 +405,7 @@ class Rates:
             raise item.fail("names are defined by one another more than 50 deep")
         self.defining.append(own)
         now, self.now = self.now, order
-        tree = self.resolve(expression(item.file, item.line, text), item)
+        tree = self.resolve(_parsed(text, item), item)
         self.now = now
         self.defining.pop()
         self.defined[own] = tree
@@ -390,25 +414,23 @@ class Rates:
         """J(4) and J(J_NO2) of the MCM by their number; any other unknown call by its text."""
         text = _canonical(show(tree))
         if text in self.code.elements:
-            if text in self.defining:
+            own, version = self.version(text, self.code.elements[text])
+            if own in self.defining:
                 raise item.fail(f"{text} is defined by itself, in a circle")
-            if text not in self.defined:
-                self.defining.append(text)
-                value, place = self.code.elements[text]
-                self.defined[text] = self.resolve(expression(place.file, place.line, value), place)
-                self.defining.pop()
-            return Name(text)
+            if own not in self.defined:
+                self.define(own, version)
+            return Name(own)
         if tree.function.upper() == "J" and len(tree.arguments) == 1:
             (argument,) = tree.arguments
             number = (
                 int(argument.value)
-                if isinstance(argument, Number) and abs(argument.value) < 1e6
+                if isinstance(argument, Number) and argument.value in mcm.PHOTOLYSIS
                 else mcm.PHOTOLYSIS_NAMES.get(argument.name.upper())
                 if isinstance(argument, Name)
                 else None
             )
             if number in mcm.PHOTOLYSIS:
-                self.published(f"J{number}")
+                self.published(f"J{number}", item)
                 return Name(f"J{number}")
         text = self.called.setdefault(text, host_call(tree))
         self.defined.setdefault(text, None)
@@ -420,17 +442,39 @@ class Rates:
             self.undefined[name] = self.undefined.get(name, 0) + 1
         return Name(text)
 
-    def published(self, name: str) -> bool:
+    def published(self, name: str, item: Item) -> bool:
         """Takes over what the MCM, or the composition of air, says of a name."""
         if name not in mcm.DEFINITIONS:
             return False
+        definitions = mcm.definitions([name])
+        for quantity in definitions:
+            if quantity.upper() not in self.code.assigned or quantity == name:
+                continue
+            if quantity not in mcm.AIR:
+                raise item.fail(
+                    f"{name!r} is the MCM's, made of its {quantity!r}, which this file assigns "
+                    f"otherwise; assign {name!r} too"
+                )
+            self.name(quantity, item)
         self.supplied[name] = mcm.origin(name)
-        for quantity, tree in mcm.definitions([name]).items():
+        for quantity, tree in definitions.items():
             self.defined.setdefault(quantity, tree)
         return True
 
     def tell(self) -> None:
         """Warns of functions whose calls are left to the user though they look like rate laws."""
+        for pool, members in self.missing.items():
+            warnings.warn(
+                f"{self.filename}: {len(members)} members of {pool} are no species of the "
+                f"mechanism and left out: {few(members)}.",
+                stacklevel=6,
+            )
+        if held := [name for name in STATE if name in self.code.assigned and name != "PRESS"]:
+            warnings.warn(
+                f"{self.filename} assigns {', '.join(held)}: rates that name it have that value, "
+                "and laws the condition of the run.",
+                stacklevel=6,
+            )
         if self.beyond:
             listed = "; ".join(f"{name}: {why}" for name, why in self.beyond.items())
             warnings.warn(
@@ -452,6 +496,22 @@ class Rates:
                     f"name, which is C(ind_{name}).",
                     stacklevel=5,
                 )
+
+
+def _parsed(text: str, item: Item) -> Expression:
+    """A text of Fortran as a tree; whole numbers are not divided, as Fortran cuts the rest."""
+    if found := _WHOLE.search(text):
+        raise item.fail(
+            f"{found[1]!r} divides whole numbers, of which Fortran keeps the whole part alone; "
+            "write 1.0/2.0"
+        )
+    return expression(item.file, item.line, text.replace('"', "'"))
+
+
+def _summed(*texts: str | None) -> bool:
+    """Whether all of these are sums of concentrations."""
+    flat = [re.sub(r"\s", "", text or "?").upper() for text in texts]
+    return all(_POOL.fullmatch(text) for text in flat)
 
 
 def _canonical(text: str) -> str:

@@ -95,6 +95,7 @@ class _Writer:
         # a name of the MCM that is the user's here would be the MCM's again
         clash = {n: f"{n}_given" for n in given if own[n] is None and n in mcm.DEFINITIONS}
         taken = RESERVED.union(n.partition("(")[0].upper() for n in opaque)
+        taken |= {n.upper() for n in self.species.values()} - {*mcm.AIR}
         self.names = identifiers([*own, *self.pools], _LONGEST_NAME, taken, clash)
         rates = [f"RATE_{e.index + 1}" for e in self.equations]
         taken = taken.union(name.upper() for name in self.names.values())
