@@ -57,7 +57,7 @@ def decoded(path: Path) -> str:
     """The text of a file, in UTF-8 or else Latin-1, as mechanism files are.
 
     Raises:
-        ValueError: a file that cannot be read, is no file but a folder, a pipe or a device, has
+        MechanismError: a file that cannot be read, is no file but a folder, a pipe or a device, has
             more than `LARGEST` bytes, or is binary.
     """
     try:
@@ -66,11 +66,13 @@ def decoded(path: Path) -> str:
         size = path.stat().st_size
         content = path.read_bytes() if size <= LARGEST else b""
     except (OSError, ValueError) as error:  # ValueError: a name with a null
-        raise ValueError(f"{path}: cannot be read as text ({error}).") from error
+        why = getattr(error, "strerror", None) or error
+        name = str(path) if len(str(path)) < 500 else f"{str(path)[:200]}..."
+        raise MechanismError(f"{name}: cannot be read as text ({why}).") from error
     if size > LARGEST:
-        raise ValueError(f"{path}: has {size} bytes; {LARGEST} are the most that is read.")
+        raise MechanismError(f"{path}: has {size} bytes; {LARGEST} are the most that is read.")
     if b"\0" in content:
-        raise ValueError(f"{path}: cannot be read as text (it is a binary file).")
+        raise MechanismError(f"{path}: cannot be read as text (it is a binary file).")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
