@@ -97,6 +97,7 @@ _FORMATS = {
     ),
     "musicbox": _Format('{}[]:,"', r'"[\w ]+":', "_#\"'"),
     "musica": _Format("{}[]:,\"-'", r'"[\w -]+":|\b[\w -]+:', "_#\"'"),
+    "cantera": _Format("{}[]:,-=<>+()", r"\b[\w-]+:|<=>|=>|\(\+M\)", "#\"'"),
     "kida": _Format("!+-.", r"logn|\bCRP?\b|Photon|GRAIN", "!", "", "! a comment"),
     "umist": _Format(':#".', r":[A-Z]{2,}:|\b(?:CRP|CRPHOT|PHOTON)\b", '#!"', "", "# 1:AD:A:B"),
     "krome": _Format(
