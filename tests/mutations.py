@@ -182,7 +182,8 @@ def _ends(draw: random.Random, seed: Seed) -> str:
 
 def _trailing(draw: random.Random, seed: Seed) -> str:
     lines = seed.text.split("\n")
-    lines[draw.randrange(len(lines))] += draw.choice([" ", "    ", "\t"])
+    tab = "\t" if seed.form != "cantera" else " "  # YAML refuses one in a line of its own
+    lines[draw.randrange(len(lines))] += draw.choice([" ", "    ", tab])
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """Cantera's YAML against formulas of the test's own, SciPy, and Cantera where it is installed."""
 
 import math
+import warnings
 from pathlib import Path
 
 import jax
@@ -615,3 +616,11 @@ def test_against_cantera(name, t, p, mixture):
     scale = gas.creation_rates + gas.destruction_rates
     error = np.abs(1e-3 * np.asarray(tendency(network, k, y)) - gas.net_production_rates)
     assert np.all(error <= 1e-10 * scale)
+
+
+def test_sections_that_nothing_uses_are_told():
+    with pytest.warns(UserWarning, match="more-reactions"):
+        cantera.loads(f"{SMALL}more-reactions:\n- equation: H + O => OH\n", "f.yaml")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cantera.loads(f"description: of a test\n{SMALL}date: today\n", "f.yaml")

@@ -71,7 +71,9 @@ def loads(text: str, filename: str = "<text>", *, phase: str | None = None) -> N
         MechanismError: text that is no such phase, or rates that are not read, with file and line.
     """
     source = File(filename, text)
-    return _Reader(Phase(source, chosen(source, phase))).network()
+    network = _Reader(Phase(source, chosen(source, phase))).network()
+    source.tell()
+    return network
 
 
 class _Seen(NamedTuple):

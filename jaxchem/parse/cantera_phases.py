@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..brief import few
 from ..network import unknown_species
 from .cantera_units import Scale
 from .common import beside, decoded
@@ -21,6 +22,12 @@ _PHASE = (
     *("note", "units", "skip-undeclared-elements", "skip-undeclared-third-bodies"),
     *("adjacent-phases", "explicit-third-body-duplicates"),
 )
+
+
+_ABOUT = frozenset(
+    ("description", "generator", "input-files", "cantera-version", "date", "git-commit", "note")
+)
+"""What a file says of itself."""
 
 
 class Entry(NamedTuple):
@@ -38,6 +45,7 @@ class File:
         self.root = read(text, filename)
         self.scale = Scale().within(self.root)
         self.others: dict[str, File] = {}
+        self.used = {"units", "phases"}
 
     def section(self, name: Node) -> list[Entry]:
         """The entries of a list by its name, ``KEY`` or ``FILE/KEY``."""
@@ -45,10 +53,21 @@ class File:
         source = self.other(path, name) if slash else self
         if key not in source.root.mapping():
             raise name.fail(f"{source.filename} has no section {key[:40]!r}; add it")
+        source.used.add(key)
         items, scale = source.root.get(key).items(), source.scale
         if items and [*items[0].mapping()] == ["units"]:
             scale, items = scale.within(items[0]), items[1:]
         return [Entry(item, scale.within(item)) for item in items]
+
+    def tell(self) -> None:
+        """Warns of sections that nothing has asked for."""
+        rest = [key for key in self.root.mapping() if key not in self.used | _ABOUT]
+        if rest := [key for key in rest if not key.startswith("__")]:
+            warnings.warn(
+                f"{self.root.get(rest[0]).where}: sections that the phase does not use are passed "
+                f"over: {few(rest)}.",
+                stacklevel=5,
+            )
 
     def other(self, path: str, name: Node) -> "File":
         """A file beside this one."""
