@@ -323,6 +323,12 @@ def test_code_that_would_be_misread(code, rate, words):
         rate_of(inlined(code, "RCONST"), rate, temperature=280.0)
 
 
+def test_tolerances_of_the_start_are_nothing_here():
+    code = inlined("TSTART = 0.d0\nRTOL(1:NVAR) = 1.0e-4\nATOL(:) = 1.0e-8", "INIT")
+    network = kpp.loads(f"{code}\n#EQUATIONS\nA = : 1. ;")
+    assert dict(network.defaults) == {"start": 0.0}
+
+
 def test_code_in_c_is_the_users():
     code = "#INLINE C_RCONST\nK = 1;\nif (TEMP > 9) K = 5;\n#ENDINLINE\n"
     network = kpp.loads(f"{code}#EQUATIONS\nA = : K;")

@@ -179,7 +179,7 @@ class Code:
         self.mentioned |= dict.fromkeys((n.upper() for n in _WORD.findall(match[3])), self.order)
         text = None if open_ else match[3]
         place = _canonical(match[1] + match[2])
-        if ":" in place:
+        if ":" in place and not open_:
             raise item.fail(f"{statement[:60]!r}: write one element of the array at a time")
         self.elements.setdefault(place, []).append(_Assignment(self.order, text, item))
 
