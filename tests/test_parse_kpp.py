@@ -323,6 +323,16 @@ def test_code_that_would_be_misread(code, rate, words):
         rate_of(inlined(code, "RCONST"), rate, temperature=280.0)
 
 
+def test_what_follows_the_end_of_code():
+    text = "#INLINE F90_RCONST\nK = 2.\n#ENDINLINE {}\n#EQUATIONS\nA = : K;"
+    with pytest.warns(UserWarning, match="line 3: 'above: code' behind #ENDINLINE"):
+        assert kpp.loads(text.format("above: code")).rates()[0] == 2.0
+    with pytest.raises(MechanismError, match=r"line 3: .*a command stands in a line of its own"):
+        kpp.loads(text.format("#SETFIX A;"))
+    with pytest.raises(MechanismError, match=r"line 1: .*a command stands in a line of its own"):
+        kpp.loads("#DOUBLE ON; #SETFIX A;\n" + text.format("{ a comment }"))
+
+
 def test_tolerances_of_the_start_are_nothing_here():
     code = inlined("TSTART = 0.d0\nRTOL(1:NVAR) = 1.0e-4\nATOL(:) = 1.0e-8", "INIT")
     network = kpp.loads(f"{code}\n#EQUATIONS\nA = : 1. ;")

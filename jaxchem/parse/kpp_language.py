@@ -6,6 +6,7 @@ copies of the MCM have its header so. Files that are included lie in the folder 
 """
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -80,9 +81,12 @@ def _items(
         if inline:
             if ended := re.match(r"\s*#ENDINLINE\b(.*)", line, re.IGNORECASE):
                 rest, open_ = _strip(ended[1], False)
-                if rest.strip(" ;\t\r"):
-                    where = f"{line.strip()[:60]!r}: nothing may follow #ENDINLINE in its line"
+                if "#" in rest:
+                    where = f"{line.strip()[:60]!r}: a command stands in a line of its own"
                     raise fail(filename, number, where)
+                if rest.strip(" ;\t\r"):
+                    what = f"{rest.strip()[:40]!r} behind #ENDINLINE is passed over."
+                    warnings.warn(f"{filename}, line {number}: {what}", stacklevel=7)
                 comment = number if open_ else 0
                 yield Item(f"INLINE {inline}", "\n".join(parts), filename, start)
                 inline, parts = "", []
