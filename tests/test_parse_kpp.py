@@ -333,6 +333,18 @@ def test_what_follows_the_end_of_code():
         kpp.loads("#DOUBLE ON; #SETFIX A;\n" + text.format("{ a comment }"))
 
 
+def test_declarations_that_code_swallows_are_told():
+    """As behind the #ENDLINE of the CRI's exports."""
+    code = "#INLINE F90_RCONST\n#ENDLINE\n#DEFVAR\nA = IGNORE;\n#INLINE F90_RCONST\nK = 2.\n"
+    with pytest.warns(UserWarning) as told:
+        network = kpp.loads(f"{code}#ENDINLINE\n#EQUATIONS\nA = : K;")
+    assert network.rates()[0] == 2.0
+    assert any("line 3: #DEFVAR stands in the code" in str(w.message) for w in told)
+    assert any("without a declaration" in str(w.message) for w in told)
+    with pytest.raises(MechanismError, match="line 5: '#INLINE F90_INIT' stands in the code"):
+        kpp.loads(code.replace("A = IGNORE;\n#INLINE F90_RCONST", "A = IGNORE;\n#INLINE F90_INIT"))
+
+
 def test_tolerances_of_the_start_are_nothing_here():
     code = inlined("TSTART = 0.d0\nRTOL(1:NVAR) = 1.0e-4\nATOL(:) = 1.0e-8", "INIT")
     network = kpp.loads(f"{code}\n#EQUATIONS\nA = : 1. ;")

@@ -165,7 +165,13 @@ def _items(
 def _inlined(line: str, inline: str, filename: str, number: int) -> None:
     """Refuses what is KPP's and no code."""
     command = re.match(r"\s*#\s*(\w+)", line)
-    known = command and command[1].upper() in _SECTIONS | _OUTPUT | _COMMANDS - {"INCLUDE"}
+    name = command[1].upper() if command else ""
+    if name == "INLINE" and line.upper().split()[-1] == inline:
+        return  # the same goes on
+    if name in ("DEFVAR", "DEFRAD"):  # exports of the CRI have so, behind a misspelt #ENDINLINE
+        what = f"#{name} stands in the code of #INLINE {inline}, which ends below; what it declares"
+        warnings.warn(f"{filename}, line {number}: {what} is passed over.", stacklevel=8)
+    known = name in (_SECTIONS | _OUTPUT | _COMMANDS) - {"INCLUDE", "DEFVAR", "DEFRAD"}
     if known or _EQUATION.match(line):
         raise fail(
             filename,
