@@ -13,16 +13,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from .network import Network
+from .network import Network, floating
 
 __all__ = ["flux", "jacobian", "tendency", "turnover"]
 
 _Rates: TypeAlias = Float[Array, " R"] | Callable[..., Float[Array, " R"]]
-
-
-def _floating(y: Float[Array, " S"]) -> Float[Array, " S"]:
-    y = jnp.asarray(y)
-    return y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(float)
 
 
 def _factors(
@@ -58,7 +53,7 @@ def flux(network: Network, k: _Rates, y: Float[Array, " S"], t: Any = 0.0) -> Fl
     Returns:
         Events per volume and time.
     """
-    y = _floating(y)
+    y = floating(y)
     k = k(t, y) if callable(k) else k
     slots, pool = _factors(network, y)
     rates = _product(jnp.asarray(k, y.dtype), slots)
@@ -69,7 +64,7 @@ def tendency(
     network: Network, k: _Rates, y: Float[Array, " S"], t: Any = 0.0
 ) -> Float[Array, " S"]:
     """dy/dt: the net change of every species, concentration per time (arguments as for `flux`)."""
-    y = _floating(y)
+    y = floating(y)
     stoichiometry = jnp.asarray(network.stoichiometry, y.dtype)
     return jnp.matmul(stoichiometry, flux(network, k, y, t), precision=lax.Precision.HIGHEST)
 
@@ -98,7 +93,7 @@ def jacobian(
     the coefficients included where they are a function (arguments as for `flux`). Without one
     `network.pattern()` tells which entries can differ from zero.
     """
-    y = _floating(y)
+    y = floating(y)
     if callable(k):
         function, here = k, k(t, y)
         more = jax.jacfwd(lambda z: tendency(network, function(t, z), y))(y)

@@ -1,5 +1,6 @@
 """Networks: species, reactions, composition and rate coefficients."""
 
+from .checks import floating as floating
 from .checks import impossible as impossible
 from .declared import closed as closed
 from .declared import declared as declared

@@ -1,11 +1,18 @@
-"""Which numbers can be concentrations."""
+"""Which numbers can be concentrations, and what they are calculated in."""
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 
-__all__ = ["impossible"]
+__all__ = ["floating", "impossible"]
+
+
+def floating(states: Any) -> Float[Array, "*n S"]:
+    """States as they are calculated with: whole numbers become real ones."""
+    states = jnp.asarray(states)
+    return states if jnp.issubdtype(states.dtype, jnp.floating) else states.astype(float)
 
 
 def impossible(states: Float[np.ndarray, "*n S"], atol: Any = None) -> Bool[np.ndarray, "*n S"]:

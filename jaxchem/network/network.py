@@ -26,7 +26,7 @@ from ..rates import (
     validate,
 )
 from ..suggest import closest
-from .checks import impossible
+from .checks import floating, impossible
 from .reaction import Reaction, Units, as_tree, split, sums_of, unknown_species
 from .report import Report, examine, unbalanced
 from .structure import Structure
@@ -454,7 +454,7 @@ class Network(eqx.Module):
 
     def _known(self, kind: str, values: Mapping[Any, Any]) -> dict[str, Any]:
         """`photolysis` or `quantities` by the mechanism's own names."""
-        quantities, found = dict(self.quantities), {}
+        quantities, found, written_out = dict(self.quantities), {}, self._written_out
         for name, value in values.items():
             own = str(name)
             if kind == "photolysis" and own not in quantities:
@@ -466,7 +466,7 @@ class Network(eqx.Module):
                 near = difflib.get_close_matches(own, quantities, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else "network.quantities lists them."
                 raise ValueError(f"network {self.name!r} has no quantity {own!r}; {hint}")
-            if own in self._written_out:
+            if own in written_out:
                 raise ValueError(
                     f"network {self.name!r}: {own!r} depends on concentrations and is written out "
                     "in the rates that name it, so it cannot be given; change the mechanism."
@@ -521,13 +521,12 @@ class Network(eqx.Module):
                     f"network {self.name!r}: the rates depend on concentrations, of {name!r}; "
                     "call them with the state, k(t, y)."
                 )
-            y = jnp.asarray(y)
+            y = floating(y)
             if y.ndim != 1 or len(y) < len(self.species):
                 raise ValueError(
                     f"network {self.name!r} wants a state of {len(self.species)} species for its "
                     f"rates, and this has shape {y.shape}. Use jax.vmap for a batch."
                 )
-            y = y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(float)
             members = np.flatnonzero(weights)
             parts = y[members]
             if np.any(weights[members] != 1):

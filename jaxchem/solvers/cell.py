@@ -11,11 +11,11 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from ..network import Network, impossible
+from ..network import Network, floating, impossible
 from ..system import MISSING, System, unpack
 from . import native
 from .compiled import march
-from .integrator import METHODS, Integrator, check_times, check_tolerances, floating
+from .integrator import METHODS, Integrator, check_times, check_tolerances
 from .lowering import NotLowered
 from .program import lowered
 from .rosenbrock import Rosenbrock

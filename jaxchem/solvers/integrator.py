@@ -16,6 +16,7 @@ import optimistix as optx
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from ..network import floating
 from .rosenbrock import Rodas3, Rodas4, Rodas5P, Rosenbrock
 
 __all__ = ["ADJOINTS", "METHODS", "NEGATIVE", "Integrator", "ladder"]
@@ -283,11 +284,6 @@ def ladder(integrator: Integrator) -> tuple[Integrator, ...]:
     )
     other = "rodas3" if integrator.method != "rodas3" else "rodas5p"
     return tight, tight.replace(method=other, max_steps=10 * integrator.max_steps)
-
-
-def floating(y0: Any) -> Float[Array, " S"]:
-    y0 = jnp.asarray(y0)
-    return y0 if jnp.issubdtype(y0.dtype, jnp.floating) else y0.astype(float)
 
 
 def default_atol(y0: Float[Array, " S"]) -> Float[Array, ""]:
