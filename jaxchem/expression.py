@@ -23,6 +23,7 @@ __all__ = [
     "parse",
     "rewrite",
     "show",
+    "size",
     "total",
 ]
 
@@ -165,6 +166,17 @@ def total(terms: Sequence[Expression]) -> Expression:
         pairs = [call("+", *terms[i : i + 2]) for i in range(0, len(terms) - 1, 2)]
         terms = [*pairs, *terms[2 * len(pairs) :]]
     return terms[0]
+
+
+def size(tree: Expression, most: int) -> int:
+    """How many parts a tree has, counted until there are more than `most`."""
+    waiting, count = [tree], 0
+    while waiting and count <= most:
+        part = waiting.pop()
+        count += 1
+        if isinstance(part, Call):
+            waiting += part.arguments
+    return count
 
 
 def rewrite(tree: Expression, change: Callable[[Expression], Expression]) -> Expression:

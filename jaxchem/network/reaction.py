@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
-from ..expression import Call, Expression, Name, Number, call, names, parse, total
+from ..expression import Call, Expression, Name, Number, call, names, parse, size, total
 from ..rates import AVOGADRO
 
 __all__ = [
@@ -145,14 +145,10 @@ def sums_of(
         if tree is None or not any(part in sums for part in names(tree)):
             continue
         terms = split(tree, sums)
-        small = sum(_size(coefficient) for coefficient, _ in terms) <= _MOST_NODES
+        small = sum(size(coefficient, _MOST_NODES) for coefficient, _ in terms) <= _MOST_NODES
         whole = [pool for _, pool in terms] == [None]
         sums[name] = terms if small and not whole else [(Name(name), None)]
     return sums
-
-
-def _size(tree: Expression) -> int:
-    return 1 + sum(map(_size, tree.arguments)) if isinstance(tree, Call) else 1
 
 
 def _expanded(tree: Expression, sums: Mapping[str, _Terms]) -> _Terms:

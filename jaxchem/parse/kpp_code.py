@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..expression import Call, Expression, Name, Number, call, choose, parse, rewrite, show
+from ..expression import Call, Expression, Name, Number, call, choose, parse, rewrite, show, size
 from .common import fail, separated
 from .kpp_language import Item
 
@@ -446,12 +446,6 @@ def _or_refuse(make: Callable[[], Expression]) -> Expression:
 
 
 def _small(tree: Expression) -> Expression:
-    waiting, size = [tree], 0
-    while waiting:
-        part = waiting.pop()
-        size += 1
-        if isinstance(part, Call):
-            waiting += part.arguments
-        if size > _MOST_NODES:
-            raise NotArithmetic("written out it is too long")
+    if size(tree, _MOST_NODES) > _MOST_NODES:
+        raise NotArithmetic("written out it is too long")
     return tree

@@ -10,11 +10,11 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial, reduce
 from typing import NamedTuple
 
 from ..brief import few
 from ..expression import Call, Expression, Name, Number, call, choose, show
-from ..network import MechanismError
 from ..rates import CONDITIONS, LAWS, mcm
 from .common import INTRINSICS, expression, host_call, separated
 from .kpp_code import Function, NotArithmetic, decided, functions, is_fortran, statements
@@ -129,7 +129,7 @@ class Code:
         if statement.upper() == "RETURN" or _RETURN.match(statement):
             raise item.fail(f"{statement[:60]!r}: what follows depends on it; write it without")
         # nothing is made of code in C and MATLAB but that it says something of a name
-        open_ = self.blocks > 0 or item.section[7:10] not in _LANGUAGES[:2]
+        open_ = self.blocks > 0 or not _in_fortran(item)
         self.order += 1
         condition = ""
         if guarded := _IF.fullmatch(statement):
@@ -160,7 +160,7 @@ class Code:
 
     def passed_over(self, statement: str, item: Item) -> None:
         """Notes a statement that is no Fortran, so that it may be a slip."""
-        if item.section[7:10] in _LANGUAGES[:2] and not is_fortran(statement):
+        if _in_fortran(item) and not is_fortran(statement):
             self.unread.append(f"line {item.line}: {statement[:40]!r}")
 
     def element(self, statement: str, open_: bool, item: Item) -> None:
@@ -292,16 +292,13 @@ class Rates:
             if member is not None:
                 return self.concentration(member)
         count = len(tree.arguments)
-        if key in self.code.functions:
+        if function := self.code.functions.get(key):
             try:
-                return self.resolve(self.code.functions[key](tree.arguments), item)
+                body = self.attempt(lambda: function(tree.arguments), item)
             except NotArithmetic as reason:
-                self.beyond.setdefault(self.code.functions[key].name, str(reason))
+                self.beyond.setdefault(function.name, str(reason))
                 return self.photolysis(tree, item)
-            except MechanismError:
-                raise
-            except ValueError as error:
-                raise item.fail(str(error)) from None
+            return self.resolve(body, item)
         if key == "MERGE" and count == 3:
             yes, no, condition = (self.resolve(a, item) for a in tree.arguments)
             return self.attempt(lambda: choose(decided(condition), yes, no), item)
@@ -321,16 +318,17 @@ class Rates:
             if need not in CONDITIONS:
                 self.name(need, item)
         arguments = [self.resolve(a, item) for a in tree.arguments]
-        function = law or _FUNCTIONS.get(key, tree.function)
-        while function in ("min", "max") and len(arguments) > 2:
-            first = self.attempt(lambda: call(function, *arguments[:2]), item)  # noqa: B023
-            arguments = [first, *arguments[2:]]
-        return self.attempt(lambda: call(function, *arguments), item)
+        name = law or _FUNCTIONS.get(key, tree.function)
+        if name in ("min", "max") and len(arguments) > 2:
+            return self.attempt(lambda: reduce(partial(call, name), arguments), item)
+        return self.attempt(lambda: call(name, *arguments), item)
 
     def attempt(self, make: Callable[[], Expression], item: Item) -> Expression:
         """What is made, or the error of this entry."""
         try:
             return make()
+        except NotArithmetic:
+            raise
         except ValueError as error:
             raise item.fail(str(error)) from None
 
@@ -463,32 +461,30 @@ class Rates:
 
     def tell(self) -> None:
         """Warns of functions whose calls are left to the user though they look like rate laws."""
-        for pool, members in self.missing.items():
-            warnings.warn(
-                f"{self.filename}: {len(members)} members of {pool} are no species of the "
-                f"mechanism and left out: {few(members)}.",
-                stacklevel=6,
-            )
+        told = [
+            f": {len(members)} members of {pool} are no species of the mechanism and left out: "
+            f"{few(members)}."
+            for pool, members in self.missing.items()
+        ]
         if held := [name for name in STATE if name in self.code.assigned and name != "PRESS"]:
-            warnings.warn(
-                f"{self.filename} assigns {', '.join(held)}: rates that name it have that value, "
-                "and laws the condition of the run.",
-                stacklevel=6,
+            told.append(
+                f" assigns {', '.join(held)}: rates that name it have that value, and laws the "
+                "condition of the run."
             )
         if self.beyond:
             listed = "; ".join(f"{name}: {why}" for name, why in self.beyond.items())
-            warnings.warn(
-                f"{self.filename}: functions that are no arithmetic, whose calls are quantities to "
-                f"be given: {listed}.",
-                stacklevel=6,
+            told.append(
+                ": functions that are no arithmetic, whose calls are quantities to be given: "
+                f"{listed}."
             )
         if self.undefined:
             listed = ", ".join(f"{name} ({n} calls)" for name, n in self.undefined.items())
-            warnings.warn(
-                f"{self.filename}: neither defined here nor known, so that calls are quantities to "
-                f"be given: {listed}. Is F90_RATES in another file, such as the .def or gckpp.kpp?",
-                stacklevel=6,
+            told.append(
+                f": neither defined here nor known, so that calls are quantities to be given: "
+                f"{listed}. Is F90_RATES in another file, such as the .def or gckpp.kpp?"
             )
+        for message in told:
+            warnings.warn(f"{self.filename}{message}", stacklevel=6)
         if not any(n in mcm.DEFINITIONS and n not in mcm.AIR for n in self.defined):
             for name, item in self.ambiguous.items():
                 warnings.warn(
@@ -496,6 +492,10 @@ class Rates:
                     f"name, which is C(ind_{name}).",
                     stacklevel=5,
                 )
+
+
+def _in_fortran(item: Item) -> bool:
+    return item.section.removeprefix("INLINE ").startswith(("F90_", "F77_"))
 
 
 def _parsed(text: str, item: Item) -> Expression:
