@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
 from .network import Network, floating
+from .sums import times
 
 __all__ = ["flux", "jacobian", "tendency", "turnover"]
 
@@ -65,8 +65,7 @@ def tendency(
 ) -> Float[Array, " S"]:
     """dy/dt: the net change of every species, concentration per time (arguments as for `flux`)."""
     y = floating(y)
-    stoichiometry = jnp.asarray(network.stoichiometry, y.dtype)
-    return jnp.matmul(stoichiometry, flux(network, k, y, t), precision=lax.Precision.HIGHEST)
+    return times(network.structure.stoichiometry, flux(network, k, y, t))
 
 
 def turnover(
@@ -76,12 +75,8 @@ def turnover(
 
     What a reaction both uses and makes counts by its net number.
     """
-    signed = (network.stoichiometry, -network.stoichiometry)
-    made, lost = (
-        jnp.matmul(jnp.asarray(np.maximum(part, 0.0), rates.dtype), rates, precision="highest")
-        for part in signed
-    )
-    return made, lost
+    change = network.structure.stoichiometry
+    return times(change.maximum(0.0), rates), times((-change).maximum(0.0), rates)
 
 
 def jacobian(
@@ -102,8 +97,15 @@ def jacobian(
     k = jnp.asarray(k, y.dtype)
     multiplied = k if pool is None else k * pool
     partials = [_product(multiplied, slots[:i] + slots[i + 1 :]) for i in range(len(slots))]
-    partials.append(_product(k, slots))  # by the pool itself
-    rows, columns, coefficients, which = network.structure.jacobian_terms
+    structure, size = network.structure, y.shape[0]
+    rows, columns, coefficients, which = structure.jacobian_terms
     terms = jnp.asarray(coefficients, y.dtype) * jnp.concatenate(partials)[which]
-    size = y.shape[0]
-    return jnp.zeros((size, size), y.dtype).at[rows, columns].add(terms)
+    found = jnp.zeros((size, size), y.dtype).at[rows, columns].add(terms)
+    if pool is None:
+        return found
+    pooled = np.flatnonzero(structure.pool_of < len(structure.pools))
+    change = structure.stoichiometry[:, pooled].tocoo()
+    by_pool = jnp.asarray(change.data, y.dtype) * _product(k, slots)[pooled[change.col]]
+    of = structure.pool_of[pooled[change.col]]
+    by_pools = jnp.zeros((size, len(structure.pools)), y.dtype).at[change.row, of].add(by_pool)
+    return found + jnp.matmul(by_pools, jnp.asarray(structure.pools, y.dtype), precision="highest")

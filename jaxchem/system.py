@@ -164,7 +164,7 @@ class System(eqx.Module):
         size = len(self.network.species)
         pattern = np.zeros((len(self.states),) * 2, dtype=bool)
         pattern[:size, :size] = self.network.pattern()
-        changed = np.flatnonzero(self.network.stoichiometry.any(axis=1))
+        changed = np.flatnonzero(np.diff(self.network.structure.stoichiometry.indptr))
         pattern[np.ix_(changed, np.array(self.k_reads, dtype=int))] = True
         pattern[:, self.tendency_reads] = True
         return pattern

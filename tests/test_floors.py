@@ -14,7 +14,7 @@ FLOORS = {
     for floor, modules in enumerate(
         (
             (
-                *("expression", "formula", "scale", "metrics", "checkpoint", "solar"),
+                *("expression", "formula", "scale", "sums", "metrics", "checkpoint", "solar"),
                 *("fingerprint", "suggest", "brief"),
             ),
             ("rates",),

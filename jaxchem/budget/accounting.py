@@ -231,7 +231,7 @@ def at_state(call: str, of: Network | System, t: Any, **given: Any) -> tuple[Any
             "jaxchem.System(network, k) and t."
         )
     if isinstance(of, Network):
-        size, count = of.stoichiometry.shape
+        size, count = len(of.species), len(of.equations)
         if jnp.shape(given["y"]) != (size,) or jnp.shape(given["k"]) != (count,):
             raise ValueError(
                 f"network {of.name!r} wants k of shape ({count},) and states of ({size},); these "
@@ -272,8 +272,8 @@ def shares_in(network: Network, name: str) -> Float[np.ndarray, " S"]:
 def _change(network: Network, name: str) -> Float[np.ndarray, " R"]:
     """Net change of `name` by one event of each reaction; what cancels is exactly 0."""
     weights = shares_in(network, name)
-    change = weights @ network.stoichiometry
-    size = np.abs(weights) @ np.abs(network.stoichiometry)
+    change = weights @ network.structure.stoichiometry
+    size = np.abs(weights) @ abs(network.structure.stoichiometry)
     return np.where(np.abs(change) > 1e-12 * size, change, 0.0)
 
 

@@ -69,7 +69,7 @@ def conserved(model: AbstractEmulator, network: Network, *, reservoirs: bool = F
         ValueError: the network balances no element, or has reactions that do not; it has a species
             that the model has not.
     """
-    drift = np.abs(network.conserved @ network.stoichiometry).max(axis=1)
+    drift = np.abs(network.conserved @ network.structure.stoichiometry).max(axis=1)
     broken = [e for e, d in zip(network.balanced, drift, strict=True) if d > 1e-9]
     if broken or not network.balanced:
         what = ", ".join(broken) or "any element"

@@ -3,8 +3,10 @@
 import dataclasses
 import inspect
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from ..brief import few
 from ..formula import CHARGE, parse_formula
@@ -36,7 +38,7 @@ def declared(network: Network, composition: Mapping[str, Mapping[str, int] | Non
     rows = [[float(counts[n].get(e, 0.0)) for n in network.species] for e in elements]
     matrix = np.array(rows).reshape(len(elements), len(known))
     still = tuple(n for n in network.undeclared if not composition.get(n))
-    drift = np.abs(matrix @ network.stoichiometry).max(axis=1, initial=0.0)
+    drift = np.abs(matrix @ network.structure.stoichiometry).max(axis=1, initial=0.0)
     balanced = [] if still else [e for e, d in zip(elements, drift, strict=True) if d < 1e-9]
     return dataclasses.replace(
         network,
@@ -79,7 +81,7 @@ def closed(network: Network, element: str, species: str) -> Network:
         structure = _with(
             old,
             reactants=reactants.astype(old.reactants.dtype),
-            stoichiometry=np.append(old.stoichiometry, np.zeros((1, len(network.equations))), 0),
+            stoichiometry=sp.vstack([old.stoichiometry, sp.csr_array((1, len(network.equations)))]),
             pools=np.append(old.pools, np.zeros((len(old.pools), 1)), 1),
             composition=np.append(old.composition, np.zeros((len(old.composition), 1)), 1),
         )
@@ -87,20 +89,22 @@ def closed(network: Network, element: str, species: str) -> Network:
             network, species=(*network.species, species), structure=structure
         )
         network = declared(network, {species: made_of})
-    lost = -(network.composition[network.elements.index(element)] @ network.stoichiometry)
+    change = network.structure.stoichiometry
+    lost = -(network.composition[network.elements.index(element)] @ change)
     if np.any(lost < -1e-9):
         worst = int(np.argmin(lost))
         raise ValueError(
             f"network {network.name!r}: reaction {network.equations[worst]!r} makes "
             f"{-lost[worst]:g} more {element} than it takes; declare the right composition."
         )
-    stoichiometry = network.stoichiometry.copy()
-    stoichiometry[network.species.index(species)] += np.where(lost > 1e-9, lost, 0.0)
+    made = sp.coo_array(np.where(lost > 1e-9, lost, 0.0)[None])
+    row = np.full(made.nnz, network.species.index(species))
+    more = sp.csr_array((made.data, (row, made.col)), shape=change.shape)
     equations = tuple(
         _ended(equation, n, species) if n > 1e-9 else equation
         for equation, n in zip(network.equations, lost, strict=True)
     )
-    structure = _with(network.structure, stoichiometry=stoichiometry)
+    structure = _with(network.structure, stoichiometry=change + more)
     network = dataclasses.replace(network, equations=equations, structure=structure)
     return declared(network, {})
 
@@ -112,6 +116,6 @@ def _ended(equation: str, count: float, species: str) -> str:
     return f"{left}{arrow} {' + '.join(filter(None, (right.strip(), product)))}"
 
 
-def _with(structure: Structure, **arrays: np.ndarray) -> Structure:
+def _with(structure: Structure, **arrays: Any) -> Structure:
     parts = {n: getattr(structure, n) for n in inspect.signature(Structure).parameters}
     return Structure(**{**parts, **arrays})

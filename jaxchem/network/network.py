@@ -9,6 +9,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
@@ -246,18 +247,20 @@ class Network(eqx.Module):
         size, count = len(ordered), len(reactions)
         order = max(1, max(sum(r.reactants.values()) for r in reactions))
         reactants = np.full((count, order), size, dtype=np.int32)
-        stoichiometry = np.zeros((size, count))
+        change: list[tuple[int, int, float]] = []  # (species, reaction, number)
         pool_of = np.full(count, len(pools), dtype=np.int32)
         for j, reaction in enumerate(reactions):
             molecules = [index[n] for n, c in reaction.reactants.items() for _ in range(c)]
             reactants[j, : len(molecules)] = molecules
-            for n, c in reaction.reactants.items():
-                stoichiometry[index[n], j] -= c
-            for n, c in reaction.products.items():
-                stoichiometry[index[n], j] += c
+            change += [(index[n], j, -c) for n, c in reaction.reactants.items()]
+            change += [(index[n], j, c) for n, c in reaction.products.items()]
             if factors[j] is not None:
                 pool_of[j] = list(pools).index(factors[j])
-        stoichiometry[[index[n] for n in fixed]] = 0.0
+        rows, columns, numbers = zip(*change, strict=True) if change else ((), (), ())
+        still = np.isin(rows, [index[n] for n in fixed])
+        stoichiometry = sp.csr_array(
+            (np.where(still, 0.0, numbers), (rows, columns)), shape=(size, count)
+        )
         members = np.zeros((len(pools), size))
         for i, (pool, weights) in enumerate(pools.items()):
             if not isinstance(weights, Mapping):
@@ -330,8 +333,14 @@ class Network(eqx.Module):
 
     @property
     def stoichiometry(self) -> Float[np.ndarray, "S R"]:
-        """Net change of each species by one event of each reaction."""
-        return self.structure.stoichiometry
+        """Net change of each species by one event of each reaction, written out.
+
+        `network.structure.stoichiometry` is the same as a sparse matrix, which is what a mechanism
+        of thousands of species wants.
+        """
+        whole = self.structure.stoichiometry.toarray()
+        whole.flags.writeable = False
+        return whole
 
     @property
     def composition(self) -> Float[np.ndarray, "E S"]:
@@ -564,10 +573,8 @@ class Network(eqx.Module):
 
     def pattern(self) -> Bool[np.ndarray, "S S"]:
         """Which entries of the Jacobian can be non-zero: [i, j] if dy_i/dt depends on y_j."""
-        rows, columns, _, _ = self.structure.jacobian_terms
-        size = len(self.species)
-        pattern = np.zeros((size, size), dtype=bool)
-        pattern[rows, columns] = True
+        pattern = np.zeros((len(self.species),) * 2, dtype=bool)
+        pattern[self.structure.jacobian_entries] = True
         return pattern
 
     def check(self, **conditions: Any) -> Report:

@@ -128,8 +128,8 @@ class _Changes(NamedTuple):
 
     @classmethod
     def of(cls, network: Any) -> "_Changes":
-        species, reaction = np.nonzero(network.stoichiometry)
-        return cls(species, reaction, network.stoichiometry[species, reaction])
+        change = network.structure.stoichiometry.tocoo()
+        return cls(change.row, change.col, change.data)
 
 
 def examine(network: Any, given: Conditions) -> Report:

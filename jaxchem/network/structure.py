@@ -4,6 +4,7 @@ import functools
 import hashlib
 
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 __all__ = ["Structure"]
@@ -17,7 +18,7 @@ class Structure:
     Attributes:
         reactants: [R, m] species index of every reacting molecule, padded with S; a species that
             reacts twice stands twice.
-        stoichiometry: [S, R] net change of each species by one event of each reaction.
+        stoichiometry: [S, R] net change of each species by one event of each reaction, sparse.
         pools: [P, S] weight of each species in each pool, 0 where it does not belong to it.
         pool_of: [R] the pool that multiplies the reaction, P where none does.
         composition: [E, S] count of each element (and the charge) in each species.
@@ -27,17 +28,21 @@ class Structure:
     def __init__(
         self,
         reactants: Int[np.ndarray, "R m"],
-        stoichiometry: Float[np.ndarray, "S R"],
+        stoichiometry: sp.csr_array,
         pools: Float[np.ndarray, "P S"],
         pool_of: Int[np.ndarray, " R"],
         composition: Float[np.ndarray, "E S"],
     ):
+        stoichiometry = sp.csr_array(stoichiometry, copy=True)
+        stoichiometry.sum_duplicates()
+        stoichiometry.eliminate_zeros()
         self.reactants = reactants
         self.stoichiometry = stoichiometry
         self.pools = pools
         self.pool_of = pool_of
         self.composition = composition
-        arrays = (reactants, stoichiometry, pools, pool_of, composition)
+        held = (stoichiometry.indptr, stoichiometry.indices, stoichiometry.data)
+        arrays = (reactants, *held, pools, pool_of, composition)
         digest = hashlib.sha256()
         for array in arrays:
             array.flags.writeable = False
@@ -53,33 +58,32 @@ class Structure:
 
     @functools.cached_property
     def jacobian_terms(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Every term of the analytic Jacobian as (row, column, coefficient, partial).
+        """Every term of the Jacobian at fixed pools, as (row, column, coefficient, partial).
 
-        `partial` indexes the concatenation of the partial derivatives of all fluxes by each
-        reactant slot in turn and, last, by the pool: [m R + R].
+        They are sorted. `partial` indexes the concatenation of the partial derivatives of all
+        fluxes by each reactant slot in turn: [m R].
         """
-        count, slots = self.reactants.shape
+        count = len(self.reactants)
+        by_slot, reaction = np.nonzero(self.reactants.T != self.stoichiometry.shape[0])
+        change = self.stoichiometry.tocsc()
+        start, many = change.indptr[reaction], np.diff(change.indptr)[reaction]
+        term = np.repeat(np.arange(len(many)), many)
+        at = start[term] + np.arange(len(term)) - np.repeat(np.cumsum(many) - many, many)
+        rows, coefficients = change.indices[at], change.data[at]
+        columns = self.reactants[reaction, by_slot][term]
+        partials = (by_slot * count + reaction)[term]
+        order = np.lexsort((partials, coefficients, columns, rows))
+        found = (rows, columns, coefficients, partials)
+        rows, columns, coefficients, partials = (part[order] for part in found)
+        return rows, columns, coefficients, partials.astype(np.int32)
+
+    @functools.cached_property
+    def jacobian_entries(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows and columns of the Jacobian that can differ from zero, each once, sorted."""
+        rows, columns, _, _ = self.jacobian_terms
         size = self.stoichiometry.shape[0]
-        entries = []  # (reaction, column, weight, partial)
-        for slot in range(slots):
-            for reaction in np.flatnonzero(self.reactants[:, slot] < size):
-                column = self.reactants[reaction, slot]
-                entries.append((reaction, column, 1.0, slot * count + reaction))
-        for reaction in np.flatnonzero(self.pool_of < len(self.pools)):
-            weights = self.pools[self.pool_of[reaction]]
-            for column in np.flatnonzero(weights):
-                entries.append((reaction, column, weights[column], slots * count + reaction))
-        terms = [
-            (row, column, weight * self.stoichiometry[row, reaction], partial)
-            for reaction, column, weight, partial in entries
-            for row in np.flatnonzero(self.stoichiometry[:, reaction])
-        ]
-        rows, columns, coefficients, partials = (
-            zip(*sorted(terms), strict=True) if terms else ((), (), (), ())
-        )
-        return (
-            np.asarray(rows, dtype=np.int32),
-            np.asarray(columns, dtype=np.int32),
-            np.asarray(coefficients, dtype=np.float64),
-            np.asarray(partials, dtype=np.int32),
-        )
+        flat = [rows.astype(np.int64) * size + columns]
+        for pool, weights in enumerate(self.pools):
+            changed = np.unique(self.stoichiometry[:, self.pool_of == pool].nonzero()[0])
+            flat.append((changed[:, None] * size + np.flatnonzero(weights)).ravel())
+        return np.divmod(np.unique(np.concatenate(flat)), size)

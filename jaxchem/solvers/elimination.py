@@ -1,5 +1,6 @@
 """Sparse Gaussian elimination worked out once from a pattern: order, fill, and what to subtract."""
 
+import heapq
 from typing import NamedTuple
 
 import numpy as np
@@ -33,35 +34,60 @@ class Elimination(NamedTuple):
 
 
 def order_of_elimination(
-    pattern: Bool[np.ndarray, "S S"],
-) -> tuple[Int[np.ndarray, " S"], Bool[np.ndarray, "S S"]]:
+    rows: Int[np.ndarray, " m"], columns: Int[np.ndarray, " m"], size: int
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " F"], Int[np.ndarray, " F"]]:
     """Chooses an order of little fill (Markowitz 1957, Manage. Sci. 3, 255).
 
     No pivoting for size: 1/(h gamma) - J of chemical kinetics is close to diagonally dominant in
     its columns (KPP does the same, Sandu et al. 1996, Comput. Math. Appl. 32, 91).
 
     Args:
-        pattern: which entries of the Jacobian can differ from zero; the diagonal is added.
+        rows: of the entries of a matrix [n, n] that can differ from zero; the diagonal is added.
+        columns: of these entries, some of which may stand twice.
+        size: n.
 
     Returns:
-        The row that is eliminated n-th, and the pattern of L + U in that order.
+        The row that is eliminated n-th, and the rows and columns of the entries of L + U in that
+        order, sorted.
     """
-    size = len(pattern)
-    filled = np.array(pattern, dtype=bool) | np.eye(size, dtype=bool)
-    left = np.ones(size, dtype=bool)
-    rows = filled.sum(axis=1)
-    columns = filled.sum(axis=0)
-    order = np.empty(size, dtype=np.int32)
-    for n in range(size):
-        cost = np.where(left, (rows - 1) * (columns - 1), np.iinfo(np.int64).max)
-        pivot = order[n] = int(np.argmin(cost))
-        left[pivot] = False
-        below, beside = filled[:, pivot] & left, filled[pivot] & left
-        new = np.outer(below, beside) & ~filled
-        filled |= new
-        rows += new.sum(axis=1) - below
-        columns += new.sum(axis=0) - beside
-    return order, filled[np.ix_(order, order)]
+    below: list[set[int]] = [set() for _ in range(size)]  # rows that wait, of each column
+    beside: list[set[int]] = [set() for _ in range(size)]  # columns that wait, of each row
+    for i, j in zip(np.asarray(rows).tolist(), np.asarray(columns).tolist(), strict=True):
+        if i != j:
+            below[j].add(i)
+            beside[i].add(j)
+    # what has changed stands there anew: an old cost is passed over when its turn comes
+    waiting = [(len(below[n]) * len(beside[n]), n) for n in range(size)]
+    heapq.heapify(waiting)
+    left, order = set(range(size)), []
+    while left:
+        cost, pivot = heapq.heappop(waiting)
+        if pivot not in left or cost != len(below[pivot]) * len(beside[pivot]):
+            continue
+        if cost == (len(left) - 1) ** 2:  # nothing but a full matrix is left
+            full = sorted(left)
+            for n, one in enumerate(full):
+                below[one] = beside[one] = set(full[n + 1 :])
+            order += full
+            break
+        order.append(pivot)
+        left.remove(pivot)
+        under, along = below[pivot], beside[pivot]
+        for i in under:
+            beside[i] |= along
+            beside[i] -= {pivot, i}
+        for j in along:
+            below[j] |= under
+            below[j] -= {pivot, j}
+        for n in under | along:
+            heapq.heappush(waiting, (len(below[n]) * len(beside[n]), n))
+    place = np.empty(size, dtype=np.int64)
+    place[order] = np.arange(size)
+    lower = [(place[i], place[p]) for p in order for i in below[p]]
+    upper = [(place[p], place[j]) for p in order for j in beside[p]]
+    entries = np.array([*lower, *upper, *((n, n) for n in range(size))]).reshape(-1, 2)
+    entries = entries[np.lexsort((entries[:, 1], entries[:, 0]))]
+    return np.array(order, dtype=np.int32), entries[:, 0], entries[:, 1]
 
 
 def eliminate(pattern: Bool[np.ndarray, "S S"]) -> Elimination:
@@ -71,7 +97,9 @@ def eliminate(pattern: Bool[np.ndarray, "S S"]) -> Elimination:
         pattern: which entries of the Jacobian can differ from zero; the diagonal is added.
     """
     size = len(pattern)
-    order, sorted_fill = order_of_elimination(pattern)
+    order, *entries = order_of_elimination(*np.nonzero(pattern), size)
+    sorted_fill = np.zeros((size, size), dtype=bool)
+    sorted_fill[tuple(entries)] = True
     number = np.full((size, size), -1, dtype=np.int32)
     count = 0
     for n in range(size):

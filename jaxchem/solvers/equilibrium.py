@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from ..kinetics import flux
+from ..sums import times
 from ..thermal import Cloud
 from .cell import solve
 
@@ -92,14 +93,14 @@ def _rest(cloud: Cloud, y0: Float[Array, " n"], longest: float, tolerance: float
     network, system = cloud.network, cloud.system
     rows = np.pad(network.invariants, ((0, 0), (0, 1)))
     held = rows.T @ rows  # the projector onto what reactions conserve
-    gains = jnp.abs(jnp.asarray(network.stoichiometry))
+    gains = abs(network.structure.stoichiometry)
     how: dict[str, Any] = {"method": "rodas4", "rtol": 1e-3, "atol": 1e-20, "max_steps": 10_000}
     solution = solve(system, y0, jnp.asarray([longest]), throw=False, **how)
     start = jnp.maximum(jnp.asarray(solution.ys)[-1], 1e-30)
 
     def turnover(y: Float[Array, " n"]) -> Float[Array, " n"]:
         gross = jnp.abs(flux(network, cloud.rates(0.0, y), y[:-1]))
-        return jnp.append(jnp.matmul(gains, gross), cloud.throughput(y))
+        return jnp.append(times(gains, gross), cloud.throughput(y))
 
     def step(_: Any, x: Float[Array, " n"]) -> Float[Array, " n"]:
         y = jnp.exp(x)

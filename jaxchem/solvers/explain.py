@@ -54,7 +54,7 @@ def explain(
         lines.append(f"{kind}{system.states[i]}: {y[i]:.3g} {system.units[i]}")
     rates = np.asarray(flux(network, jnp.asarray(k), jnp.asarray(y[:size])))
     rates = np.where(np.isfinite(rates), rates, 0.0)
-    change = np.pad(network.stoichiometry @ rates, (0, len(y) - size))
+    change = np.pad(network.structure.stoichiometry @ rates, (0, len(y) - size))
     others = np.zeros(len(y))
     if system.tendency is not None:
         others = np.asarray(system.tendency(jnp.asarray(time), jnp.asarray(y)))

@@ -6,11 +6,12 @@ the tables wants them (kernel/element.h).
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+import scipy.sparse as sp
+from jaxtyping import Float, Int
 
 from ..network import Structure
 from .elimination import order_of_elimination
@@ -32,14 +33,15 @@ class Layout(NamedTuple):
         numbers: likewise.
         place: [n] place of each unknown in the kernel's vectors.
         reaction: [R] the reaction at each of the kernel's positions.
-        position: [n, n] where an entry of the matrix stands, -1 where it is zero throughout.
+        position: where entries of the matrix stand, of their rows and columns; -1 where one is
+            zero throughout.
     """
 
     integers: Int[np.ndarray, " I"]
     numbers: Float[np.ndarray, " N"]
     place: Int[np.ndarray, " n"]
     reaction: Int[np.ndarray, " R"]
-    position: Int[np.ndarray, "n n"]
+    position: Callable[[Int[np.ndarray, " m"], Int[np.ndarray, " m"]], Int[np.ndarray, " m"]]
 
 
 class _Terms(NamedTuple):
@@ -72,57 +74,54 @@ def layout(
     states, pools = species + further, len(structure.pools)
     size = states + pools
     factors = [
-        [int(i) for i in row if i < species] + ([states + int(p)] if p < pools else [])
-        for row, p in zip(structure.reactants, structure.pool_of, strict=True)
+        [i for i in row if i < species] + ([states + p] if p < pools else [])
+        for row, p in zip(structure.reactants.tolist(), structure.pool_of.tolist(), strict=True)
     ]
     number = np.array([max(len(f), 1) for f in factors])
     reaction = np.argsort(number, kind="stable")
     position = np.argsort(reaction)
     orders = int(number.max())
     terms = _jacobian_terms(structure, factors, position)
-    pattern = np.eye(size, dtype=bool)
-    pattern[terms.rows, terms.columns] = True
-    pattern[states:, :species] |= structure.pools != 0
-    for row, column in entries:
-        pattern[row, column] = True
-    order, filled = order_of_elimination(pattern)
+    pooled = sp.csr_array(structure.pools)
+    pool, member = pooled.nonzero()
+    further_entries = np.array(entries, dtype=np.int64).reshape(-1, 2)
+    order, *filled = order_of_elimination(
+        np.concatenate([terms.rows, states + pool, further_entries[:, 0]]),
+        np.concatenate([terms.columns, member, further_entries[:, 1]]),
+        size,
+    )
     blanks = -size % rows
     place = np.empty(size, dtype=np.int64)
     place[order] = blanks + np.arange(size)
     blocks = (size + blanks) // rows
     width = -(-(size + blanks + 2) // 8) * 8
     spare, one = width - 2, width - 1
-    matrix = _Matrix(filled, rows, blanks)
-    where = matrix.position[np.ix_(place - blanks, place - blanks)]
+    matrix = _Matrix(*filled, size, rows, blanks)
 
-    changes = _rows_of(structure.stoichiometry)
-    change = _sums(
-        [(int(place[i]), position[j], values) for i, (j, values) in enumerate(changes)],
-        pad=count,
-        spare=spare,
+    def where(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        return matrix.position(place[row] - blanks, place[column] - blanks)
+
+    change = _sums(_rows_of(structure.stoichiometry, place, position), pad=count, spare=spare)
+    pull = _sums(
+        _rows_of(structure.stoichiometry.T.tocsr()[reaction], np.arange(count), place),
+        pad=spare,
+        spare=count,
     )
-    pulls = _rows_of(structure.stoichiometry.T[reaction])
-    pull = _sums([(j, place[i], values) for j, (i, values) in enumerate(pulls)], spare, count)
     total = count + len(terms.others)  # of the coefficients, the last of which is zero
     starts = np.flatnonzero(np.diff(terms.rows * size + terms.columns, prepend=-1))
-    stops = np.append(starts[1:], len(terms.rows))
-    sums = [
-        (int(where[terms.rows[a], terms.columns[a]]), terms.which[a:b], -terms.factors[a:b])
-        for a, b in zip(starts, stops, strict=True)
-    ]
+    targets = where(terms.rows[starts], terms.columns[starts])
+    made = _Rows(targets, np.append(starts, len(terms.rows)), terms.which, -terms.factors)
     nobody = matrix.fill * rows
-    pieces = [(target, *piece) for target, *row in sums for piece in _cut(*row)]
-    firsts = np.flatnonzero(np.diff([target for target, *_ in pieces], prepend=-1))
-    rest = np.setdiff1d(np.arange(len(pieces)), firsts)
-    entry = _sums([pieces[i] for i in firsts], total, nobody)
-    more = _sums([pieces[i] for i in rest], total, nobody)
+    pieces = made.cut()
+    first = np.diff(pieces.targets, prepend=-1) != 0
+    entry = _sums(pieces.only(first), total, nobody)
+    more = _sums(pieces.only(~first), total, nobody)
 
     constant = np.where(matrix.real, 0.0, np.nan)
-    constant[[target for target, *_ in sums]] = np.nan
-    pooled = _rows_of(structure.pools)
-    for p, (members, weights) in enumerate(pooled):
-        constant[where[states + p, members]] = -weights
-        constant[where[states + p, states + p]] = 1.0
+    constant[targets] = np.nan
+    constant[where(states + pool, member)] = -pooled.data
+    diagonal = np.arange(size)
+    constant[where(diagonal[states:], diagonal[states:])] = 1.0
     constant_at = np.flatnonzero(~np.isnan(constant))
 
     place_of = np.append(place, one)
@@ -139,25 +138,25 @@ def layout(
         header,
         place[:states],
         place[states:],
-        np.cumsum([0, *(len(members) for members, _ in pooled)]),
-        *(place[members] for members, _ in pooled),
+        pooled.indptr,
+        place[member],
         np.searchsorted(number[reaction], np.arange(1, orders + 2)),
         *stacked,
         reaction,
         np.searchsorted([len(o) for o in others], np.arange(1, orders + 1)),
         terms.partial_reaction,
         *others,
-        *(part for sums in (change, pull, entry, more) for part in sums[:-1]),
+        *(part for each in (change, pull, entry, more) for part in each[:-1]),
         constant_at,
-        where[np.arange(states), np.arange(states)],
+        where(diagonal[:states], diagonal[:states]),
         *matrix.elimination,
         matrix.lower.pairs,
         matrix.lower.pivot,
         matrix.upper.pairs,
         matrix.upper.pivot,
     ]
-    weights = [weights for _, weights in pooled]
-    numbers = [*weights, change[-1], pull[-1], entry[-1], more[-1], constant[constant_at]]
+    sums = (change, pull, entry, more)
+    numbers = [pooled.data, *(part[-1] for part in sums), constant[constant_at]]
     return Layout(
         np.concatenate([np.ravel(part) for part in integers]).astype(np.int32),
         np.concatenate(numbers),
@@ -167,10 +166,39 @@ def layout(
     )
 
 
-def _rows_of(matrix: Float[np.ndarray, "n m"]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Columns and values of what is not zero, row by row."""
-    found = [np.flatnonzero(row) for row in matrix]
-    return [(columns, matrix[i, columns]) for i, columns in enumerate(found)]
+class _Rows(NamedTuple):
+    """Rows of a sparse matrix, each with a target: where its sum goes."""
+
+    targets: np.ndarray
+    starts: np.ndarray  # of each row, and the end of the last
+    index: np.ndarray
+    values: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+    def only(self, chosen: np.ndarray) -> "_Rows":
+        """Some of the rows, by a mask or in another order."""
+        lengths, targets = self.lengths[chosen], self.targets[chosen]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        at = np.repeat(self.starts[:-1][chosen] - starts[:-1], lengths) + np.arange(starts[-1])
+        return _Rows(targets, starts, self.index[at], self.values[at])
+
+    def cut(self) -> "_Rows":
+        """In even pieces of at most `_LONGEST` terms; rows without terms are left out."""
+        lengths = self.lengths
+        many = -(-lengths // _LONGEST)
+        row = np.repeat(np.arange(len(many)), many)
+        piece = np.arange(len(row)) - np.repeat(np.cumsum(many) - many, many)
+        even, longer = np.divmod(lengths[row], many[row])
+        starts = self.starts[row] + piece * even + np.minimum(piece, longer)
+        return self._replace(targets=self.targets[row], starts=np.append(starts, self.starts[-1]))
+
+
+def _rows_of(matrix: sp.csr_array, targets: np.ndarray, place: np.ndarray) -> _Rows:
+    """The rows of a matrix, for their targets, and the columns by their place."""
+    return _Rows(targets[: matrix.shape[0]], matrix.indptr, place[matrix.indices], matrix.data)
 
 
 def _jacobian_terms(
@@ -181,42 +209,33 @@ def _jacobian_terms(
     The derivative of a flux by one of its factors is k times the others: k itself where there are
     none, and else one partial derivative, shared by factors that are alike.
     """
-    changes = _rows_of(structure.stoichiometry.T)
     derivatives = []  # (reaction, column, others, multiplicity)
     for j, of in enumerate(factors):
         for column in sorted(set(of)):
             others = list(of)
             others.remove(column)
             derivatives.append((j, column, tuple(others), of.count(column)))
-    partials = sorted((len(o), int(position[j]), o) for j, _, o, _ in derivatives if o)
+    at = position.tolist()
+    partials = sorted((len(o), at[j], o) for j, _, o, _ in derivatives if o)
     count = len(factors)
     number = {(j, o): count + q for q, (_, j, o) in enumerate(partials)}
-    rows, columns, which, values = [], [], [], []
-    for j, column, others, many in derivatives:
-        species, net = changes[j]
-        rows.append(species)
-        columns.append(np.full(len(species), column))
-        at = int(position[j])
-        which.append(np.full(len(species), number[at, others] if others else at))
-        values.append(many * net)
-    flat = [np.concatenate(part) for part in (rows, columns, which, values)]
-    sequence = np.lexsort(flat[2::-1])
-    rows_, columns_, which_, factors_ = (part[sequence] for part in flat)
+    table = np.array(
+        [(j, c, number[at[j], o] if o else at[j], many) for j, c, o, many in derivatives],
+        dtype=np.int64,
+    ).reshape(-1, 4)
+    changes = structure.stoichiometry.T.tocsr()[table[:, 0]]
+    derivative = np.repeat(np.arange(len(table)), np.diff(changes.indptr))
+    rows, (_, columns, which, many) = changes.indices, table[derivative].T
+    order = np.lexsort((which, columns, rows))
+    found = (rows.astype(np.int64), columns, which, many * changes.data)
     reactions = np.array([j for _, j, _ in partials], dtype=np.int64)
-    return _Terms(rows_, columns_, which_, factors_, reactions, [o for _, _, o in partials])
-
-
-def _cut(index: np.ndarray, values: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The terms of a row in even pieces of at most `_LONGEST`."""
-    many = max(-(-len(index) // _LONGEST), 1)
-    parts = zip(np.array_split(index, many), np.array_split(values, many), strict=True)
-    return [(i, v) for i, v in parts if len(i)]
+    return _Terms(*(part[order] for part in found), reactions, [o for _, _, o in partials])
 
 
 def _sums(
-    rows: Sequence[tuple[int, np.ndarray, np.ndarray]], pad: int, spare: int
+    rows: _Rows, pad: int, spare: int
 ) -> tuple[list[int], np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Rows (target, indices, coefficients) of a sparse matrix as kernel/sums.h reads them.
+    """Rows of a sparse matrix as kernel/sums.h reads them.
 
     Args:
         rows: may be empty, or longer than a piece.
@@ -226,31 +245,22 @@ def _sums(
     Returns:
         Sizes, first group of each run, lengths, targets, indices, and coefficients.
     """
-    pieces = [(target, *piece) for target, *row in rows for piece in _cut(*row)]
-    pieces.sort(key=lambda piece: -len(piece[1]))
-    groups = -(-len(pieces) // _TOGETHER)
+    pieces = rows.cut()
+    pieces = pieces.only(np.argsort(-pieces.lengths, kind="stable"))
+    groups = -(-len(pieces.targets) // _TOGETHER)
     targets = np.full(groups * _TOGETHER, spare)
-    targets[: len(pieces)] = [target for target, *_ in pieces]
-    lengths = [len(pieces[g * _TOGETHER][1]) for g in range(groups)]
-    indices, values = [], []
-    for g, length in enumerate(lengths):
-        index = np.full((length, _TOGETHER), pad)
-        value = np.zeros((length, _TOGETHER))
-        for r, (_, i, v) in enumerate(pieces[g * _TOGETHER : (g + 1) * _TOGETHER]):
-            index[: len(i), r] = i
-            value[: len(v), r] = v
-        indices.append(index.ravel())
-        values.append(value.ravel())
+    targets[: len(pieces.targets)] = pieces.targets
+    lengths = pieces.lengths[::_TOGETHER]
+    starts = np.concatenate([[0], np.cumsum(lengths * _TOGETHER)])
+    piece = np.repeat(np.arange(len(pieces.targets)), pieces.lengths)
+    term = np.arange(len(piece)) - pieces.starts[piece]
+    group, row = np.divmod(piece, _TOGETHER)
+    at = starts[group] + term * _TOGETHER + row
+    index, values = np.full(starts[-1], pad), np.zeros(starts[-1])
+    index[at], values[at] = pieces.index, pieces.values
     runs = np.flatnonzero(np.diff(lengths, prepend=-1))
-    index = np.concatenate([np.zeros(0, dtype=int), *indices])
-    return (
-        [len(runs), groups, len(index)],
-        np.append(runs, groups),
-        np.asarray(lengths, dtype=int)[runs],
-        targets,
-        index,
-        np.concatenate([np.zeros(0), *values]),
-    )
+    sizes = [len(runs), groups, len(index)]
+    return sizes, np.append(runs, groups), lengths[runs], targets, index, values
 
 
 class _Triangle(NamedTuple):
@@ -265,53 +275,52 @@ class _Matrix:
     """L + U in blocks of rows of a column, its elimination and its substitutions.
 
     Args:
-        filled: [n, n] pattern of L + U in the order of elimination.
+        i: rows of the entries of L + U in the order of elimination, sorted.
+        j: their columns.
+        size: n.
         rows: of a block.
         blanks: places before the first unknown.
     """
 
-    def __init__(self, filled: Bool[np.ndarray, "n n"], rows: int, blanks: int):
-        size = len(filled)
+    def __init__(self, i: np.ndarray, j: np.ndarray, size: int, rows: int, blanks: int):
         self._rows, self._blanks = rows, blanks
-        self._blocks = (size + blanks) // rows
+        self._size, self._blocks = size, (size + blanks) // rows
         block = (blanks + np.arange(size)) // rows  # of each unknown
-        i, j = np.nonzero(filled)
-        below, above = i > j, i < j
-        present, lower, upper = (np.zeros((size, self._blocks), dtype=bool) for _ in range(3))
-        present[j, block[i]] = True  # [column, block]
-        lower[j[below], block[i[below]]] = True
-        upper[j[above], block[i[above]]] = True
-        number = np.full((size, self._blocks), -1)
-        self.fill = int(present.sum())
-        number[present] = np.arange(self.fill)
         row = (blanks + np.arange(size)) % rows
-        self.position = np.full((size, size), -1)
-        self.position[i, j] = number[j, block[i]] * rows + row[i]
+        below, above = i > j, i < j
+        columns = self._blocks * j + block[i]  # a block of a column is one number
+        self._present = np.unique(columns)
+        self.fill = len(self._present)
+        self._entries = size * i + j
+        self._position = self._number(columns) * rows + row[i]
         self.real = np.zeros(self.fill * rows, dtype=bool)
-        self.real[self.position[i, j]] = True
+        self.real[self._position] = True
 
-        lower_pivot, lower_block = np.nonzero(lower)  # by pivots, upwards
-        upper_pivot, upper_block = (axis[::-1] for axis in np.nonzero(upper[:, ::-1]))
-        upper_block = self._blocks - 1 - upper_block  # by pivots, downwards
-        own = np.arange(size), block
-        beside, targets = [], []
-        for pivot in range(size):
-            columns = pivot + 1 + np.flatnonzero(filled[pivot, pivot + 1 :])
-            beside.append(columns)
-            targets.append(number[columns[:, None], np.flatnonzero(lower[pivot])].ravel())
-        self.upper_at = np.concatenate([self.position[p, c] for p, c in enumerate(beside)])
-        self.lower_from = number[lower_pivot, lower_block]
-        self.target = np.concatenate(targets)
-        self.upper_from = number[upper_pivot, upper_block]
-        self.lower = self._triangle(lower_pivot, lower_block, block, range(self._blocks))
-        down = range(self._blocks - 1, -1, -1)
-        self.upper = self._triangle(upper_pivot, upper_block, block, down)
+        lower, upper = np.unique(columns[below]), np.unique(columns[above])
+        lower_pivot, lower_block = np.divmod(lower, self._blocks)  # by pivots, upwards
+        upper_pivot, upper_block = np.divmod(upper, self._blocks)
+        downwards = np.lexsort((upper_block, -upper_pivot))
+        upper_pivot, upper_block = upper_pivot[downwards], upper_block[downwards]
+        own = self._blocks * np.arange(size) + block
+        uppers, lowers = (np.bincount(p, minlength=size) for p in (i[above], lower_pivot))
+        # all blocks of the pivot's column of L, for each entry of its row of U
+        each = lowers[i[above]]
+        turn = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
+        first = (np.cumsum(lowers) - lowers)[i[above]]
+        block_below = lower_block[np.repeat(first, each) + turn]
+        target = self._number(self._blocks * np.repeat(j[above], each) + block_below)
+        self.upper_at = self._position[above]
+        self.lower_from = self._number(lower)
+        self.target = target
+        self.upper_from = self._number(self._blocks * upper_pivot + upper_block)
+        self.lower = self._triangle(lower_pivot, lower_block, block, 1)
+        self.upper = self._triangle(upper_pivot, upper_block, block, -1)
         self.elimination = [
-            np.diag(self.position),
-            lower.sum(axis=1),
-            [len(columns) for columns in beside],
-            lower[own],
-            upper[own],
+            self.position(np.arange(size), np.arange(size)),
+            lowers,
+            uppers,
+            np.isin(own, lower),
+            np.isin(own, upper),
             self.upper_at,
             self.lower_from,
             self.lower.to,
@@ -321,22 +330,30 @@ class _Matrix:
             upper_block,
         ]
 
+    def _number(self, columns: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self._present, columns)
+
+    def position(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        """Where entries stand, -1 for those that are none."""
+        wanted = self._size * row + column
+        at = np.minimum(np.searchsorted(self._entries, wanted), len(self._entries) - 1)
+        return np.where(self._entries[at] == wanted, self._position[at], -1)
+
     def _triangle(
-        self, pivots: np.ndarray, blocks: np.ndarray, block: np.ndarray, turns: Sequence[int]
+        self, pivots: np.ndarray, blocks: np.ndarray, block: np.ndarray, direction: int
     ) -> _Triangle:
         rows = self._rows
-        pairs, gathered, to = [], [], np.full(len(pivots), -1)
-        count = 0
+        turn = np.arange(self._blocks)[::direction]  # of each block
         outside = block[pivots] != blocks
-        for b in turns:
-            mine = np.flatnonzero(outside & (blocks == b))
-            to[mine] = count + np.arange(len(mine))
-            filled_up = [*(pivots[mine] + self._blanks), *([b * rows] * (len(mine) % 2))]
-            gathered += filled_up
-            count += len(filled_up)
-            pairs.append(len(filled_up) // 2)
-        turn = np.argsort(turns)  # of each block
+        mine = np.flatnonzero(outside)[np.argsort(turn[blocks[outside]], kind="stable")]
+        many = np.bincount(turn[blocks[mine]], minlength=self._blocks)
+        filled_up = many + many % 2
+        starts = np.cumsum(filled_up) - filled_up
+        gathered = np.repeat(turn * rows, filled_up)  # the block's own, where one is left over
+        to = np.full(len(pivots), -1)
+        to[mine] = np.arange(len(mine)) + np.repeat(starts - np.cumsum(many) + many, many)
+        gathered[to[mine]] = pivots[mine] + self._blanks
         inside = ~outside
         row = (pivots + self._blanks) % rows
-        to[inside] = count + turn[blocks[inside]] * rows + row[inside]
-        return _Triangle(np.array(pairs), np.array(gathered, dtype=int), to)
+        to[inside] = filled_up.sum() + turn[blocks[inside]] * rows + row[inside]
+        return _Triangle(filled_up // 2, gathered, to)

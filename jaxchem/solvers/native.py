@@ -333,7 +333,7 @@ def _call(settings: _Settings, *arrays: Array) -> Any:
     # a cell's own rows fill the registers, or as many cells do; its result is the same
     alone = count == 1 or 2 * count < lanes() or directions > 1
     rows, program = _block_rows() if alone else 1, settings.program
-    further = size - len(settings.structure.stoichiometry)
+    further = size - settings.structure.stoichiometry.shape[0]
     places = layout(settings.structure, rows, further, program.entries if program else ())
     mode = {0: 0, 1: 2, 3: 1}[len(extra)]  # plain; cotangents; tangents of y0, k and numbers
     code, constants = [], []

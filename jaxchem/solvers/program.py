@@ -239,10 +239,8 @@ def _entries(
     """
     species = structure.stoichiometry.shape[0]
     reactions, by = np.nonzero(by_k)
-    changes = [np.flatnonzero(structure.stoichiometry[:, j]) for j in reactions]
-    pair = np.repeat(np.arange(len(reactions)), [len(c) for c in changes])
-    rows = np.concatenate([np.zeros(0, dtype=int), *changes])
-    net = structure.stoichiometry[rows, reactions[pair]]
+    change = structure.stoichiometry.T.tocsr()[reactions].tocoo()
+    pair, rows, net = change.row, change.col, change.data
     direct, directly = np.nonzero(by_g)
     size = by_g.shape[1]
     flat, to = np.unique(
@@ -287,7 +285,7 @@ def tables(
     (k, g), (dk, dg, entries) = tape.outputs
     at = np.argsort(layout.reaction)  # the kernel's position of each reaction
     steady = np.setdiff1d(np.arange(len(k)), varying)
-    where = [layout.position[row, column] for row, column in program.entries]
+    where = layout.position(*np.array(program.entries, dtype=int).reshape(-1, 2).T)
     time, state, parameter = tape.inputs
     counts = [len(program.reads), len(steady), len(varying), len(added), len(where)]
     integers = [

@@ -115,9 +115,8 @@ def _schedule(structure: Structure | Pattern) -> _Schedule:
     if isinstance(structure, Pattern):
         pattern = structure.matrix
     else:
-        pattern = np.zeros((len(structure.stoichiometry),) * 2, dtype=bool)
-        rows, columns, _, _ = structure.jacobian_terms
-        pattern[rows, columns] = True
+        pattern = np.zeros((structure.stoichiometry.shape[0],) * 2, dtype=bool)
+        pattern[structure.jacobian_entries] = True
     size = len(pattern)
     plan = eliminate(pattern)
     fill = len(plan.pivot)
@@ -203,7 +202,7 @@ def _batch_last(function: Callable[..., Array]) -> Callable[..., Array]:
 def prefers_sparse(structure: Structure | Pattern) -> bool:
     """Whether a batch is faster with `SparseLU` than with dense LU (benchmarks/README.md)."""
     of = structure.matrix if isinstance(structure, Pattern) else structure.stoichiometry
-    size = len(of)
+    size = of.shape[0]
     if size < 12:
         return False
     schedule = _schedule(structure)

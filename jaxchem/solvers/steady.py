@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..kinetics import flux
 from ..network import Network
+from ..sums import times
 from ..system import MISSING, System, unpack
 from .cell import solve
 from .integrator import Integrator
@@ -86,14 +87,14 @@ def solve_to_steady_state(
     still = jax.tree.map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, system)
     start = jax.lax.stop_gradient(y0)
     ts = jnp.asarray(longest * np.logspace(-6, 0, 25))
-    gains = jnp.abs(jnp.asarray(network.stoichiometry))
+    gains = abs(network.structure.stoichiometry)
     solution = solve(still, start, ts, integrator=integrator, throw=False, **settings)
     states = jnp.asarray(solution.ys)
     conserved = _conserved(still, ts, states)
 
     def turnover(y: Float[Array, " n"]) -> Float[Array, " n"]:
         gross = jnp.abs(flux(network, still.rates(ts[-1], y), y[:size]))
-        return longest * jnp.pad(jnp.matmul(gains, gross), (0, y.shape[0] - size))
+        return longest * jnp.pad(times(gains, gross), (0, y.shape[0] - size))
 
     def residual(y: Float[Array, " n"]) -> Float[Array, ""]:
         left = longest * jnp.abs(still.field(ts[-1], y))

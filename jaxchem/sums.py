@@ -1,0 +1,43 @@
+"""A constant sparse matrix times a vector, in JAX."""
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jax import lax
+from jaxtyping import Array, Float
+
+__all__ = ["times"]
+
+_SMALL = 2**14
+"""Numbers of a matrix up to which it is multiplied whole (benchmarks/sums.py)."""
+
+_TOGETHER = 8
+"""Terms that are added at once."""
+
+
+def times(matrix: sp.csr_array, x: Float[Array, " m"]) -> Float[Array, " n"]:
+    """The product of a constant sparse matrix [n, m] with a vector.
+
+    Rows are added in pieces of a few terms, and the pieces likewise, so it is all gathers and
+    short sums: no scatter, whose order of additions is not fixed on a GPU, and which a CPU does
+    one by one.
+    """
+    rows, columns = matrix.shape
+    if rows * columns <= _SMALL:
+        return jnp.matmul(
+            jnp.asarray(matrix.toarray(), x.dtype), x, precision=lax.Precision.HIGHEST
+        )
+    index, start = matrix.indices, matrix.indptr
+    x = jnp.asarray(matrix.data, x.dtype) * x[index]
+    while True:
+        pieces = np.maximum(-(-np.diff(start) // _TOGETHER), 1)
+        row = np.repeat(np.arange(rows), pieces)
+        next_start = np.concatenate([[0], np.cumsum(pieces)])
+        first = start[row] + _TOGETHER * (np.arange(len(row)) - next_start[row])
+        at = first[:, None] + np.arange(_TOGETHER)
+        at = np.where(at < start[row + 1][:, None], at, x.shape[0])
+        padded = jnp.concatenate([x, jnp.zeros(1, x.dtype)])
+        x = jnp.sum(padded[at], axis=1)
+        start = next_start
+        if len(row) == rows:
+            return x
