@@ -124,7 +124,7 @@ def straight_line(problem: Problem) -> tuple[Callable, Callable]:
         return " * ".join([repr(float(problem.k[reaction])), *(f"y[{i}]" for i in species)])
 
     rhs = [f"r{j} = {product(j)}" for j in range(count)]
-    for i, row in enumerate(structure.stoichiometry):
+    for i, row in enumerate(problem.network.stoichiometry):
         terms = " + ".join(f"{float(row[j])!r} * r{j}" for j in np.flatnonzero(row))
         rhs.append(f"dy[{i}] = {terms or '0.0'}")
     entries: dict[tuple[int, int], list[str]] = {}
@@ -284,10 +284,10 @@ def micm(problem: Problem) -> Run:
     def side(counts: np.ndarray) -> list[tuple[Any, float]]:
         return [(species[i], float(counts[i])) for i in np.flatnonzero(counts)]
 
-    reactions = []
+    reactions, change = [], problem.network.stoichiometry
     for j, slots in enumerate(structure.reactants):
         used = np.bincount(slots[slots < size], minlength=size)
-        made = used + structure.stoichiometry[:, j]
+        made = used + change[:, j]
         sides = {"reactants": side(used), "products": side(made)}
         reactions.append(mc.UserDefined(name=str(j), gas_phase=gas, **sides))
     mechanism = mc.Mechanism(

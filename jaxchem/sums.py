@@ -3,7 +3,6 @@
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from jax import lax
 from jaxtyping import Array, Float
 
 __all__ = ["times"]
@@ -24,9 +23,7 @@ def times(matrix: sp.csr_array, x: Float[Array, " m"]) -> Float[Array, " n"]:
     """
     rows, columns = matrix.shape
     if rows * columns <= _SMALL:
-        return jnp.matmul(
-            jnp.asarray(matrix.toarray(), x.dtype), x, precision=lax.Precision.HIGHEST
-        )
+        return jnp.matmul(jnp.asarray(matrix.toarray(), x.dtype), x, precision="highest")
     index, start = matrix.indices, matrix.indptr
     x = jnp.asarray(matrix.data, x.dtype) * x[index]
     while True:

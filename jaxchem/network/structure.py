@@ -63,8 +63,8 @@ class Structure:
         They are sorted. `partial` indexes the concatenation of the partial derivatives of all
         fluxes by each reactant slot in turn: [m R].
         """
-        count = len(self.reactants)
-        by_slot, reaction = np.nonzero(self.reactants.T != self.stoichiometry.shape[0])
+        count, size = len(self.reactants), self.stoichiometry.shape[0]
+        by_slot, reaction = np.nonzero(self.reactants.T != size)
         change = self.stoichiometry.tocsc()
         start, many = change.indptr[reaction], np.diff(change.indptr)[reaction]
         term = np.repeat(np.arange(len(many)), many)
