@@ -1,11 +1,15 @@
 """A constant sparse matrix times a vector, in JAX."""
 
+from typing import Any, TypeAlias
+
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse as sp
 from jaxtyping import Array, Float
 
-__all__ = ["times"]
+__all__ = ["Sparse", "times"]
+
+Sparse: TypeAlias = Any
+"""A `scipy.sparse.csr_array` in canonical form (SciPy does not tell checkers its types)."""
 
 _SMALL = 2**14
 """Numbers of a matrix up to which it is multiplied whole (benchmarks/sums.py)."""
@@ -14,7 +18,7 @@ _TOGETHER = 8
 """Terms that are added at once."""
 
 
-def times(matrix: sp.csr_array, x: Float[Array, " m"]) -> Float[Array, " n"]:
+def times(matrix: Sparse, x: Float[Array, " m"]) -> Float[Array, " n"]:
     """The product of a constant sparse matrix [n, m] with a vector.
 
     Rows are added in pieces of a few terms, and the pieces likewise, so it is all gathers and

@@ -22,6 +22,7 @@ from ..rates import (
     Conditions,
     Quantities,
     RateLaw,
+    library,
     mcm,
     reads,
     validate,
@@ -383,10 +384,18 @@ class Network(eqx.Module):
                 f"concentration of {name!r} is {known[name]}; it must be finite and not negative "
                 f"({self.units.concentration})."
             )
-        state = jnp.full(len(self.species), default, dtype=float)
-        for name, value in values.items():
-            state = state.at[self.index(name)].set(jnp.asarray(value, state.dtype))
-        return state
+        place = {n: i for i, n in enumerate(self.species)}
+        if unknown := [n for n in values if n not in place]:
+            self.index(unknown[0])  # says what is near
+        traced = {n: v for n, v in values.items() if n not in known}
+        state = np.full(len(self.species), known.pop("every other species", 0.0))
+        state[[place[n] for n in known]] = [*known.values()]
+        found = jnp.asarray(state, dtype=float)
+        if isinstance(default, Tracer):
+            found = jnp.where(np.isin(self.species, [*values]), found, default)
+        for name, value in traced.items():
+            found = found.at[place[name]].set(jnp.asarray(value, found.dtype))
+        return found
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -543,7 +552,9 @@ class Network(eqx.Module):
             totals[name] = jnp.sum(parts)
         lookup = Quantities(dict(self.quantities), conditions, self.units.per_mole, totals)
         order = np.argsort(np.concatenate([law.reactions for law in self.laws]))
-        return jnp.concatenate([law(lookup) for law in self.laws])[order]
+        found = [law(lookup) for law in self.laws]
+        # at once where an eager call would compile two operations for so many shapes
+        return jnp.asarray(library(*found).concatenate(found)[order])
 
     def _warn_underflow(self) -> None:
         smallest = float(np.finfo(np.float32).tiny)

@@ -7,6 +7,8 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 
+from ..sums import Sparse
+
 __all__ = ["Structure"]
 
 
@@ -28,20 +30,20 @@ class Structure:
     def __init__(
         self,
         reactants: Int[np.ndarray, "R m"],
-        stoichiometry: sp.csr_array,
+        stoichiometry: Sparse,
         pools: Float[np.ndarray, "P S"],
         pool_of: Int[np.ndarray, " R"],
         composition: Float[np.ndarray, "E S"],
     ):
-        stoichiometry = sp.csr_array(stoichiometry, copy=True)
-        stoichiometry.sum_duplicates()
-        stoichiometry.eliminate_zeros()
+        change: Sparse = sp.csr_array(stoichiometry, copy=True)
+        change.sum_duplicates()
+        change.eliminate_zeros()
         self.reactants = reactants
-        self.stoichiometry = stoichiometry
+        self.stoichiometry = change
         self.pools = pools
         self.pool_of = pool_of
         self.composition = composition
-        held = (stoichiometry.indptr, stoichiometry.indices, stoichiometry.data)
+        held = (change.indptr, change.indices, change.data)
         arrays = (reactants, *held, pools, pool_of, composition)
         digest = hashlib.sha256()
         for array in arrays:
@@ -64,7 +66,7 @@ class Structure:
         fluxes by each reactant slot in turn: [m R].
         """
         count, size = len(self.reactants), self.stoichiometry.shape[0]
-        by_slot, reaction = np.nonzero(self.reactants.T != size)
+        by_slot, reaction = np.nonzero((self.reactants != size).T)
         change = self.stoichiometry.tocsc()
         start, many = change.indptr[reaction], np.diff(change.indptr)[reaction]
         term = np.repeat(np.arange(len(many)), many)

@@ -6,7 +6,7 @@ mechanism names, numbers, arithmetic and the laws of `LAWS`.
 
 from . import astro, basic, combustion, geoschem, kpp, mcm, micm
 from .conditions import CONDITIONS, NAMED, Conditions
-from .evaluation import Quantities, RateLaw, reads, validate
+from .evaluation import Quantities, RateLaw, library, reads, validate
 from .law import AVOGADRO, BOLTZMANN, LAWS, Law, law
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "geoschem",
     "kpp",
     "law",
+    "library",
     "mcm",
     "micm",
     "reads",

@@ -1,12 +1,15 @@
 """Rate coefficients of many reactions from their expressions.
 
 Reactions whose expressions differ in numbers and names alone are evaluated together, as arrays.
+Arithmetic on plain numbers is NumPy's, which has nothing to compile; that on arrays of JAX, and
+what rate laws do within, is JAX's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -16,7 +19,17 @@ from ..suggest import closest
 from .conditions import ALL, Conditions
 from .law import AVOGADRO, BOLTZMANN, LAWS
 
-__all__ = ["Quantities", "RateLaw", "evaluate", "reads", "validate"]
+__all__ = ["Quantities", "RateLaw", "evaluate", "library", "reads", "validate"]
+
+
+def library(*values: Any) -> Any:
+    """`numpy` or `jax.numpy`, as these values want it."""
+    return jnp if any(isinstance(value, jax.Array) for value in values) else np
+
+
+def _of(name: str) -> Callable[..., Any]:
+    return lambda *values: getattr(library(*values), name)(*values)
+
 
 _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "+": (2, lambda a, b: a + b),
@@ -25,14 +38,14 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "/": (2, lambda a, b: a / b),
     "**": (2, lambda a, b: a**b),
     "neg": (1, lambda a: -a),
-    "exp": (1, jnp.exp),
-    "log": (1, jnp.log),
-    "log10": (1, jnp.log10),
-    "sqrt": (1, jnp.sqrt),
-    "abs": (1, jnp.abs),
-    "min": (2, jnp.minimum),
-    "max": (2, jnp.maximum),
-    "positive": (3, lambda x, a, b: jnp.where(x > 0, a, b)),
+    "exp": (1, _of("exp")),
+    "log": (1, _of("log")),
+    "log10": (1, _of("log10")),
+    "sqrt": (1, _of("sqrt")),
+    "abs": (1, _of("abs")),
+    "min": (2, _of("minimum")),
+    "max": (2, _of("maximum")),
+    "positive": (3, lambda x, a, b: library(x, a, b).where(x > 0, a, b)),
 }
 """Arithmetic by name: how many arguments, and what it does."""
 
@@ -120,13 +133,16 @@ def evaluate(form: Any, slots: tuple[list[Any], list[Any]], lookup: Callable[[st
         if form not in known:
             arguments = [value(a) for a in form.arguments]
             if form.function in LAWS:
-                found = LAWS[form.function]
-                known[form] = found.function(*map(lookup, found.needs), *arguments)
+                law = LAWS[form.function]
+                given = (*map(lookup, law.needs), *arguments)
+                found = law.function(*map(jnp.asarray, given))
+                known[form] = found if library(*given) is jnp else np.asarray(found)
             else:
                 known[form] = _FUNCTIONS[form.function][1](*arguments)
         return known[form]
 
-    return value(form)
+    with np.errstate(all="ignore"):  # as JAX has it
+        return value(form)
 
 
 class Quantities:
@@ -176,7 +192,8 @@ class Quantities:
         return set() if tree is None else reads(tree)
 
     def _scalar(self, name: str) -> Any:
-        value = jnp.asarray(self._find(name), dtype=jnp.result_type(float))
+        value = self._find(name)
+        value = library(value).asarray(value, dtype=jnp.result_type(float))
         if value.ndim:
             raise ValueError(
                 f"{name} has shape {value.shape}; rates take one value a call, so "
@@ -192,7 +209,8 @@ class Quantities:
             numbers: list[float] = []
             found: list[str] = []
             form = _form(tree, numbers, found)
-            return evaluate(form, (numbers, [self(n) for n in found]), self)
+            own = list(np.asarray(numbers, dtype=jnp.result_type(float)))
+            return evaluate(form, (own, [self(n) for n in found]), self)
         if name in self._definitions and ALL in given:
             return given[ALL]
         if name in self._conditions:
@@ -241,7 +259,7 @@ class RateLaw(eqx.Module):
             for form, rows in groups.items()
         )
 
-    def __call__(self, lookup: Callable[[str], Any]) -> Float[Array, " n"]:
+    def __call__(self, lookup: Callable[[str], Any]) -> Float[Array | np.ndarray, " n"]:
         """The coefficients of the reactions, in the network's units.
 
         Args:
@@ -253,11 +271,16 @@ class RateLaw(eqx.Module):
             if len(unique) == 1:
                 values.append(lookup(unique[0]))
             else:
-                index = np.array([unique.index(n) for n in column])
-                values.append(jnp.stack([lookup(n) for n in unique])[index])
-        numbers = [jnp.asarray(row) for row in self.numbers]
+                place = {n: i for i, n in enumerate(unique)}
+                index = np.array([place[n] for n in column])
+                each = [lookup(n) for n in unique]
+                either = library(*each)
+                # one operation: an eager call compiles each for its shape
+                values.append(either.take(either.stack(each), index, mode="clip"))
+        dtype = jnp.result_type(float)
+        numbers = [library(row).asarray(row, dtype=dtype) for row in self.numbers]
         result = evaluate(self.form, (numbers, values), lookup)
-        return jnp.broadcast_to(result, (len(self.reactions),))
+        return library(result).broadcast_to(result, (len(self.reactions),))
 
     def expressions(self) -> list[Expression]:
         """The expression of each of the reactions."""

@@ -97,9 +97,10 @@ def eliminate(pattern: Bool[np.ndarray, "S S"]) -> Elimination:
         pattern: which entries of the Jacobian can differ from zero; the diagonal is added.
     """
     size = len(pattern)
-    order, *entries = order_of_elimination(*np.nonzero(pattern), size)
+    rows, columns = np.nonzero(pattern)
+    order, rows, columns = order_of_elimination(rows, columns, size)
     sorted_fill = np.zeros((size, size), dtype=bool)
-    sorted_fill[tuple(entries)] = True
+    sorted_fill[rows, columns] = True
     number = np.full((size, size), -1, dtype=np.int32)
     count = 0
     for n in range(size):

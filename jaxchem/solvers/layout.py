@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from ..network import Structure
+from ..sums import Sparse
 from .elimination import order_of_elimination
 
 __all__ = ["Layout", "layout"]
@@ -82,10 +83,10 @@ def layout(
     position = np.argsort(reaction)
     orders = int(number.max())
     terms = _jacobian_terms(structure, factors, position)
-    pooled = sp.csr_array(structure.pools)
+    pooled: Sparse = sp.csr_array(structure.pools)
     pool, member = pooled.nonzero()
     further_entries = np.array(entries, dtype=np.int64).reshape(-1, 2)
-    order, *filled = order_of_elimination(
+    order, row, column = order_of_elimination(
         np.concatenate([terms.rows, states + pool, further_entries[:, 0]]),
         np.concatenate([terms.columns, member, further_entries[:, 1]]),
         size,
@@ -96,7 +97,7 @@ def layout(
     blocks = (size + blanks) // rows
     width = -(-(size + blanks + 2) // 8) * 8
     spare, one = width - 2, width - 1
-    matrix = _Matrix(*filled, size, rows, blanks)
+    matrix = _Matrix(row, column, size, rows, blanks)
 
     def where(row: np.ndarray, column: np.ndarray) -> np.ndarray:
         return matrix.position(place[row] - blanks, place[column] - blanks)
@@ -196,7 +197,7 @@ class _Rows(NamedTuple):
         return self._replace(targets=self.targets[row], starts=np.append(starts, self.starts[-1]))
 
 
-def _rows_of(matrix: sp.csr_array, targets: np.ndarray, place: np.ndarray) -> _Rows:
+def _rows_of(matrix: Sparse, targets: np.ndarray, place: np.ndarray) -> _Rows:
     """The rows of a matrix, for their targets, and the columns by their place."""
     return _Rows(targets[: matrix.shape[0]], matrix.indptr, place[matrix.indices], matrix.data)
 
@@ -228,8 +229,9 @@ def _jacobian_terms(
     rows, (_, columns, which, many) = changes.indices, table[derivative].T
     order = np.lexsort((which, columns, rows))
     found = (rows.astype(np.int64), columns, which, many * changes.data)
+    rows, columns, which, values = (part[order] for part in found)
     reactions = np.array([j for _, j, _ in partials], dtype=np.int64)
-    return _Terms(*(part[order] for part in found), reactions, [o for _, _, o in partials])
+    return _Terms(rows, columns, which, values, reactions, [o for _, _, o in partials])
 
 
 def _sums(
