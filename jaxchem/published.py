@@ -11,8 +11,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, PRNGKeyArray
-from scipy.stats import qmc
 
 from .models.layers import DeepGalerkin, Perceptron
 from .models.pinn import Galerkin
@@ -28,7 +28,7 @@ _SMOOTHING = 0.9
 
 def halton(count: int, dimensions: int, key: PRNGKeyArray) -> Float[Array, "N D"]:
     """Points of a Halton sequence from 0 to 1, all moved by one random amount."""
-    plain = jnp.asarray(qmc.Halton(dimensions, scramble=False).random(count + 1)[1:])
+    plain = jnp.asarray(scipy.stats.qmc.Halton(dimensions, scramble=False).random(count + 1)[1:])
     shift = jax.random.uniform(key, (1, dimensions))
     return (plain + shift) % 1.0
 

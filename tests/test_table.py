@@ -35,7 +35,8 @@ def assert_same(one: Network, other: Network) -> None:
         assert getattr(one, field) == getattr(other, field), field
     assert one.equations == other.equations and one.undeclared == other.undeclared
     assert one.units == other.units and one.pool_names == other.pool_names
-    for field in ("reactants", "stoichiometry", "pools", "pool_of", "composition"):
+    np.testing.assert_array_equal(one.stoichiometry, other.stoichiometry)
+    for field in ("reactants", "pools", "pool_of", "composition"):
         left, right = getattr(one.structure, field), getattr(other.structure, field)
         np.testing.assert_array_equal(left, right, err_msg=field)
     assert one.structure == other.structure

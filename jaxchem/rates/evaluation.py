@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ..expression import Call, Expression, Name, Number, names
@@ -136,7 +137,8 @@ def evaluate(form: Any, slots: tuple[list[Any], list[Any]], lookup: Callable[[st
                 law = LAWS[form.function]
                 given = (*map(lookup, law.needs), *arguments)
                 found = law.function(*map(jnp.asarray, given))
-                known[form] = found if library(*given) is jnp else np.asarray(found)
+                plain = library(*given) is np and not isinstance(found, Tracer)
+                known[form] = np.asarray(found) if plain else found
             else:
                 known[form] = _FUNCTIONS[form.function][1](*arguments)
         return known[form]

@@ -22,7 +22,7 @@ from ..network import Structure
 from ..system import System
 from .layout import Layout
 from .lowering import NotLowered, lower
-from .tape import CELL, STEP, Tape, dependence, zeros
+from .tape import CELL, STEP, Tape, dependence, reads, zeros
 
 __all__ = ["Program", "lowered", "tables"]
 
@@ -59,11 +59,7 @@ class Program:
         self.entries = entries
         self.varying = np.flatnonzero(tape.levels[tape.outputs[0][0]] == STEP)
         self.added = np.flatnonzero(~zeros(tape)[0][1])
-        reads: list[np.ndarray] = [
-            np.any(np.concatenate([found.reshape(-1, 1 + states) for found in group]), axis=0)
-            for group in dependence(tape)
-        ]
-        values, slopes = reads
+        values, slopes = reads(tape)
         self.timed = bool(values[0])
         self.stateful = bool(values[1:].any())
         self.reads = np.flatnonzero((values | slopes)[1:])
@@ -210,8 +206,8 @@ def _lower(
     inputs = [((), STEP), ((size,), STEP), (numbers, CELL)]
     places, add = [], _no_entries
     first = lower(lambda t, y, q: (function(t, y, q),), inputs)
-    by_k, by_g = (found[:, 1:] for found in dependence(first)[0])
-    if by_k.any() or by_g.any():
+    if reads(first)[0, 1:].any():
+        by_k, by_g = (found[:, 1:] for found in dependence(first)[0])
         places, add = _entries(function, system.network.structure, by_k, by_g)
 
     def whole(t: Any, y: Any, q: Any) -> Any:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-__all__ = ["CELL", "STEP", "Graph", "Op", "Tape", "assemble", "dependence", "run", "zeros"]
+__all__ = ["CELL", "STEP", "Graph", "Op", "Tape", "assemble", "dependence", "reads", "run", "zeros"]
 
 CONSTANT, CELL, STEP = 0, 1, 2
 """Levels: known here and now, the same throughout a cell, and free to change at every step."""
@@ -187,23 +187,15 @@ def run(
     return tuple(tuple(slots[output] for output in group) for group in tape.outputs)
 
 
-def dependence(tape: Tape) -> tuple[tuple[Bool[np.ndarray, "..."], ...], ...]:
-    """Which inputs each output can depend on, by the instructions and whatever the values.
-
-    Args:
-        tape: from `lower`.
-
-    Returns:
-        Of each group and output, [*shape of the output, N]: the last axis runs over the elements of
-        all inputs of level `STEP`, in order.
-    """
+def _reach(tape: Tape) -> tuple[list[int], int]:
+    """What each slot can depend on, as the bits of an integer, and how many bits there are."""
     known = len(tape.constants)
     stop = min(
         (int(block[0, 3]) for code in (tape.cell, *tape.groups) for _, block in _runs(code)),
         default=tape.slots,
     )
     free = [s for s in range(known, stop) if tape.levels[s] == STEP]
-    reach = [0] * tape.slots  # a set of inputs as the bits of an integer
+    reach = [0] * tape.slots
     for bit, slot in enumerate(free):
         reach[slot] = 1 << bit
     for code in tape.groups:
@@ -216,16 +208,47 @@ def dependence(tape: Tape) -> tuple[tuple[Bool[np.ndarray, "..."], ...], ...]:
                 if arity > 2:
                     bits |= reach[c]
                 reach[out] = bits
-    width = (len(free) + 7) // 8
+    return reach, len(free)
+
+
+def _unpack(sets: Sequence[int], count: int) -> Bool[np.ndarray, "m N"]:
+    width = (count + 7) // 8
+    packed = b"".join(bits.to_bytes(width, "little") for bits in sets)
+    rows = np.frombuffer(packed, np.uint8).reshape(len(sets), width)
+    return np.unpackbits(rows, axis=1, count=count, bitorder="little").view(bool)
+
+
+def dependence(tape: Tape) -> tuple[tuple[Bool[np.ndarray, "..."], ...], ...]:
+    """Which inputs each output can depend on, by the instructions and whatever the values.
+
+    Args:
+        tape: from `lower`.
+
+    Returns:
+        Of each group and output, [*shape of the output, N]: the last axis runs over the elements of
+        all inputs of level `STEP`, in order.
+    """
+    reach, count = _reach(tape)
 
     def unpack(output: np.ndarray) -> np.ndarray:
         slots, which = np.unique(output, return_inverse=True)
-        packed = b"".join(reach[s].to_bytes(width, "little") for s in slots.tolist())
-        rows = np.frombuffer(packed, np.uint8).reshape(slots.size, width)
-        found = np.unpackbits(rows, axis=1, count=len(free), bitorder="little").astype(bool)
-        return found[which.reshape(-1)].reshape(*output.shape, len(free))
+        found = _unpack([reach[s] for s in slots.tolist()], count)
+        return found[which.reshape(-1)].reshape(*output.shape, count)
 
     return tuple(tuple(unpack(output) for output in group) for group in tape.outputs)
+
+
+def reads(tape: Tape) -> Bool[np.ndarray, "G N"]:
+    """Which inputs any output of each group can depend on (see `dependence`)."""
+    reach, count = _reach(tape)
+    sets = []
+    for group in tape.outputs:
+        bits = 0
+        for output in group:
+            for slot in np.unique(output).tolist():
+                bits |= reach[slot]
+        sets.append(bits)
+    return _unpack(sets, count)
 
 
 def zeros(tape: Tape) -> tuple[tuple[Bool[np.ndarray, "..."], ...], ...]:

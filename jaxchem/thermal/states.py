@@ -1,8 +1,8 @@
 """Gas of many kinds, to train and to test on."""
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.stats import qmc
 
 from ..formula import CHARGE
 from ..network import Network
@@ -47,7 +47,7 @@ def random_states(
     rows = {name: network.composition[network.elements.index(name)] for name in ("H", "He")}
     charges = network.composition[network.elements.index(CHARGE)]
     electron = network.index("e-")
-    points = qmc.Halton(len(network.species) + 1, rng=np.random.default_rng(seed))
+    points = scipy.stats.qmc.Halton(len(network.species) + 1, rng=np.random.default_rng(seed))
     found: list[np.ndarray] = []
     while sum(map(len, found)) < count:
         u = points.random(count)
