@@ -32,6 +32,12 @@ FAILURES = ("solved", "too many steps", "step too small", "not finite", "failed"
 
 _ELSEWHERE = FAILURES.index("elsewhere")
 
+_MOST_CELLS = 4096
+_LEAST_CELLS = 16
+_MOST_BYTES = 2**28
+"""Of a chunk's outputs, and the most and fewest cells that it has by default; a few chunks are in
+memory at once, in work and on their way to the store."""
+
 
 class Ensemble(NamedTuple):
     """What became of N cells.
@@ -59,7 +65,7 @@ def solve_ensemble(
     cells: Mapping[str, Any] | None = None,
     t0: Any = 0.0,
     integrator: Integrator | None = None,
-    chunk: int = 4096,
+    chunk: int | None = None,
     retries: Sequence[Integrator] | None = None,
     store: str | Path | None = None,
     progress: bool = True,
@@ -93,7 +99,8 @@ def solve_ensemble(
             same names, and the values of one cell.
         t0: time of the initial states.
         integrator: method and tolerances; the defaults if it is not given.
-        chunk: most cells at a time, which bounds the memory that is needed.
+        chunk: most cells at a time, which bounds the memory that is needed; by default 4096, or
+            as many (at least 16) as have 256 MiB of outputs.
         retries: integrators for the cells that fail; `None` takes those of `integrator`, and
             `ladder(integrator)` if it has none.
         store: a folder for the results (see `jaxchem.Store`), which then are not kept in memory.
@@ -143,14 +150,17 @@ def solve_ensemble(
             f"y0 has shape {np.shape(y0)}, but cells of network {template.network.name!r} want "
             f"(cells, {size})."
         )
-    if chunk < 1:
+    if chunk is not None and chunk < 1:
         raise ValueError(f"chunk={chunk}: a chunk has at least one cell.")
     check_tolerances(integrator, size)
-    for first in range(0, count, chunk):  # the cells may be more than fit into memory
-        part = np.asarray(y0[first : first + chunk])
+    for first in range(0, count, _MOST_CELLS):  # the cells may be more than fit into memory
+        part = np.asarray(y0[first : first + _MOST_CELLS])
         check_concentrations(template, part, integrator.atol, first)
     check_times(ts, t0)
     ts = np.asarray(ts, dtype=float)
+    if chunk is None:
+        fit = _MOST_BYTES // (8 * len(ts) * size)
+        chunk = min(max(fit, _LEAST_CELLS), _MOST_CELLS)
     job = _Job(recipe, own, y0, ts, t0, _fingerprint(recipe, own, size))
     chunks = -(-count // chunk)
     chunk = -(-count // max(chunks, 1))  # even ones, so that the last is hardly padded

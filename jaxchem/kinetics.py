@@ -98,14 +98,15 @@ def jacobian(
     multiplied = k if pool is None else k * pool
     partials = [_product(multiplied, slots[:i] + slots[i + 1 :]) for i in range(len(slots))]
     structure, size = network.structure, y.shape[0]
+    found = jnp.zeros((size, size), y.dtype)
+    if pool is not None:  # the derivative by a pool times that of the pool by its members
+        pooled = np.flatnonzero(structure.pool_of < len(structure.pools))
+        change = structure.stoichiometry[:, pooled].tocoo()
+        reaction = pooled[change.col]
+        values = jnp.asarray(change.data, y.dtype) * _product(k, slots)[reaction]
+        by_pool = jnp.zeros((size, len(structure.pools)), y.dtype)
+        by_pool = by_pool.at[change.row, structure.pool_of[reaction]].add(values)
+        found = jnp.matmul(by_pool, jnp.asarray(structure.pools, y.dtype), precision="highest")
     rows, columns, coefficients, which = structure.jacobian_terms
     terms = jnp.asarray(coefficients, y.dtype) * jnp.concatenate(partials)[which]
-    found = jnp.zeros((size, size), y.dtype).at[rows, columns].add(terms)
-    if pool is None:
-        return found
-    pooled = np.flatnonzero(structure.pool_of < len(structure.pools))
-    change = structure.stoichiometry[:, pooled].tocoo()
-    by_pool = jnp.asarray(change.data, y.dtype) * _product(k, slots)[pooled[change.col]]
-    of = structure.pool_of[pooled[change.col]]
-    by_pools = jnp.zeros((size, len(structure.pools)), y.dtype).at[change.row, of].add(by_pool)
-    return found + jnp.matmul(by_pools, jnp.asarray(structure.pools, y.dtype), precision="highest")
+    return found.at[rows, columns].add(terms)
