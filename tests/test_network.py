@@ -1,5 +1,6 @@
 import csv
 import math
+import re
 import warnings
 
 import equinox as eqx
@@ -584,3 +585,31 @@ def test_a_pool_names_each_species_once(tmp_path):
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(ValueError, match=r"twice.txt, line 7: pool 'P' names a species twice"):
         jaxchem.load(path)
+
+
+def test_plain_numbers_compile_nothing(caplog):
+    """Arithmetic of numbers is NumPy's; of JAX's arrays, traced or not, it is the same."""
+    rates = [f"{n}.5e-12 * exp(-{n}0 / temperature) / (1 + F * {n})" for n in range(1, 7)]
+    network = Network.build(
+        name="plain",
+        species=dict.fromkeys("AB"),
+        reactions=[Reaction({"A": 1}, {"B": 1}, rate, "") for rate in (*rates, "F", "max(F, 2)")],
+        units=Units("molecule cm-3", "s"),
+        quantities={"F": "(temperature / 300) ** -1.5 * min(density, 3e19) * 1e-19"},
+    )
+    given = {"temperature": 271.0, "density": 2.4e19}
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        found = network.rates(**given)
+        start = network.y0({"A": 2.0, "B": 3})
+    made = set(re.findall(r"Compiling jit\((\w+)\)", caplog.text))
+    assert made <= {"stage"}  # JAX's own, for what becomes an array
+    np.testing.assert_array_equal(start, [2.0, 3.0])
+    factor = (271 / 300) ** -1.5 * 2.4
+    expected = [(n + 0.5) * 1e-12 * np.exp(-10 * n / 271) / (1 + factor * n) for n in range(1, 7)]
+    for k in (
+        found,
+        network.rates(**{n: jnp.asarray(v) for n, v in given.items()}),
+        jax.jit(lambda given: network.rates(**given))(given),
+    ):
+        assert isinstance(k, jax.Array) and k.dtype == jnp.float64
+        np.testing.assert_allclose(k, [*expected, factor, max(factor, 2)], rtol=1e-14)
