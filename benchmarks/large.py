@@ -35,7 +35,7 @@ import jaxchem
 jax.config.update("jax_enable_x64", True)
 
 GOAL = 1e-3
-RTOLS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
+RTOLS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6)
 PPB = 2.46e10
 AIR = {"temperature": 298.0, "density": 2.46e19, "relative_humidity": 0.4, "pressure": 101325.0}
 AIR_START = {
