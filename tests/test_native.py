@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxchem.solvers import native
+from jaxchem.solvers import build, native
 
 SCRIPT = """
 import sys
@@ -63,7 +63,7 @@ def solved(tmp_path: Path, march: str) -> dict[str, np.ndarray]:
 @pytest.mark.skipif(not native.available(), reason="there is no C compiler")
 def test_every_level_of_the_processor(tmp_path):
     """Registers of 2, 4 and 8 doubles: another order of sums, and nothing else."""
-    flags = native._processor().split()
+    flags = build.processor().split()
     if "sse2" not in flags:
         pytest.skip("not an x86 processor")
     levels = {"x86-64": 2} | ({"haswell": 4} if "avx2" in flags else {})

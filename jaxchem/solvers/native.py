@@ -1,4 +1,4 @@
-"""The compiled CPU kernel: built from source on first use, called through XLA's foreign functions.
+"""The compiled CPU kernel, called through XLA's foreign functions.
 
 Everything here is optional. Where there is no C compiler, `library()` is `None` and callers fall
 back to diffrax.
@@ -6,14 +6,8 @@ back to diffrax.
 
 import ctypes
 import functools
-import hashlib
-import logging
 import os
-import platform
-import shlex
-import subprocess
-import tempfile
-from pathlib import Path
+import threading
 from typing import Any, NamedTuple
 
 import diffrax
@@ -25,16 +19,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from ..network import Network, Structure
+from .build import SYMBOL, load
 from .layout import layout
 from .program import Program, tables
 from .rosenbrock import Tableau
 
 __all__ = ["MOST_FACTORS", "RESULTS", "Outcome", "available", "lanes", "march"]
 
-log = logging.getLogger("jaxchem")
-
-_SOURCE = Path(__file__).with_name("kernel")
-_TARGET = "jaxchem_rosenbrock"
 RESULTS: tuple[Any, ...] = (
     diffrax.RESULTS.successful,
     diffrax.RESULTS.max_steps_reached,
@@ -46,77 +37,21 @@ RESULTS: tuple[Any, ...] = (
 MOST_FACTORS = 8
 """Reactants (and pool) that the kernel takes in one reaction."""
 
-_LIBRARIES = ("-lm", "-lpthread")
-_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
+_LOADING = threading.Lock()
 
 
-def _flags() -> list[str]:
-    """Those of the compiler, and what `JAXCHEM_CFLAGS` adds, such as another -march."""
-    return [*_FLAGS, *shlex.split(os.environ.get("JAXCHEM_CFLAGS", ""))]
-
-
-def _cache() -> Path:
-    root = os.environ.get("JAXCHEM_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return Path(root) / "jaxchem" if root else Path.home() / ".cache" / "jaxchem"
-
-
-def _processor() -> str:
-    """What -march=native depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
-
-
-def _build(compiler: list[str], folder: Path) -> Path:
-    """Compiles the sources, side by side, and links them.
-
-    Raises:
-        OSError: there is no such compiler.
-        subprocess.CalledProcessError: it refuses, with what it said.
-    """
-    flags = [*_flags(), "-fPIC", f"-I{jax.ffi.include_dir()}"]
-    objects = [folder / f"{source.stem}.o" for source in sorted(_SOURCE.glob("*.c"))]
-    commands = [
-        [*compiler, *flags, "-c", str(_SOURCE / f"{made.stem}.c"), "-o", str(made)]
-        for made in objects
-    ]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    running = [subprocess.Popen(command, **pipes) for command in commands]
-    said = [process.communicate()[0] for process in running]
-    for command, process, words in zip(commands, running, said, strict=True):
-        if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, command, stderr=words)
-    made = folder / "kernel.so"
-    link = [*compiler, *_flags(), "-shared", *map(str, objects), *_LIBRARIES, "-o", str(made)]
-    subprocess.run(link, check=True, capture_output=True, text=True)
-    return made
+def library() -> ctypes.CDLL | None:
+    """The compiled kernel, or `None` where it cannot be built (the reason is logged once)."""
+    with _LOADING:  # XLA takes one function of a name
+        return _library()
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled kernel, or `None` where it cannot be built (the reason is logged once)."""
-    compiler = os.environ.get("CC", "cc")
-    source = [path.read_bytes() for path in sorted(_SOURCE.glob("*.[ch]"))]
-    mark = (source, compiler, _flags(), _processor(), jax.__version__, platform.machine())
-    path = _cache() / f"kernel-{hashlib.sha256(repr(mark).encode()).hexdigest()[:16]}.so"
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-                os.replace(_build(shlex.split(compiler), Path(folder)), path)
-        try:
-            loaded = ctypes.CDLL(str(path))
-        except OSError:
-            path.unlink(missing_ok=True)  # damaged: the next process builds it anew
-            raise
-        handler = jax.ffi.pycapsule(loaded.jaxchem_rosenbrock)
-        jax.ffi.register_ffi_target(_TARGET, handler, platform="cpu")
-    except (OSError, subprocess.CalledProcessError) as error:
-        reason = getattr(error, "stderr", "") or error
-        log.warning("no compiled CPU kernel, the slower one of diffrax is used: %s", reason)
-        return None
+def _library() -> ctypes.CDLL | None:
+    loaded = load()
+    if loaded is not None:
+        handler = jax.ffi.pycapsule(getattr(loaded, SYMBOL))
+        jax.ffi.register_ffi_target(SYMBOL, handler, platform="cpu")
     return loaded
 
 
@@ -355,7 +290,7 @@ def _call(settings: _Settings, *arrays: Array) -> Any:
     operands = (*common, jnp.asarray(numbers), jnp.asarray(integers), *extra)
     if settings.sharded and count > 1:
         return _sharded(outputs, operands)
-    return jax.ffi.ffi_call(_TARGET, tuple(outputs))(*operands)
+    return jax.ffi.ffi_call(SYMBOL, tuple(outputs))(*operands)
 
 
 def _sharded(outputs: list[jax.ShapeDtypeStruct], operands: tuple[Array, ...]) -> Any:
@@ -369,7 +304,7 @@ def _sharded(outputs: list[jax.ShapeDtypeStruct], operands: tuple[Array, ...]) -
     def call(*operands: Array) -> Any:
         here = len(operands[0])
         own = [jax.ShapeDtypeStruct((here, *x.shape[1:]), x.dtype) for x in outputs]
-        return jax.ffi.ffi_call(_TARGET, tuple(own))(*operands)
+        return jax.ffi.ffi_call(SYMBOL, tuple(own))(*operands)
 
     def partition(mesh: Any, given: Any, found: Any) -> Any:
         axes = given[0].sharding.spec[:1]  # of the cells: the rule has carried it to all others
