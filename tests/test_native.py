@@ -1,6 +1,7 @@
-"""The compiled kernel built for other processors, and called for cells on several devices."""
+"""The compiled kernel's calls: other processors, several devices, threads, tables."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import jaxchem
 from jaxchem.solvers import build, native
 
 SCRIPT = """
@@ -116,3 +118,82 @@ def test_a_batch_on_several_devices_stays_there():
         [sys.executable, "-c", SHARDED], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_head_of_the_tables_is_the_same_in_c():
+    """Names, their order, and the number of the layout."""
+    text = Path(native.__file__).with_name("kernel").joinpath("kernel.c").read_text()
+    head = re.search(r"typedef struct \{\s*int32_t ([^;]*);\s*\} Head;", text)
+    number = re.search(r"enum \{ LAYOUT = (\d+) \};", text)
+    assert head is not None and number is not None
+    assert tuple(head[1].split(", ")) == native._Head._fields
+    assert int(number[1]) == native._LAYOUT
+
+
+@pytest.mark.skipif(not native.available(), reason="there is no C compiler")
+@pytest.mark.parametrize(
+    ("part", "message"), [("_LAYOUT", "another layout"), ("_method", "does not take")]
+)
+def test_tables_of_another_layout_are_refused(monkeypatch, part, message):
+    """What a kernel of other sources would take for something else."""
+    found = getattr(native, part)
+    longer = lambda tableau: (found(tableau)[0], np.append(found(tableau)[1], 0.0))  # noqa: E731
+    monkeypatch.setattr(native, part, found + 1 if part == "_LAYOUT" else longer)
+    network = jaxchem.load("robertson")
+    with pytest.raises(Exception, match=message):
+        jaxchem.solve(network, network.rates(), network.y0({"A": 1.0}), [1.0])
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 64),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n"}, 2),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "20000 100000\n"}, 1),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, 64),
+        (
+            {  # a job within a slice that has less
+                "proc/self/cgroup": "0::/slice/job\n",
+                "sys/fs/cgroup/slice/cpu.max": "300000 100000\n",
+                "sys/fs/cgroup/slice/job/cpu.max": "800000 100000\n",
+            },
+            3,
+        ),
+        (
+            {
+                "proc/self/cgroup": "5:memory:/job\n4:cpu,cpuacct:/job\n1:name=systemd:/a:b\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+                "sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_quota_us": "400000\n",
+                "sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_period_us": "100000\n",
+            },
+            4,
+        ),
+        (
+            {  # in a container, which sees the names of its host
+                "proc/self/cgroup": "4:cpu,cpuacct:/docker/0123\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "50000\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "10000\n",
+            },
+            5,
+        ),
+    ],
+)
+def test_threads_keep_to_the_quota_of_the_control_group(tmp_path, monkeypatch, files, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert native._threads(tmp_path) == expected
+
+
+def test_threads_keep_to_the_affinity(tmp_path, monkeypatch):
+    """A quota of more than there is gives no more."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
+    assert native._threads(tmp_path) == 2
+    for name, text in {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "800 100"}.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert native._threads(tmp_path) == 2

@@ -8,6 +8,8 @@ import ctypes
 import functools
 import os
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import diffrax
@@ -36,6 +38,9 @@ RESULTS: tuple[Any, ...] = (
 
 MOST_FACTORS = 8
 """Reactants (and pool) that the kernel takes in one reaction."""
+
+_LAYOUT = 1
+"""Of the tables; kernel.c reads this one. Another order or another meaning is another number."""
 
 _LOADING = threading.Lock()
 
@@ -104,6 +109,30 @@ class Outcome(NamedTuple):
     step: Float[Array, " N"]
     dys: Float[Array, "N P T S"] | None = None
     pulled: tuple[Float[Array, "N P S"], Float[Array, "N P R"], Float[Array, "N P Q"]] | None = None
+
+
+class _Head(NamedTuple):
+    """The first integers of a call; kernel.c has the same names in the same order.
+
+    Attributes:
+        layout: `_LAYOUT`.
+        mode: 0 plain, 1 with tangents, 2 with cotangents.
+        alone: cells have the registers to themselves.
+        threads: that share the work, at most.
+        rows: of a block of L + U.
+        programs: rates or tendencies are functions.
+        land: see `march`.
+        negative: see `march`.
+    """
+
+    layout: int
+    mode: int
+    alone: bool
+    threads: int
+    rows: int
+    programs: bool
+    land: bool
+    negative: int
 
 
 def _method(tableau: Tableau) -> tuple[list[int], np.ndarray]:
@@ -275,7 +304,8 @@ def _call(settings: _Settings, *arrays: Array) -> Any:
     if program:
         code, constants = tables(program, places, (None, "forward", "reverse")[mode])
     head, method = _method(settings.tableau)
-    flags = [mode, alone, _threads(), rows, program is not None, settings.land, settings.negative]
+    options = (program is not None, settings.land, settings.negative)
+    flags = _Head(_LAYOUT, mode, alone, _threads(), rows, *options)
     integers = np.concatenate([flags, head, places.integers, code]).astype(np.int32)
     numbers = np.concatenate([[settings.max_steps], method, places.numbers, constants])
     shapes = [(count, times, size), (count, size), (count,), (count,), (count, 3)]
@@ -327,8 +357,34 @@ def _sharded(outputs: list[jax.ShapeDtypeStruct], operands: tuple[Array, ...]) -
     return partitioned(*operands)
 
 
-def _threads() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _threads(root: Path = Path("/")) -> int:
+    """The processors that this process may use, by affinity and by quotas of its control groups."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([own, *_quotas(root)]))
+
+
+def _quotas(root: Path) -> Iterator[int]:
+    """Processors that control groups leave to the process, a part of one being one.
+
+    Source: Linux kernel, Documentation/admin-guide/cgroup-v2.rst (cpu.max) and
+    Documentation/scheduler/sched-bwc.rst (cpu.cfs_quota_us).
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        top = root / "sys/fs/cgroup" / controllers
+        own = top / group.strip("/")
+        for folder in (own, *own.parents):  # in a container the group may stand at the top
+            for files in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+                try:
+                    said = [word for file in files for word in (folder / file).read_text().split()]
+                    quota, period = map(int, said)
+                except (OSError, ValueError):  # none, or "max"
+                    continue
+                if quota > 0 and period > 0:
+                    yield -(-quota // period)
+            if folder == top:
+                break

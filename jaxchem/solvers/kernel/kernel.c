@@ -24,6 +24,14 @@ enum {
 };
 enum { PLAIN = 0, FORWARD = 1, REVERSE = 2 };
 
+/* of the tables that are read here; native.py has the same number */
+enum { LAYOUT = 1 };
+
+/* the first integers of the tables; native.py has the same names in the same order */
+typedef struct {
+  int32_t layout, mode, alone, threads, rows, programs, land, negative;
+} Head;
+
 static const void *data(XLA_FFI_CallFrame *frame, int i) {
   return ((XLA_FFI_Buffer *)frame->args.args[i])->data;
 }
@@ -44,8 +52,9 @@ static void *result(XLA_FFI_CallFrame *frame, int i) {
   return ((XLA_FFI_Buffer *)frame->rets.rets[i])->data;
 }
 
-static XLA_FFI_Error *complain(XLA_FFI_CallFrame *frame, const char *message) {
-  XLA_FFI_Error_Create_Args args = {sizeof(args), NULL, message, XLA_FFI_Error_Code_INTERNAL};
+static XLA_FFI_Error *complain(XLA_FFI_CallFrame *frame, XLA_FFI_Error_Code code,
+                               const char *message) {
+  XLA_FFI_Error_Create_Args args = {sizeof(args), NULL, message, code};
   return frame->api->XLA_FFI_Error_Create(&args);
 }
 
@@ -208,11 +217,15 @@ XLA_FFI_Error *jaxchem_rosenbrock(XLA_FFI_CallFrame *frame) {
     return NULL;
   }
   Reader reader = {data(frame, TABLES), data(frame, NUMBERS)}, *r = &reader;
-  int64_t mode = count(r), alone = count(r), threads = count(r), rows = count(r), programs = count(r);
-  Settings settings;
-  settings.land = (int)count(r);
-  settings.negative = (int)count(r);
-  settings.max_steps = *r->number++;
+  Head head;
+  memcpy(&head, r->integer, sizeof head);
+  if (head.layout != LAYOUT)
+    return complain(frame, XLA_FFI_Error_Code_INTERNAL,
+                    "jaxchem: the tables have another layout than this kernel reads; it was built "
+                    "from other sources, restart Python");
+  integers(r, sizeof head / sizeof(int32_t));
+  int64_t mode = head.mode, alone = head.alone, threads = head.threads, programs = head.programs;
+  Settings settings = {*r->number++, head.land, head.negative};
   Method method = read_method(r);
   Network net = read_network(r);
   Program program;
@@ -221,8 +234,12 @@ XLA_FFI_Error *jaxchem_rosenbrock(XLA_FFI_CallFrame *frame) {
   int linear = programs && mode != PLAIN;
   if (linear) at_stage = read_linear(r, &program, (int)mode);
   if (linear) at_start = read_linear(r, &program, (int)mode);
-  if (net.orders > MAX_FACTORS || method.stages > MAX_STAGES || rows != (alone ? BLOCK_ROWS : 1))
-    return complain(frame, "jaxchem: tables that this kernel does not take");
+  if (net.orders > MAX_FACTORS || method.stages > MAX_STAGES ||
+      head.rows != (alone ? BLOCK_ROWS : 1) ||
+      r->integer != (const int32_t *)data(frame, TABLES) + extent(frame, TABLES, 0) ||
+      r->number != (const double *)data(frame, NUMBERS) + extent(frame, NUMBERS, 0))
+    return complain(frame, XLA_FFI_Error_Code_INTERNAL,
+                    "jaxchem: tables that this kernel does not take");
 
   atomic_long next = 0;
   Job job = {.net = &net, .method = &method, .program = programs ? &program : NULL,
@@ -267,5 +284,6 @@ XLA_FFI_Error *jaxchem_rosenbrock(XLA_FFI_CallFrame *frame) {
     if (outcome) failed = outcome;
   }
   free(others);
-  return failed ? complain(frame, "jaxchem: out of memory") : NULL;
+  return failed ? complain(frame, XLA_FFI_Error_Code_RESOURCE_EXHAUSTED, "jaxchem: out of memory")
+                : NULL;
 }
