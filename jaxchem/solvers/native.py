@@ -4,9 +4,12 @@ Everything here is optional. Where there is no C compiler, `library()` is `None`
 back to diffrax.
 """
 
+import _signal  # pyright: ignore[reportMissingImports]
 import ctypes
 import functools
 import os
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +60,27 @@ def _library() -> ctypes.CDLL | None:
     if loaded is not None:
         handler = jax.ffi.pycapsule(getattr(loaded, SYMBOL))
         jax.ffi.register_ffi_target(SYMBOL, handler, platform="cpu")
+        for name, what in _PYTHON.items():
+            address = what if isinstance(what, int) else ctypes.cast(what, ctypes.c_void_p).value
+            ctypes.c_void_p.in_dll(loaded, f"jaxchem_{name}").value = address
     return loaded
+
+
+# functions of C, for one of Python would take the signal, and the exception would be lost in it
+_handler = ctypes.CFUNCTYPE(ctypes.py_object, ctypes.c_int)(_signal.getsignal)
+_tracer = ctypes.CFUNCTYPE(ctypes.py_object)(sys.gettrace)
+_PYTHON: dict[str, Any] = {
+    "handler": _handler,
+    "raises": id(signal.default_int_handler),
+    "tracer": _tracer,
+    "none": id(None),
+    "main": threading.main_thread().ident,
+    "lock": ctypes.pythonapi.PyGILState_Ensure,
+    "unlock": ctypes.pythonapi.PyGILState_Release,
+    "trace": ctypes.pythonapi.PyEval_SetTrace,
+    "check": ctypes.pythonapi.PyErr_CheckSignals,
+}
+"""What kernel/interrupt.c wants of Python, by name."""
 
 
 @functools.cache

@@ -74,9 +74,11 @@ typedef struct {
   double *pulled_y0, *pulled_k, *pulled_parameters;
   int32_t *status;                                  /* [N, 3] result, accepted, rejected */
   atomic_long *next;
+  atomic_long *heard;                               /* see interrupt.h */
 } Job;
 
-/* integrates cells until none is left; returns NULL, or something else where memory ran out */
+/* integrates cells until none is left or Ctrl-C is pressed; returns NULL, or something else where
+ * memory ran out */
 void *march_one(void *job);        /* one at a time, one direction of each */
 void *march_many(void *job);       /* LANES at a time, one direction of each */
 void *march_directions(void *job); /* one at a time, LANES directions of it together */

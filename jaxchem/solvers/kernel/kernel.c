@@ -2,11 +2,13 @@
  *
  * Networks, elimination, method and rates come as tables (jaxchem/solvers/layout.py and native.py
  * write them in the order in which they are read here), so this is compiled once for all networks.
- * kernel.c -> march.h (cells, control) -> derivative.h -> method.h (a step) -> chemistry.h. */
+ * kernel.c -> march.h (cells, control) -> derivative.h -> method.h (a step) -> chemistry.h; Ctrl-C is
+ * heard in interrupt.c. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "interrupt.h"
 #include "job.h"
 #include "lanes.h"
 #include "xla/ffi/api/c_api.h"
@@ -241,7 +243,7 @@ XLA_FFI_Error *jaxchem_rosenbrock(XLA_FFI_CallFrame *frame) {
     return complain(frame, XLA_FFI_Error_Code_INTERNAL,
                     "jaxchem: tables that this kernel does not take");
 
-  atomic_long next = 0;
+  atomic_long next = 0, heard;
   Job job = {.net = &net, .method = &method, .program = programs ? &program : NULL,
              .at_stage = linear ? &at_stage : NULL, .at_start = linear ? &at_start : NULL,
              .settings = settings, .cells = extent(frame, Y0, 0), .times = extent(frame, TS, 1),
@@ -252,7 +254,8 @@ XLA_FFI_Error *jaxchem_rosenbrock(XLA_FFI_CallFrame *frame) {
              .atol = data(frame, ATOL), .first_step = data(frame, FIRST_STEP),
              .parameters = data(frame, PARAMETERS), .ys = result(frame, YS),
              .end_state = result(frame, END_STATE), .end_time = result(frame, END_TIME),
-             .end_step = result(frame, END_STEP), .status = result(frame, STATUS), .next = &next};
+             .end_step = result(frame, END_STEP), .status = result(frame, STATUS), .next = &next,
+             .heard = &heard};
   int64_t directions = 0;
   if (mode == FORWARD) {
     directions = job.tangents = extent(frame, DY0, 1);
@@ -273,6 +276,7 @@ XLA_FFI_Error *jaxchem_rosenbrock(XLA_FFI_CallFrame *frame) {
   int64_t most = alone ? job.cells : (job.cells + LANES - 1) / LANES;
   if (threads > most) threads = most;
   if (threads < 1) threads = 1;
+  watch_interrupts(&heard);
   pthread_t *others = calloc(threads, sizeof(pthread_t));
   int64_t started = 0;
   for (; others && started < threads - 1; started++)
@@ -284,6 +288,9 @@ XLA_FFI_Error *jaxchem_rosenbrock(XLA_FFI_CallFrame *frame) {
     if (outcome) failed = outcome;
   }
   free(others);
+  unwatch_interrupts(&heard);
+  if (atomic_load(&heard) == INTERRUPTED)
+    return complain(frame, XLA_FFI_Error_Code_CANCELLED, "jaxchem: interrupted");
   return failed ? complain(frame, XLA_FFI_Error_Code_RESOURCE_EXHAUSTED, "jaxchem: out of memory")
                 : NULL;
 }

@@ -7,6 +7,7 @@
 #endif
 
 #include "derivative.h"
+#include "interrupt.h"
 
 #define LEAST_SCALE 1e-290 /* an idle species whose absolute tolerance is zero has no error */
 
@@ -262,7 +263,7 @@ static void go_back(Worker *worker) {
     memset(worker->linear.parameters, 0, sizeof(dir) * g->blocks * job->program->parameters);
 #endif
   for (int l = 0; l < CELLS; l++) m[l] = lanes->next_time[l] - 1;
-  for (;;) {
+  while (!interrupted(job->heard)) {
     el h = splat(1);
     mask active = {0};
     int any = 0;
@@ -453,7 +454,7 @@ static int integrate(Worker *worker) {
   Lanes *lanes = &worker->lanes;
   Step *w = &worker->step;
   for (int l = 0; l < CELLS; l++) load(worker, l);
-  for (;;) {
+  while (!interrupted(job->heard)) {
     int any = 0, some = 0, wanted = 0;
     for (int l = 0; l < CELLS; l++) any |= lanes->active[l] != 0;
     if (!any) {
@@ -480,6 +481,7 @@ static int integrate(Worker *worker) {
     for (int l = 0; l < CELLS; l++)
       if (lanes->active[l] && !judge(worker, l, AT(h, l), AT(norm, l))) return 0;
   }
+  return 1;
 }
 
 void *MARCH(void *argument) {
