@@ -6,6 +6,7 @@ A tree is made of numbers, names and calls; operators are calls of ``+``, ``-``,
 becomes a tree here, and [`jaxchem.rates`][] knows what each function means.
 """
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -195,6 +196,7 @@ def names(tree: Expression) -> Iterator[str]:
             yield from names(argument)
 
 
+@functools.lru_cache(4096)  # mechanisms write the same again and again
 def parse(text: str, *, left: bool = False) -> Expression:
     """Reads an expression as chemists write them in Fortran, FACSIMILE and C.
 

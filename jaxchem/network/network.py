@@ -230,17 +230,18 @@ class Network(eqx.Module):
             raise ValueError(f"network {name!r} has no reactions; give it at least one.")
         trees, factors, written = [], [], reactions
         reactions = []
+        known_terms: dict[Any, Any] = {}  # of each rate once, however many reactions have it
         for reaction in written:
-            where = f"reaction {reaction.equation!r} ({reaction.where or name})"
             for member in (*reaction.reactants, *reaction.products):
                 if member not in index:
-                    raise ValueError(unknown_species(member, ordered, where))
-            try:
-                rate = as_tree(reaction.rate) or Number(0.0)
-                validate(rate, known)
-                terms = split(rate, sums)
-            except ValueError as error:
-                raise ValueError(f"{where}: {error}.") from None
+                    raise ValueError(unknown_species(member, ordered, reaction.placed(name)))
+            if (terms := known_terms.get(reaction.rate)) is None:
+                try:
+                    rate = as_tree(reaction.rate) or Number(0.0)
+                    validate(rate, known)
+                    terms = known_terms[reaction.rate] = split(rate, sums)
+                except ValueError as error:
+                    raise ValueError(f"{reaction.placed(name)}: {error}.") from None
             for tree, pool in terms:
                 reactions.append(reaction)
                 trees.append(tree)

@@ -72,6 +72,10 @@ class Reaction(NamedTuple):
     source: str
     where: str = ""
 
+    def placed(self, network: str) -> str:
+        """What messages call it: its equation, with file and line or the network's name."""
+        return f"reaction {self.equation!r} ({self.where or network})"
+
     @property
     def equation(self) -> str:
         """The reaction as text, such as ``2 B -> B + C``."""

@@ -11,7 +11,7 @@ from ..checkpoint import atomic
 from ..formula import parse_formula
 from ..network import MechanismError, Network, closed, declared, unknown_species
 from . import kpp_writer, others, table
-from .common import decoded, is_file
+from .common import decoded, is_file, numbered
 
 __all__ = ["FORMATS", "dump", "load", "loads", "shipped"]
 
@@ -112,9 +112,10 @@ def loads(
     text: str, filename: str = "<text>", *, format: str | None = None, skip: bool = False
 ) -> Network:
     """As `load`, from text; `filename` is for messages and for files that the text includes."""
+    said = text if format else "\n".join(line for _, line in numbered(text))
     for name in FORMATS if format is None else (format,):
         module = table if name == "table" else importlib.import_module(f".{name}", __name__)
-        if format or module.looks_like(text):
+        if format or module.looks_like(said):
             if skip and name not in _LISTS:
                 raise ValueError(
                     f"{filename}: skip is for lists of {', '.join(_LISTS)}, and this is {name}; "

@@ -28,7 +28,7 @@ from .cantera_equations import Equation, read_equation
 from .cantera_phases import Entry, File, Phase, chosen
 from .cantera_rates import Arrhenius, arrhenius, falloff, gibbs
 from .cantera_units import ATMOSPHERE, GAS
-from .common import build, molecules
+from .common import build, counted, molecules
 from .document import Node, has_key
 
 __all__ = ["loads", "looks_like"]
@@ -81,7 +81,6 @@ class _Seen(NamedTuple):
 
     node: Node
     reversible: bool
-    marked: bool
     members: frozenset[str]
 
 
@@ -95,11 +94,13 @@ class _Reader:
         self.read_species()
         self.pools: dict[str, dict[str, float]] = {}
         self.quantities: dict[str, Expression] = {}
+        self.third_bodies: dict[frozenset[tuple[str, float]], str] = {}
         self.seen: dict[tuple, list[_Seen]] = {}
 
     def network(self) -> Network:
         """Puts it all together."""
         entries = [e for e, sure in self.phase.reactions() if sure or self.declared(e.node)]
+        counted(self.phase.source.filename, len(entries))
         reactions = [r for n, e in enumerate(entries, 1) for r in self.reaction(n, e)]
         if not reactions:
             raise self.phase.node.fail("the phase has no reactions; a network needs one")
@@ -306,12 +307,12 @@ class _Reader:
         weights = {name: weight for name, weight in weights.items() if weight}
         if not weights:
             raise node.fail("no species counts as its third body; mend the efficiencies")
-        for pool, members in self.pools.items():
-            if members == weights:
-                return pool
+        if same := self.third_bodies.get(frozenset(weights.items())):
+            return same
         whole = {*weights.values()} == {1.0} and len(weights) == len(self.entries)
         pool = "M" if whole else f"M_{number}"
         self.pools[pool] = weights
+        self.third_bodies[frozenset(weights.items())] = pool
         return pool
 
     def once(self, fields: Mapping[str, Node], equation: Equation, kind: str, pool: str) -> None:
@@ -320,19 +321,21 @@ class _Reader:
         what = (kind, "Troe" in fields)
         members = frozenset(self.pools.get(pool, ()))
         marked = _flag(fields, "duplicate")
-        same = [(other, True) for other in self.seen.get((*sides, *what), ())]
-        same += [(other, False) for other in self.seen.get((*sides[::-1], *what), ())]
+        told = (False,) if marked else (False, True)  # of two that are marked, both count
+        same = [(o, True) for mark in told for o in self.seen.get((*sides, *what, mark), ())]
+        back = (*sides[::-1], *what)
+        same += [(o, False) for mark in told for o in self.seen.get((*back, mark), ())]
         for other, along in same:
             both = along or equation.reversible or other.reversible
             apart = kind and not members & other.members
-            if both and not apart and not (marked and other.marked):
+            if both and not apart:
                 node = fields["equation"]
                 raise node.fail(
                     f"{node.text()[:80]!r} stands at {other.node.where} too; where both "
                     "count, add duplicate: true to each, and else drop one"
                 )
-        found = _Seen(fields["equation"], equation.reversible, marked, members)
-        self.seen.setdefault((*sides, *what), []).append(found)
+        found = _Seen(fields["equation"], equation.reversible, members)
+        self.seen.setdefault((*sides, *what, marked), []).append(found)
 
 
 def _flag(fields: Mapping[str, Node], key: str) -> bool:

@@ -63,7 +63,7 @@ from ..rates import CONDITIONS, mcm
 from ..suggest import closest
 from .cesm_language import SECTIONS, headed, sections
 from .cesm_rates import REVERSE, user_rate
-from .common import build, fail, molecules
+from .common import build, counted, fail, molecules
 
 __all__ = ["loads", "looks_like"]
 
@@ -157,6 +157,8 @@ class _File:
                 yield line, item
 
     def network(self) -> Network:
+        lines = [c for kind in ("PHOTOLYSIS", "REACTIONS") for _, c in self.entries.get(kind, ())]
+        counted(self.filename, sum("->" in content for content in lines))
         self.declare()
         families = self.families()
         equations = [*self.equations("PHOTOLYSIS"), *self.equations("REACTIONS")]

@@ -14,13 +14,16 @@ __all__ = [
     "INTRINSICS",
     "LARGEST",
     "MOST",
+    "MOST_REACTIONS",
     "beside",
     "build",
+    "counted",
     "decoded",
     "expression",
     "fail",
     "host_call",
     "is_file",
+    "lined",
     "molecules",
     "numbered",
     "separated",
@@ -37,6 +40,8 @@ MOST = 9
 """Molecules that react in one reaction; a network has a column for each."""
 LARGEST = 20_000_000
 """Bytes of a file; the largest mechanisms that are published have a quarter of it."""
+MOST_REACTIONS = 50_000
+"""Reactions of a file; the largest mechanisms that are published have half of it."""
 
 
 def fail(filename: str, line: int, message: str) -> MechanismError:
@@ -44,13 +49,35 @@ def fail(filename: str, line: int, message: str) -> MechanismError:
     return MechanismError(f"{filename}, line {line}: {message}")
 
 
+def counted(filename: str, number: int) -> None:
+    """Refuses a file of more reactions than are read; to be called before they are looked into.
+
+    Raises:
+        MechanismError: with the number and the limit.
+    """
+    if number > MOST_REACTIONS:
+        raise fail(
+            filename,
+            1,
+            f"has {number} reactions; {MOST_REACTIONS} are the most that is read. Leave out those "
+            "of no account, or make the network with Network.build, which has no limit",
+        )
+
+
+def lined(text: str) -> str:
+    """A text whose lines end as those of Unix, whatever they ended with."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
 def numbered(text: str) -> Iterator[tuple[int, str]]:
-    """(number, line) of every line, as editors count them.
+    """(number, line) of every line that is not blank, as editors count them.
 
     `str.splitlines` would end lines at form feeds and at what Windows' ellipsis is in Latin-1 too,
     so that the rest of a comment were content.
     """
-    return enumerate(re.split(r"\r\n|\r|\n", text), start=1)
+    for number, line in enumerate(lined(text).split("\n"), start=1):
+        if line and not line.isspace():
+            yield number, line
 
 
 def decoded(path: Path) -> str:

@@ -4,7 +4,6 @@ Built from the parser's events, not by a loader: no tag is obeyed, no alias foll
 stays the text that it was, so that nothing in a file can run, expand or recurse.
 """
 
-import bisect
 import dataclasses
 import difflib
 import math
@@ -14,13 +13,13 @@ from collections.abc import Collection
 import yaml
 
 from ..network import MechanismError
-from .common import LARGEST, fail
+from .common import LARGEST, fail, lined
 
 __all__ = ["Node", "has_key", "read"]
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where it is there: 30 times faster."""
-_DEEPEST = 20
+_DEEPEST, _MOST_PARTS = 20, 1_500_000
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
@@ -111,17 +110,23 @@ def read(text: str, filename: str) -> Node:
     """Reads one JSON or YAML document.
 
     Raises:
-        MechanismError: text that is neither, aliases, keys given twice, more than 20 levels or
-            20 million characters.
+        MechanismError: text that is neither, aliases, keys given twice, more than 20 levels,
+            20 million characters or 1.5 million words, lists and mappings.
     """
     if len(text) > LARGEST:
         raise fail(filename, 1, f"{len(text)} characters; {LARGEST} is the most that is read")
-    starts = [found.end() for found in re.finditer(r"\r\n|\r|\n", text)]
+    text = lined(text)
+    place, above = 0, 1
 
     def line_of(mark: yaml.Mark) -> int:
         """As editors count lines; YAML's own count has one more at the end, and at U+2028."""
-        return bisect.bisect_right(starts, mark.index) + 1
+        nonlocal place, above
+        if mark.index < place:
+            place, above = 0, 1
+        place, above = mark.index, above + text.count("\n", place, mark.index)
+        return above
 
+    parts = 0
     root: Node | None = None
     open_nodes: list[Node] = []
     keys: list[str | None] = []  # of each open node, the key whose value comes next
@@ -144,6 +149,10 @@ def read(text: str, filename: str) -> Node:
                 raise fail(filename, line, "a second document; only one is read")
             else:
                 continue
+            parts += 1
+            if parts > _MOST_PARTS:
+                what = "words, lists and mappings"
+                raise node.fail(f"more than {_MOST_PARTS} {what}; leave out what is of no account")
             if not open_nodes:
                 root = node
             elif isinstance(parent := open_nodes[-1].value, list):

@@ -42,7 +42,7 @@ from ..expression import Expression, Name, Number, call, names, parse
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import CONDITIONS, mcm
 from ..suggest import closest
-from .common import beside, build, fail, molecules
+from .common import beside, build, counted, fail, molecules
 from .f0am_generic import Script
 from .f0am_language import Value, Values, statements, texts
 
@@ -56,15 +56,15 @@ _ENVIRONMENT: dict[str, Expression] = {
 }
 _MISSING = "drop one, or begin a new reaction with 'i=i+1'"
 _MEMBER = re.compile(r"Rnames\b|Gstr\b|(?:k|f\w+|lr_flag)\s*\(\s*(?::\s*,\s*)?i\s*\)")
-_NUMBERED = re.compile(r"i\s*=\s*i\s*\+\s*1")
+_NUMBERED = re.compile(r"\bi\s*=\s*i\s*\+\s*1")
 
 
 def looks_like(text: str) -> bool:
     """Whether lines number reactions as F0AM's scripts do and say what they are, or add species."""
-    counted = re.search(r"^[ \t]*i[ \t]*=[ \t]*i[ \t]*\+[ \t]*1\b", text, re.MULTILINE)
+    begun = re.search(r"^[ \t]*i[ \t]*=[ \t]*i[ \t]*\+[ \t]*1\b", text, re.MULTILINE)
     said = re.search(r"^[ \t]*(k[ \t]*\([ \t]*:|krx[ \t]*\(|[GJ]\w+[ \t]*\{)", text, re.MULTILINE)
     added = re.search(r"^[ \t]*(AddSpecies|ReplaceRxn)[ \t]*(;|%.*)?$", text, re.MULTILINE)
-    return bool(counted and said) or bool(added)
+    return bool(begun and said) or bool(added)
 
 
 def loads(text: str, filename: str = "<text>") -> Network:
@@ -79,6 +79,7 @@ def loads(text: str, filename: str = "<text>") -> Network:
     """
     if re.search(r"^[ \t]*(krx[ \t]*\(|Jnames[ \t]*\{)", text, re.MULTILINE):
         raise fail(filename, 1, "these are generic coefficients; give the mechanism that uses them")
+    counted(filename, len(_NUMBERED.findall(text)))
     return _File(text, filename).network()
 
 

@@ -40,8 +40,12 @@ def statements(text: str, filename: str) -> Iterator[tuple[int, str]]:
     parts: list[str] = []
     brackets: list[str] = []
     comments: list[int] = []  # lines in which those begin that are open
-    start = 0
+    start = above = 0
     for line, raw in numbered(text):
+        if parts and not brackets and line > above + 1:  # a blank line, which '...' joins too
+            yield from _whole(start, parts)
+            start = 0
+        above = line
         if raw.strip() == "%{":
             comments.append(line)
         elif raw.strip() == "%}" and comments:

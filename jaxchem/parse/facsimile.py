@@ -51,7 +51,7 @@ from ..expression import (
 )
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import CONDITIONS, LAWS, mcm, validate
-from .common import build, fail, host_call, molecules, numbered
+from .common import build, counted, fail, host_call, molecules, numbered
 
 __all__ = ["loads", "looks_like"]
 
@@ -159,7 +159,9 @@ class _File:
     def network(self) -> Network:
         assignments: dict[str, tuple[int, str]] = {}
         equations: list[tuple[int, str, dict[str, int], dict[str, float]]] = []
-        for line, statement in _statements(self.text, self.filename):
+        statements = [*_statements(self.text, self.filename)]
+        counted(self.filename, sum(text.startswith("%") for _, text in statements))
+        for line, statement in statements:
             if statement.startswith("%"):
                 equations.append(self.equation(line, statement))
             elif statement.split()[0].upper() == "VARIABLE":

@@ -33,7 +33,7 @@ from typing import NamedTuple
 from ..expression import Expression, Name, Number, call, names, parse
 from ..network import Network, Reaction
 from .astro import Names, Remarks, gated, network, number, partition
-from .common import fail, numbered
+from .common import counted, fail, numbered
 
 __all__ = ["loads", "looks_like"]
 
@@ -74,10 +74,11 @@ def loads(text: str, filename: str = "<text>", *, skip: bool = False) -> Network
     remarks = Remarks(filename, skip)
     rows = []
     species = Names(filename, _AGENTS)
-    for line, content in numbered(text):
-        if content.strip() and not content.lstrip().startswith("!"):
-            with remarks.reading(line):
-                rows.append(_row(content, line, species, remarks))
+    lines = [each for each in numbered(text) if not each[1].lstrip().startswith("!")]
+    counted(filename, len(lines))
+    for line, content in lines:
+        with remarks.reading(line):
+            rows.append(_row(content, line, species, remarks))
     of_one: dict[tuple, list[_Row]] = {}
     for row in rows:
         of_one.setdefault(row.key, []).append(row)

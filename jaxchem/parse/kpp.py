@@ -20,7 +20,7 @@ from ..expression import Call, Expression, Name, Number, rewrite
 from ..formula import ELEMENTS
 from ..network import MechanismError, Network, Reaction, Units
 from ..rates import NAMED
-from .common import build, expression, fail, molecules
+from .common import build, counted, expression, fail, molecules
 from .kpp_language import Item, items
 from .kpp_rates import STATE, STATEMENT, Code, Rates
 
@@ -40,6 +40,8 @@ _AIR_BY_CFACTOR = ("EP2", "EP3", "FALL")
 _LEAST_AIR = 1e12
 """Where 1e6 CFACTOR is below this [molecule cm-3], CFACTOR is none of a number density."""
 _ATOMS = {name.upper(): name for name in ELEMENTS}
+_EQUATION = re.compile(r"\s*(?:<([^<>\n]*)>)?([^:]*):(.*)", re.DOTALL)
+_NO_EQUATION = re.compile(r"[\s().,*+]*")
 _TERM = re.compile(
     r"\s*([+-]?)\s*(-?)\s*(?:((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]\d+)?)\s*\*?)?\s*([A-Za-z_]\w*)\s*",
     re.ASCII,
@@ -102,7 +104,9 @@ class _Mechanism:
             "CHECK": self.checked,
             "ATOMS": lambda item: self.declared.add(item.text.strip().upper()),
         }
-        for item in sorted(items(text, filename), key=lambda item: item.section not in _DECLARES):
+        found = sorted(items(text, filename), key=lambda item: item.section not in _DECLARES)
+        counted(filename, sum(item.section == "EQUATIONS" for item in found))
+        for item in found:
             if item.section == "MODEL":
                 self.models.append(item)
             elif item.section.startswith("INLINE "):
@@ -158,13 +162,13 @@ class _Mechanism:
         self.check.append(_ATOMS.get(name.upper(), name))
 
     def equation(self, item: Item) -> None:
-        if re.fullmatch(r"[\s().,*+]*", item.text):
+        if _NO_EQUATION.fullmatch(item.text):
             warnings.warn(
                 f"{item.where}: {item.text.strip()!r} is no equation, and passed over as KPP does.",
                 stacklevel=5,
             )
             return
-        match = re.fullmatch(r"\s*(?:<([^<>\n]*)>)?([^:]*):(.*)", item.text, re.DOTALL)
+        match = _EQUATION.fullmatch(item.text)
         left, equals, right = match[2].partition("=") if match else ("", "", "")
         if match is None or not equals or "=" in right or not match[3].strip():
             raise item.fail(
@@ -177,20 +181,21 @@ class _Mechanism:
 
     def terms(self, side: str, item: Item) -> dict[str, float]:
         found: dict[str, float] = {}
-        position = 0
-        while position < len(side.rstrip()):
+        position, end = 0, len(side.rstrip())
+        while position < end:
             match = _TERM.match(side, position)
             if match is None or (position and not match[1]):
                 raise item.fail(
                     f"{' '.join(side.split())[:80]!r}: write 'A + 2B', one term after the other"
                 )
             position = match.end()
-            count = float(match[3] or 1) * (-1) ** ((match[1] == "-") + (match[2] == "-"))
+            plus, minus, number, name = match.groups()
+            count = float(number or 1) * (-1) ** ((plus == "-") + (minus == "-"))
             if not abs(count) < 1e9:
-                raise item.fail(f"{match[3]} {match[4]}: no such yield")
-            key = match[4].upper()
+                raise item.fail(f"{number} {name}: no such yield")
+            key = name.upper()
             if key not in _NOTHING or key in self.spelled:
-                name = self.spelled.setdefault(key, match[4])
+                name = self.spelled.setdefault(key, name)
                 found[name] = found.get(name, 0.0) + count
         return found
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..expression import Call, Expression, Name, Number, call, choose, parse, rewrite, show, size
-from .common import fail, separated
+from .common import fail, numbered, separated
 from .kpp_language import Item
 
 __all__ = ["Function", "NotArithmetic", "decided", "functions", "is_fortran", "statements"]
@@ -115,13 +115,13 @@ def statements(text: str) -> Iterator[tuple[int, str]]:
     """
     whole: list[tuple[int, str]] = []  # statements, those of one line not yet apart
     open_ = False
-    for number, line in enumerate(text.splitlines()):
+    for number, line in numbered(text):
         line = re.sub(r"\{[^{}]*\}", " ", line)
         line = "" if line.lstrip().startswith("//") else _COMMENT.sub(r"\1", line).strip()
         if not line:
             continue
         open_ = open_ or line.startswith("&")  # even where the line above does not say so
-        start, before = whole.pop() if open_ and whole else (number, "")
+        start, before = whole.pop() if open_ and whole else (number - 1, "")
         whole.append((start, f"{before} {line.lstrip('&').rstrip('&').strip()}"))
         open_ = line.endswith("&")
     for start, statement in whole:

@@ -79,6 +79,7 @@ def _items(
     comment = 0  # the line in which an open one began
     for number, line in numbered(text):
         if inline:
+            parts += [""] * (number - start - len(parts))  # blank ones, so that lines count
             if ended := re.match(r"\s*#ENDINLINE\b(.*)", line, re.IGNORECASE):
                 rest, open_ = _strip(ended[1], False)
                 if "#" in rest:
@@ -94,9 +95,11 @@ def _items(
                 _inlined(line, inline, filename, number)
                 parts.append(line)
             continue
-        content, open_ = _strip(line, bool(comment))
-        comment = (comment or number) if open_ else 0
-        if content.lstrip().startswith("#"):
+        content = line
+        if comment or "{" in line or "//" in line:
+            content, open_ = _strip(line, bool(comment))
+            comment = (comment or number) if open_ else 0
+        if "#" in content and content.lstrip().startswith("#"):
             if "".join(parts).strip() and section in _SECTIONS:
                 yield Item(section, "\n".join(parts), filename, start)
             word, *rest = content.strip()[1:].split(None, 1) or [""]
@@ -129,7 +132,7 @@ def _items(
             if section in _COMMANDS:
                 section = ""
                 continue
-        if not section and content.strip(" \t\r\f;") and not content.lstrip().startswith("*"):
+        if not section and content.strip(" \t\f;") and not content.lstrip().startswith("*"):
             raise fail(
                 filename,
                 number,
@@ -147,10 +150,13 @@ def _items(
             continue
         pieces = content.split(";")
         for left, piece in enumerate(pieces, start=1 - len(pieces)):
-            if not any(part.strip() for part in parts):
-                parts, start = [], number
-                piece = piece.lstrip(" \t,")  # KPP passes over a comma between entries
-            parts.append(piece)
+            if not parts:
+                piece, start = (
+                    piece.lstrip(" \t,"),
+                    number,
+                )  # KPP passes over commas between entries
+            if piece and not piece.isspace():
+                parts.append(piece)
             if left:
                 yield Item(section, "\n".join(parts), filename, start)
                 parts = []

@@ -216,6 +216,7 @@ class Rates:
         self.declared, self.numbers = declared, numbers
         self.species = {f"IND_{n.upper()}": n for n in species}
         self.rates: list[Expression | None] = [None] * len(equations)
+        self.known: dict[str, Expression] = {}  # rates by their text
         self.pools: dict[str, dict[str, float]] = {}
         self.defined: dict[str, Expression | None] = {}
         self.places: dict[tuple[str, str], str] = {}
@@ -227,7 +228,7 @@ class Rates:
         self.ambiguous: dict[str, Item] = {}
         self.called: dict[str, str] = {}
         self.named: dict[str, str] = {}
-        self.undefined: dict[str, int] = {}
+        self.undefined: dict[str, set[str]] = {}
         self.beyond: dict[str, str] = {}
         self.missing: dict[str, list[str]] = {}
 
@@ -241,7 +242,8 @@ class Rates:
             self.active.append(j)
             self.steps = 0 if len(self.active) == 1 else self.steps
             now, self.now = self.now, math.inf
-            found = self.rates[j] = self.resolve(_parsed(text, item), item)
+            found = self.known.get(text) or self.resolve(_parsed(text, item), item)
+            self.rates[j] = self.known[text] = found
             self.active.pop()
             self.now = now
             if "RCONST" in text.upper():
@@ -437,7 +439,7 @@ class Rates:
         named = [a.name.upper() for a in tree.arguments if isinstance(a, Name)]
         law = law and all(other in STATE for other in named)  # else the host's own state
         if law and not _BY_HOST.fullmatch(name) and name.upper() not in self.code.functions:
-            self.undefined[name] = self.undefined.get(name, 0) + 1
+            self.undefined.setdefault(name, set()).add(text)
         return Name(text)
 
     def published(self, name: str, item: Item) -> bool:
@@ -478,7 +480,9 @@ class Rates:
                 f"{listed}."
             )
         if self.undefined:
-            listed = ", ".join(f"{name} ({n} calls)" for name, n in self.undefined.items())
+            listed = ", ".join(
+                f"{name} ({len(texts)} calls)" for name, texts in self.undefined.items()
+            )
             told.append(
                 f": neither defined here nor known, so that calls are quantities to be given: "
                 f"{listed}. Is F90_RATES in another file, such as the .def or gckpp.kpp?"

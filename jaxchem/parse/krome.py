@@ -45,7 +45,7 @@ from typing import Any
 from ..expression import Expression, Name, Number, call
 from ..network import Network, Reaction
 from .astro import Names, Remarks, network
-from .common import fail, numbered, separated
+from .common import counted, fail, numbered, separated
 from .krome_rates import Rates
 
 __all__ = ["loads", "looks_like"]
@@ -89,8 +89,10 @@ def loads(text: str, filename: str = "<text>", *, skip: bool = False) -> Network
         MechanismError: a line that cannot be read, with file, line and why.
     """
     reader = _Reader(filename, skip)
-    for line, content in numbered(text):
-        reader.read(line, content.strip())
+    lines = [(line, content.strip()) for line, content in numbered(text)]
+    counted(filename, sum(not content.startswith(("@", "#", "/")) for _, content in lines))
+    for line, content in lines:
+        reader.read(line, content)
     reader.close()
     return network(
         filename,

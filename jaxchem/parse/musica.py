@@ -28,7 +28,7 @@ from ..expression import Expression, Name, Number, call
 from ..network import Network, Reaction, Units
 from ..rates import CONDITIONS
 from . import musica_v0
-from .common import build, molecules
+from .common import build, counted, molecules
 from .document import Node, has_key, read
 from .musica_conditions import initial_conditions
 from .musica_laws import KINDS, OTHER, rates
@@ -90,6 +90,7 @@ def _network(root: Node) -> Network:
         if key in fields:
             warnings.warn(f"{fields[key].where}: {key!r} is left out.", stacklevel=3)
     mechanism = _Mechanism(fields["species"], fields["phases"], nodes)
+    counted(root.filename, len(nodes))
     reactions = [r for node in nodes for r in mechanism.reactions(node)]
     filename = root.filename
     stem = Path(filename).stem

@@ -55,7 +55,7 @@ import numpy as np
 from ..expression import Expression, Name, parse, show
 from ..formula import CHARGE, ELEMENTS, parse_formula
 from ..network import MechanismError, Network, Reaction, Units, sides
-from .common import build, fail, molecules, numbered
+from .common import build, counted, fail, molecules, numbered
 
 __all__ = ["dumps", "loads", "looks_like"]
 
@@ -82,7 +82,7 @@ class _Reader:
     def __init__(self, text: str, filename: str):
         self.filename = filename
         self.text = text
-        self.line = 0
+        self.line = 1
         self.section: str | None = None
         self.places: dict[tuple[str, str], str] = {}
 
@@ -95,6 +95,7 @@ class _Reader:
 
     def lines(self) -> Iterator[tuple[str | None, str]]:
         """(section, line) of every line that says something; `None` above the first section."""
+        self.section = None
         for line, raw in numbered(self.text):
             self.line = line
             content = _COMMENT.sub(r"\1", raw).strip()
@@ -142,6 +143,7 @@ def loads(text: str, filename: str = "<text>") -> Network:
     numbers: dict[str, dict[str, float]] = {"defaults": {}, "initial": {}}
     families: dict[str, dict[str, float]] = {}
     reactions: list[Reaction] = []
+    counted(filename, sum(section == "reactions" for section, _ in reader.lines()))
     for section, content in reader.lines():
         if section is None:
             key, value = reader.pair(content, f"write 'key = value', key one of {_KEYS}")

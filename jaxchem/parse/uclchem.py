@@ -37,7 +37,7 @@ from functools import partial
 from ..expression import Expression, Name, Number, call, parse
 from ..network import Network, Reaction
 from .astro import HOTTEST, Names, Remarks, network, number
-from .common import fail, numbered
+from .common import counted, fail, numbered
 
 __all__ = ["loads", "looks_like"]
 
@@ -91,10 +91,9 @@ def loads(text: str, filename: str = "<text>", *, skip: bool = False) -> Network
     reader = _Reader(filename)
     remarks = Remarks(filename, skip)
     reactions, first = [], True
-    for line, content in numbered(text):
-        content = content.partition("!")[0].strip()
-        if not content:
-            continue
+    lines = [(n, c) for n, raw in numbered(text) if (c := raw.partition("!")[0].strip())]
+    counted(filename, len(lines))
+    for line, content in lines:
         fields = [field.strip() for field in content.split(",")]
         if first and fields[0].lower() in _COLUMNS:
             reader.header(line, fields)

@@ -28,7 +28,7 @@ from functools import partial, reduce
 from ..expression import Expression, Name, Number, call, parse
 from ..network import Network, Reaction
 from .astro import HOTTEST, Names, Remarks, gated, network, number, partition
-from .common import fail, numbered
+from .common import counted, fail, numbered
 
 __all__ = ["loads", "looks_like"]
 
@@ -65,11 +65,11 @@ def loads(text: str, filename: str = "<text>", *, skip: bool = False) -> Network
     """
     reactions = []
     species, remarks = Names(filename, _AGENTS), Remarks(filename, skip)
-    for line, content in numbered(text):
-        content = content.strip()
-        if content and not content.startswith("#"):
-            with remarks.reading(line):
-                reactions.append(_reaction(content, line, species))
+    lines = [each for each in numbered(text) if not each[1].lstrip().startswith("#")]
+    counted(filename, len(lines))
+    for line, content in lines:
+        with remarks.reading(line):
+            reactions.append(_reaction(content.strip(), line, species))
     remarks.tell()
     return network(filename, reactions, _REFERENCES, quantities=_QUANTITIES)
 

@@ -247,10 +247,14 @@ class RateLaw(eqx.Module):
     def group(cls, trees: Sequence[Expression]) -> tuple["RateLaw", ...]:
         """The laws of these expressions, one for each form, between them one for each tree."""
         groups: dict[Any, list[tuple[int, list[float], list[str]]]] = {}
+        taken: dict[Expression, tuple[Any, list[float], list[str]]] = {}  # apart, each tree once
         for j, tree in enumerate(trees):
-            numbers: list[float] = []
-            found: list[str] = []
-            groups.setdefault(_form(tree, numbers, found), []).append((j, numbers, found))
+            if tree not in taken:
+                numbers: list[float] = []
+                found: list[str] = []
+                taken[tree] = (_form(tree, numbers, found), numbers, found)
+            form, *slots = taken[tree]
+            groups.setdefault(form, []).append((j, *slots))
         return tuple(
             cls(
                 tuple(j for j, _, _ in rows),
