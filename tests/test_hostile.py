@@ -18,7 +18,7 @@ from test_fuzz import BOX_TEXT
 
 import jaxchem
 from jaxchem.network import MechanismError, Network
-from jaxchem.parse import loads
+from jaxchem.parse import common, loads
 from jaxchem.parse.common import LARGEST
 from jaxchem.parse.musica import initial_conditions
 from jaxchem.parse.musicbox import read_run
@@ -468,9 +468,9 @@ def test_lists_of_many_large_files(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("piece", ["A + ", "a", "1", "\n", "; ", ",", "(", "{", '"', "% ", "1:"])
+@pytest.mark.parametrize("piece", ["A + ", "a", "1", "; ", ",", "(", "{", '"', "% ", "1:"])
 def test_the_largest_files_that_are_read(tmp_path, piece):
-    """Linear: a line, and a statement, costs 1 to 2 us even where nothing stands in it."""
+    """Linear: a statement costs 1 to 2 us even where nothing stands in it."""
     path = tmp_path / "large"
     path.write_text(piece * (LARGEST // len(piece)))
     for form in (None, *jaxchem.parse.FORMATS):
@@ -478,16 +478,68 @@ def test_the_largest_files_that_are_read(tmp_path, piece):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "form, head, line",
-    [
-        ("table", table("1e-3"), "A -> B ; 1e-3 ; S\n"),
-        ("kpp", kpp("1e-3"), "A=B:1e-3;\n"),
-        ("facsimile", facsimile("1e-3"), "% 1e-3 : A = B ;\n"),
-    ],
-)
-def test_a_million_reactions(form, head, line):
-    """Linear in the number of reactions: 40 us each."""
-    few, _ = child(lambda: loads(head + line * 50_000, format=form))
-    many, used = child(lambda: loads(head + line * 1_000_000, format=form), 120)
-    assert many < 2 * 20 * few and used < 2048
+@pytest.mark.parametrize("line", ["\n", " \n", "\t\r\n"])
+@pytest.mark.parametrize("form", [None, *jaxchem.parse.FORMATS])
+def test_blank_lines_cost_nothing(form, line):
+    child(lambda: read(line * (LARGEST // len(line)), form))
+
+
+KIDA = "H2".ljust(11) + "CRP".ljust(23) + "H".ljust(11) + "H".ljust(45)
+KIDA += "1.000e-01  0.000e+00  0.000e+00 0.00e+00 0.00e+00 logn  1  -9999   9999  1     1 1  1\n"
+F0AM = "i=i+1;\nk(:,i) = 1e-3;\nGstr{i,1} = 'A';\nfA(i)=-1;\nfB(i)=1;\n"
+CESM = "SPECIES\nSolution\nA,B\nEnd Solution\nEnd SPECIES\nCHEMISTRY\nReactions\n"
+GAS = '{"name": "gas", "species": [{"name": "A"}, {"name": "B"}]}'
+SIDES = '"reactants": [{"species name": "A"}], "products": [{"species name": "B"}]'
+MUSICA = f'{{"version": "1.0.0", "species": [{{"name": "A"}}, {{"name": "B"}}], "phases": [{GAS}],'
+CANTERA = "".join(f"- name: {n}\n  composition: {{H: 1}}\n" for n in "AB")
+MANY_OF = {  # what stands above the reactions, one of them, and what stands below
+    "table": (table("1e-3"), "A -> B ; 1e-3 ; S\n", ""),
+    "kpp": (kpp("1e-3"), "A=B:1e-3;\n", ""),
+    "facsimile": (facsimile("1e-3"), "% 1e-3 : A = B ;\n", ""),
+    "krome": ("@format:R,P,rate\n", "H,H2,1e-3\n", ""),
+    "f0am": ("SpeciesToAdd = {'A'; 'B'}; AddSpecies\n", F0AM, ""),
+    "cesm": (CESM, "A -> B ; 1e-3\n", "End Reactions\nEnd CHEMISTRY\n"),
+    "kida": ("", KIDA, ""),
+    "umist": ("", "1:AD:C:C:C2:PHOTON:::1:1.0:0:0:10:300:M:A:::\n", ""),
+    "uclchem": ("", "H,H,NAN,H2,NAN,NAN,NAN,1.0,0.0,0.0,10,41000\n", ""),
+    "musica": (
+        f'{MUSICA} "reactions": [',
+        f'{{"type": "ARRHENIUS", "gas phase": "gas", {SIDES}}},\n',
+        f'{{"type": "ARRHENIUS", "gas phase": "gas", {SIDES}}}]}}',
+    ),
+    "cantera": (
+        "phases: [{name: gas, thermo: ideal-gas, elements: [H], species: [A, B], kinetics: gas}]\n"
+        f"species:\n{CANTERA}reactions:\n",
+        "- {equation: A => B, rate-constant: {A: 1, b: 0, Ea: 0}, duplicate: true}\n",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", MANY_OF)
+def test_as_many_reactions_as_are_read(form, monkeypatch):
+    """More are refused, before they are looked into, with their number and the limit."""
+    monkeypatch.setattr(common, "MOST_REACTIONS", 20)
+    head, line, end = MANY_OF[form]
+    own = int(form in ("table", "kpp", "facsimile", "musica"))  # in what stands around
+    few = head + line * (20 - own) + end
+    if form != "kida":  # whose ranges must differ
+        assert len(read(few, form).equations) == 20
+    message = read(head + line * 30 + end, form)
+    assert f"has {30 + own} reactions; 20 are the most" in message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", MANY_OF)
+def test_a_million_reactions_are_refused_soon(form):
+    head, line, end = MANY_OF[form]
+    _, used = child(lambda: loads(head + line * 1_000_000 + end, format=form))
+    assert used < 2048
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [f for f in MANY_OF if f != "kida"])
+def test_the_most_reactions_are_read_soon(form):
+    head, line, end = MANY_OF[form]
+    _, used = child(lambda: loads(head + line * (common.MOST_REACTIONS - 1) + end, format=form))
+    assert used < 2048
