@@ -109,10 +109,10 @@ def test_initial_values_of_groups_hold_for_what_is_not_named(small):
 
 def test_rates_of_the_small_mechanism(small):
     """Each by hand; the pools multiply in the kernel."""
-    users = ("PHOTOL(3)", "K_HET(ind_B,0.1,State,.TRUE.)", "KZ", "KV", "J(99)")
+    users = ("PHOTOL(3)", "K_HET(ind_B,0.1,State,.TRUE.)", "KV", "J(99)")
     assert small.user_quantities == users
     assert small.pool_names == ("RO2", "C(ind_PAR)")
-    given = dict(zip(users, (1.0, 2.0, 3.0, 4.0, 5.0), strict=True)) | {"J4": 0.25}
+    given = dict(zip(users, (1.0, 2.0, 3.0, 4.0), strict=True)) | {"J4": 0.25}
     k = small.rates(local_time=36000.0, quantities=given)
     x = (2 * 10 - 24) / 15
     sun = 0.5 * (1 + np.cos(np.pi * x * abs(x)))
@@ -124,9 +124,9 @@ def test_rates_of_the_small_mechanism(small):
         6e-12 * np.exp(-200 / 250),
         2e-3 * sun / 60,
         0.5,
-        2.0 + 3.0 + 4.0,
+        2.0 + 2.0 + 3.0,  # KZ is 2 below 300 K
         (250 / 300) ** -7.1,
-        4e16 + 0.25 + 0.25 + 5.0 + fall,
+        4e16 + 0.25 + 0.25 + 4.0 + fall,
     ]
     np.testing.assert_allclose(k, expected, rtol=1e-13)
     y = small.y0(dict.fromkeys(small.species, 2.0))
@@ -351,6 +351,48 @@ def test_tolerances_of_the_start_are_nothing_here():
     assert dict(network.defaults) == {"start": 0.0}
 
 
+@pytest.mark.parametrize(
+    ("code", "defaults"),
+    [
+        ("IF (2 > 1) THEN\nTEMP = 270.\nELSE\nTEMP = 280.\nEND IF", {"temperature": 270.0}),
+        ("TEMP = 250.\nIF (TEMP > 300.) TEMP = 1.", {"temperature": 250.0}),
+        ("hours = 2\nTEND = hours*3600.", {"end": 7200.0}),
+    ],
+)
+def test_the_start_of_a_model_is_followed(code, defaults):
+    assert dict(kpp.loads(f"{inlined(code, 'INIT')}\n#EQUATIONS\nA = : 1. ;").defaults) == defaults
+
+
+def test_what_the_start_leaves_open_is_told():
+    code = inlined("IF (winter) TEMP = 270.\nPRESS = 9e4", "INIT")
+    with pytest.warns(UserWarning) as told:
+        network = kpp.loads(f"{code}\n#EQUATIONS\nA = : 1. ;")
+    assert dict(network.defaults) == {"pressure": 9e4}
+    messages = [str(warning.message) for warning in told]
+    assert any("passed over: line 2: 'IF (winter)" in message for message in messages)
+    assert any("line 3: PRESS is 90000, and no unit; taken as Pa" in m for m in messages)
+
+
+def test_a_temperature_that_a_file_sets_reaches_its_laws():
+    """exp(-300 / 250) + 250 of the file, exp(-300 / 300) + 300 of the run."""
+    text = f"{inlined('TEMP = 250.', 'RCONST')}\n#EQUATIONS\nA = : ARR_ab(1., 300.) + TEMP ;"
+    network = kpp.loads(text)
+    assert float(network.rates()[0]) == pytest.approx(math.exp(-1.2) + 250, rel=1e-14)
+    changed = network.rates(temperature=300.0)
+    assert float(changed[0]) == pytest.approx(math.exp(-1.0) + 300, rel=1e-14)
+    with pytest.warns(UserWarning, match="assigns TEMP: .*laws the condition of the run"):
+        kpp.loads(text.replace("250.", "250. + SUN"))
+
+
+def test_blocks_that_nothing_decides_are_the_users():
+    code = "K = 1\nIF (lfirst) THEN\nK = 2\nEND IF\nDO i = 1, nmax\nL(i) = 1\nM1 = 2\nEND DO"
+    network = kpp.loads(f"{inlined(code, 'RCONST')}\n#EQUATIONS\nA = : K + M1 ;")
+    assert network.user_quantities == ("K", "M1")
+    code = "K = 1\nDO i = 1, 3\nK = K*2\nIF (K > 3) EXIT\nEND DO"
+    network = kpp.loads(f"{inlined(code, 'RCONST')}\n#EQUATIONS\nA = : K ;")
+    assert network.user_quantities == ("K",)
+
+
 def test_code_in_c_is_the_users():
     code = "#INLINE C_RCONST\nK = 1;\nif (TEMP > 9) K = 5;\n#ENDINLINE\n"
     network = kpp.loads(f"{code}#EQUATIONS\nA = : K;")
@@ -504,6 +546,29 @@ END FUNCTION"""
         (inlined("K = 1. +\n&\n 2. + &\n ! three\n  & 3.", "RCONST"), "K", 6.0),
         ("", "+".join(["TEMP"] * 400), 280.0 * 400),
         (inlined("J(4) = 0.5D0 * J(1)\nJ(1) = 4", "RCONST"), "J( 4 )", 2.0),
+        # blocks, loops and arrays
+        (inlined("IF (TEMP > 270.) THEN\nK = 3\nELSE\nK = 4\nEND IF", "RCONST"), "K", 3.0),
+        (inlined("K = 1\nIF (TEMP > 300.) THEN\nK = 3\nENDIF\nL = K + 1", "RCONST"), "L", 2.0),
+        (inlined("K = 1\nDO i = 1, 3\nK = K*i\nEND DO", "RCONST"), "K", 6.0),
+        (inlined("K = 0\nDO 10 i = 1, 3\nDO 10, j = 1, 2\n10 K = K + i*j", "RCONST"), "K", 18.0),
+        (inlined("n = 2\nSELECT CASE (n)\nCASE (2)\nK = 9\nEND SELECT", "RCONST"), "K", 9.0),
+        (
+            inlined("REAL :: x(3), y(3)\nx = 2.\nx(2) = TEMP\nDATA y / 1., 2., 3. /", "GLOBAL")
+            + "\n"
+            + inlined("WHERE (x > 9.) y = x/2.\nx = x + y", "RCONST"),
+            "x(1) + 10*x(2) + 1e4*x(3)",
+            3 + 10 * 420 + 5e4,
+        ),
+        (
+            inlined("REAL :: x(2)\nx = -1.\nx(2) = 4.", "GLOBAL")
+            + "\n"
+            + inlined("WHERE (x < 0.)\nx = 0.\nELSEWHERE\nx = x**2\nEND WHERE", "RCONST"),
+            "x(1) + x(2)",
+            16.0,
+        ),
+        # whole numbers are cut
+        (inlined("INTEGER :: n\nn = 7.9\nK = n/2.", "RCONST"), "K", 3.5),
+        (inlined("REAL FUNCTION f(a)\nINTEGER i\ni = -2.5*a\nf = i\nEND FUNCTION"), "f(1.5)", -3.0),
         (inlined("// K = 5\nK = 1.5{§1.2}*2 ! {1 = 2}\n", "RCONST"), "K", 3.0),
         ("", "MERGE(1.D0, 2.D0, TEMP > 270.D0 .OR. TEMP == 0)", 1.0),
     ],
@@ -522,6 +587,9 @@ def test_inlined_code(code, rate, right):
         ("REAL, DIMENSION(4) :: table\n F = table(3)", r"TABLE\(3\), which is not set"),
         ("REAL :: table(4)\n table(5) = X\n F = 1", r"TABLE has no element \[5\]"),
         ("REAL :: t(2)\n DATA t / 1, 2, 3 /\n F = X", "the table of T has 3 values"),
+        ("INTEGER :: i\n i = TEMP*2\n F = i", "cuts i to a whole number"),
+        ("F = 1/2*X", "'1/2' divides whole numbers"),
+        ("F = 0\n DO i = 1, 3\n IF (i == 2) EXIT\n F = i\n END DO", "it has 'EXIT'"),
         ("F = 0\n IF (TEMP > 1) RETURN\n F = 1", "RETURN under a condition"),
         ("G = 1", "does not set its result"),
         ("IF (TEMP > 300.) F = X", "does not set its result, F, in every case"),

@@ -62,8 +62,8 @@ def load(
 
     Raises:
         ValueError: no such name, file or format, a formula that is none, or what `closed` refuses.
-        MechanismError: (a `ValueError`) content that cannot be read, with file and line; under
-            `strict`, an unbalanced reaction.
+        MechanismError: (a `ValueError`) content that cannot be read, with file and line; more than
+            50 000 reactions or 20 million bytes; under `strict`, an unbalanced reaction.
     """
     name, path = str(path), Path(path)
     if name in shipped():

@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..brief import few
-from ..expression import Call, Expression, Name, Number, rewrite
+from ..expression import Call, Expression, Number
 from ..formula import ELEMENTS
-from ..network import MechanismError, Network, Reaction, Units
+from ..network import Network, Reaction, Units
 from ..rates import NAMED
 from .common import build, counted, expression, fail, molecules
+from .kpp_inlined import Code
 from .kpp_language import Item, items
-from .kpp_rates import STATE, STATEMENT, Code, Rates
+from .kpp_rates import STATE, Rates
 
 __all__ = ["loads", "looks_like"]
 
@@ -115,7 +116,9 @@ class _Mechanism:
                 readers[item.section](item)
         present = {n.upper() for left, right, *_ in self.equations for n in (*left, *right)}
         self.code = Code(self.inlined, present)
-        self.code.unread += [f"#INLINE {kind}" for kind in self.inlined if kind.startswith("PY_")]
+        self.start = Code(self.inlined, present, ("GLOBAL", "INIT"))
+        self.code.unread |= self.start.unread
+        self.code.unread |= {f"#INLINE {n}": None for n in self.inlined if n.startswith("PY_")}
 
     def declare(self, item: Item) -> None:
         name, _, text = (part.strip() for part in item.text.partition("="))
@@ -241,6 +244,7 @@ class _Mechanism:
         ]
         species = [n for n in self.atoms if n in used] + undeclared
         self.numbers, initial = self.values(species)
+        defaults = dict(self.own_conditions())
         texts = [(text, item) for *_, text, _, item in self.equations]
         rates = Rates(self.filename, self.code, texts, species, self.spelled, self.numbers)
         reactions = [
@@ -253,7 +257,6 @@ class _Mechanism:
             )
             for j, (left, right, _, label, item) in enumerate(self.equations)
         ]
-        defaults = dict(self.own_conditions())
         rates.tell()
         self.tell()
         trees = [t for t in (*rates.rates, *rates.defined.values()) if t is not None]
@@ -296,7 +299,7 @@ class _Mechanism:
         if self.code.unread:
             warnings.warn(
                 f"{self.filename}: inlined code that cannot be read is passed over: "
-                f"{few(self.code.unread)}.",
+                f"{few([*self.code.unread])}.",
                 stacklevel=6,
             )
 
@@ -321,27 +324,25 @@ class _Mechanism:
         return factor, {n: state[n] * scale for n in species if n in state}
 
     def own_conditions(self) -> Iterator[tuple[str, float]]:
-        """Conditions and times that the inlined start of the model sets."""
-        known: dict[str, Expression] = {}
-        for statement, item in self.code.statements("INIT"):
-            match = STATEMENT.fullmatch(statement)
-            if match is None:
-                self.code.passed_over(statement, item)
-                self.code.element(statement, True, item)
-            if match is None or match[1].upper() not in _OWN:
+        """Conditions and times that inlined code sets to numbers, which are those of the run."""
+        for name in [name for name in self.start.settings if name in _OWN]:
+            tree, item = self.start.settings[name][-1]
+            value = self.start.look(tree)
+            if not isinstance(value, Number):
+                self.code.unread[f"line {item.line}: {item.text[:40]!r}"] = None
                 continue
-
-            def fill(tree: Expression) -> Expression:
-                return known.get(tree.name.upper(), tree) if isinstance(tree, Name) else tree
-
-            try:
-                value = rewrite(expression(item.file, item.line, match[2]), fill)
-            except MechanismError:
-                self.code.unread.append(f"line {item.line}: {statement[:40]!r}")
-                continue
-            if isinstance(value, Number):
-                known[match[1].upper()] = value
-                yield _OWN[match[1].upper()], value.value
+            if name == "PRESS":
+                what = f"{item.where}: PRESS is {value.value:g}, and no unit; taken as Pa."
+                warnings.warn(what, stacklevel=5)
+            yield _OWN[name], value.value
+        held: dict[str, float] = {}
+        for name in [n for n in self.code.settings if n in STATE and n in _OWN and n != "PRESS"]:
+            values = {self.code.look(setting.tree) for setting in self.code.settings[name]}
+            if len(values) == 1 and isinstance(value := values.pop(), Number):
+                held[name] = value.value
+        for name, number in held.items():
+            del self.code.settings[name]  # rates and laws alike have the condition of the run
+            yield STATE[name], number
 
 
 def _calls(trees: list[Expression]) -> Iterator[Call]:

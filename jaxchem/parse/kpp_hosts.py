@@ -106,7 +106,7 @@ def _read() -> dict[tuple[str, int], Function]:
         assert match is not None
         arguments = tuple(a.strip().upper() for a in match[2].split(","))
         name = match[1].upper()
-        body = (("set", name, parse(text)),)
+        body = (("set", None, name, parse(text)),)
         found[name, len(arguments)] = Function(
             match[1], arguments, name, body, len(arguments), "", "jaxchem"
         )

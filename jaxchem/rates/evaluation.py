@@ -253,8 +253,8 @@ class RateLaw(eqx.Module):
                 numbers: list[float] = []
                 found: list[str] = []
                 taken[tree] = (_form(tree, numbers, found), numbers, found)
-            form, *slots = taken[tree]
-            groups.setdefault(form, []).append((j, *slots))
+            form, own, named = taken[tree]
+            groups.setdefault(form, []).append((j, own, named))
         return tuple(
             cls(
                 tuple(j for j, _, _ in rows),
