@@ -12,7 +12,7 @@ Sparse: TypeAlias = Any
 """A `scipy.sparse.csr_array` in canonical form (SciPy does not tell checkers its types)."""
 
 _SMALL = 2**14
-"""Numbers of a matrix up to which it is multiplied whole (benchmarks/sums.py)."""
+"""Numbers of a matrix up to which it is multiplied whole: as fast then, and its slope faster."""
 
 _TOGETHER = 8
 """Terms that are added at once."""

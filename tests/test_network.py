@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from problems import CONDITIONS, INITIAL, SHIPPED, SIZES, Reference, shared, side
 
 import jaxchem
-from jaxchem.network import Network, Reaction, Units
+from jaxchem.network import Network, Reaction, Structure, Units
 from jaxchem.parse import shipped, table
 from jaxchem.rates import CONDITIONS as KNOWN
 from jaxchem.rates import Conditions
@@ -613,3 +613,36 @@ def test_plain_numbers_compile_nothing(caplog):
     ):
         assert isinstance(k, jax.Array) and k.dtype == jnp.float64
         np.testing.assert_allclose(k, [*expected, factor, max(factor, 2)], rtol=1e-14)
+
+
+def test_start_states_of_what_is_traced():
+    network = table.loads(HEADER + LAWS)
+    names = network.species
+    made = jax.jit(lambda a, rest: network.y0({names[0]: a, names[1]: 2}, rest))
+    expected = np.full(len(names), 1.0)
+    expected[:2] = 3.0, 2.0
+    for rest in (jnp.float32(1), jnp.int32(1), 1.0):
+        found = made(3, rest)
+        assert found.dtype == jnp.float64
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("value", [None, "0.1", b"1"])
+def test_a_quantity_that_is_no_number(value):
+    network = Network.build(
+        name="one",
+        species=dict.fromkeys("AB"),
+        reactions=[Reaction({"A": 1}, {"B": 1}, "J1", "")],
+        units=Units("molecule cm-3", "s"),
+        quantities={"J1": None},
+    )
+    with pytest.raises(ValueError, match=r"J1 is .*; give a number"):
+        network.rates(quantities={"J1": value})
+
+
+def test_structures_are_equal_whatever_scipy_makes_of_their_places():
+    old = table.loads(HEADER + LAWS).structure
+    other = old.stoichiometry.copy()
+    other.indices, other.indptr = other.indices.astype(np.int32), other.indptr.astype(np.int64)
+    parts = (old.pools, old.pool_of, old.composition)
+    assert Structure(old.reactants, other, *parts) == old

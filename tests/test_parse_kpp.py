@@ -769,3 +769,40 @@ def test_slips_are_told(old, new, words):
 def test_what_stands_in_the_wrong_place_is_refused(old, new, words):
     with pytest.raises(MechanismError, match=words):
         kpp.loads(WHOLE.replace(old, new))
+
+
+BY_TEMPERATURE = "TEMP = 250.\nIF (TEMP < 260.) THEN\nK1 = 5.\nELSE\nK1 = 6.\nEND IF"
+
+
+@pytest.mark.parametrize(
+    ("code", "rate", "temperature", "expected"),
+    [
+        (
+            BY_TEMPERATURE,
+            "K1*TEMP",
+            300,
+            1800,
+        ),
+        (
+            BY_TEMPERATURE,
+            "K1*TEMP",
+            None,
+            1250,
+        ),
+        (
+            "TEMP = 250.\nK2 = 2*TEMP\nTEMP = 300.\nIF (TEMP > 280.) K2 = K2 + 1",
+            "K2*TEMP",
+            None,
+            150300,
+        ),
+        ("DO I = 1, 3\nK1 = I\nEND DO\nK2 = I", "K1 + 10*K2", None, 43),
+        ("DO I = 5, 1\nK1 = I\nEND DO\nK2 = I", "K2", None, 5),
+        ("DO I = 3, 1, -1\nK1 = I\nEND DO\nK2 = I", "K1 + 10*K2", None, 1),
+    ],
+)
+def test_a_condition_that_the_code_sets_is_one(code, rate, temperature, expected):
+    """A branch follows the run's temperature, as its rates do; a loop ends beyond its last turn."""
+    text = f"#DEFVAR\nA = IGNORE;\n#EQUATIONS\n<1> A = PROD : {rate};\n"
+    network = kpp.loads(f"{text}#INLINE F90_RCONST\n{code}\n#ENDINLINE\n")
+    given = {} if temperature is None else {"temperature": temperature}
+    np.testing.assert_allclose(network.rates(**given), [expected])

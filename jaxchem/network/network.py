@@ -377,23 +377,26 @@ class Network(eqx.Module):
         Raises:
             ValueError: an unknown species, or a negative, NaN or infinite concentration.
         """
-        known = {"every other species": default, **values}
+        known: dict[str | None, Any] = {None: default, **values}
         known = {n: float(np.asarray(v)) for n, v in known.items() if not isinstance(v, Tracer)}
         for place in np.flatnonzero(impossible(np.array([*known.values()], dtype=float)))[:1]:
-            name = [*known][place]
+            name = [*known][place] or "every other species"
             raise ValueError(
-                f"concentration of {name!r} is {known[name]}; it must be finite and not negative "
-                f"({self.units.concentration})."
+                f"concentration of {name!r} is {[*known.values()][place]}; it must be finite "
+                f"and not negative ({self.units.concentration})."
             )
         place = {n: i for i, n in enumerate(self.species)}
         if unknown := [n for n in values if n not in place]:
             self.index(unknown[0])  # says what is near
         traced = {n: v for n, v in values.items() if n not in known}
-        state = np.full(len(self.species), known.pop("every other species", 0.0))
-        state[[place[n] for n in known]] = [*known.values()]
+        state = np.full(len(self.species), known.get(None, 0.0))
+        plain = [n for n in values if n not in traced]
+        state[[place[n] for n in plain]] = [known[n] for n in plain]
         found = jnp.asarray(state, dtype=float)
         if isinstance(default, Tracer):
-            found = jnp.where(np.isin(self.species, [*values]), found, default)
+            found = jnp.where(
+                np.isin(self.species, [*values]), found, jnp.asarray(default, found.dtype)
+            )
         for name, value in traced.items():
             found = found.at[place[name]].set(jnp.asarray(value, found.dtype))
         return found

@@ -35,7 +35,7 @@ class Structure:
         pool_of: Int[np.ndarray, " R"],
         composition: Float[np.ndarray, "E S"],
     ):
-        change: Sparse = sp.csr_array(stoichiometry, copy=True)
+        change: Sparse = sp.csr_array(stoichiometry, dtype=np.float64, copy=True)
         change.sum_duplicates()
         change.eliminate_zeros()
         self.reactants = reactants
@@ -43,7 +43,9 @@ class Structure:
         self.pools = pools
         self.pool_of = pool_of
         self.composition = composition
-        held = (change.indptr, change.indices, change.data)
+        # SciPy chooses the type of indices
+        places = (part.astype(np.int64) for part in (change.indptr, change.indices))
+        held = (*places, change.data)
         arrays = (reactants, *held, pools, pool_of, composition)
         digest = hashlib.sha256()
         for array in arrays:

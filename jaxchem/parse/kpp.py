@@ -21,9 +21,9 @@ from ..formula import ELEMENTS
 from ..network import Network, Reaction, Units
 from ..rates import NAMED
 from .common import build, counted, expression, fail, molecules
-from .kpp_inlined import Code
+from .kpp_inlined import STATE, Code
 from .kpp_language import Item, items
-from .kpp_rates import STATE, Rates
+from .kpp_rates import Rates
 
 __all__ = ["loads", "looks_like"]
 
@@ -34,7 +34,7 @@ _OWN = {
     **{fortran: name for fortran, name in STATE.items() if name not in NAMED},
     **{"TSTART": "start", "TEND": "end", "DT": "step"},
 }
-"""What the inlined start of a model may set."""
+"""What inlined code may set of the run."""
 _GROUPS = ("ALL_SPEC", "VAR_SPEC", "FIX_SPEC")
 _AIR_BY_CFACTOR = ("EP2", "EP3", "FALL")
 """The laws of KPP whose number density of air is 1e6 CFACTOR."""

@@ -254,10 +254,14 @@ class Run:
 
     def _do(self, item: Item, name: str, bounds: Sequence[Any], body: Sequence[Statement]) -> None:
         first, last, step = [*map(self.number, bounds), 1][:3]
-        for value in range(first, last + (1 if step > 0 else -1), step or 1):
+        if not step:
+            raise NotArithmetic("it has a loop whose step is zero")
+        turns = range(first, last + (1 if step > 0 else -1), step)
+        for value in turns:
             self._turned(1)
             self.known[name] = Number(float(value))
             self.run(body)
+        self.known[name] = Number(float(first + len(turns) * step))
 
     def _branch(self, item: Item, choices: Sequence[tuple[Any, Sequence[Statement]]]) -> None:
         if not choices:

@@ -12,14 +12,22 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..expression import Call, Expression, Name, Number, rewrite, show
+from ..rates import CONDITIONS
 from .kpp_code import Function, Run, functions
 from .kpp_language import Item
 from .kpp_statements import NotArithmetic, Statement, block, is_fortran, statements, walk
 
-__all__ = ["Code", "canonical"]
+__all__ = ["STATE", "Code", "canonical"]
 
+STATE = {
+    **{name.upper(): name for name in CONDITIONS},
+    **{"TEMP": "temperature", "M": "density", "NUMDEN": "density", "CAIR": "density"},
+    **{"C_M": "density"},
+    **{"PRESS": "pressure"},
+}
+"""Conditions by what KPP and its hosts call them."""
 _LANGUAGES = ("F90", "F77", "C", "MATLAB")
-_STATE = ("C", "VAR", "FIX")
+_ARRAYS = ("C", "VAR", "FIX")
 _JUMP = re.compile(r"(?:IF\s*\(.*\)\s*)?GO\s*TO\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -51,6 +59,9 @@ class Code(Run):
         kinds: Sequence[str] = ("GLOBAL", "RCONST"),
     ):
         super().__init__({})
+        # but for the start of a model, nothing is decided by the number that a condition is
+        # given: the run may have another
+        self.by_run = "INIT" not in kinds
         self.inlined, self.present = inlined, present
         self.settings: dict[str, list[_Setting]] = {}
         self.spelling: dict[str, str] = {}
@@ -101,7 +112,7 @@ class Code(Run):
             self.unread[f"line {item.line}: {item.text[:40]!r}"] = None
         if what == "store" and rest[0].upper() == "RCONST":
             raise item.fail(f"{written}: write the rate in its equation")
-        if what == "store" and rest[0].upper() in _STATE:
+        if what == "store" and rest[0].upper() in _ARRAYS:
             told = f"{item.where}: {written} is left out; set concentrations in #INITVALUES."
             warnings.warn(told, stacklevel=6)
 
@@ -117,7 +128,7 @@ class Code(Run):
     def put(self, item: Item, name: str, tree: Any) -> None:
         """Notes a setting; what names the variable below it has that."""
         array, element, _ = name.partition("(")
-        if element and array in _STATE:
+        if element and array in _ARRAYS:
             return
         if element:
             self.arrays.add(array)
@@ -145,7 +156,7 @@ class Code(Run):
                 if key.startswith("IND_") and not turn:
                     return Number(float(key[4:] in self.present))
                 found = self.settings[key][int(turn) - 1].tree if turn else None
-                if not isinstance(found, Name | Number):
+                if (key in STATE and self.by_run) or not isinstance(found, Name | Number):
                     break
                 part = found
             return part

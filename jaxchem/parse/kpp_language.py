@@ -151,10 +151,7 @@ def _items(
         pieces = content.split(";")
         for left, piece in enumerate(pieces, start=1 - len(pieces)):
             if not parts:
-                piece, start = (
-                    piece.lstrip(" \t,"),
-                    number,
-                )  # KPP passes over commas between entries
+                piece, start = piece.lstrip(" \t,"), number  # KPP passes over commas before
             if piece and not piece.isspace():
                 parts.append(piece)
             if left:

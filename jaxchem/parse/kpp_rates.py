@@ -17,24 +17,17 @@ from ..rates import CONDITIONS, LAWS, mcm
 from .common import INTRINSICS, expression, host_call
 from .kpp_code import decided
 from .kpp_hosts import host_law
-from .kpp_inlined import Code, canonical
+from .kpp_inlined import STATE, Code, canonical
 from .kpp_language import Item
 from .kpp_statements import NotArithmetic, arithmetic
 
-__all__ = ["STATE", "Rates"]
+__all__ = ["Rates"]
 
 _FUNCTIONS = {
     **{fortran.upper(): name for fortran, name in INTRINSICS.items()},
     **{"ALOG": "log", "ALOG10": "log10", "DMIN1": "min", "DMAX1": "max"},
     **{"AMIN1": "min", "AMAX1": "max"},
 }
-STATE = {
-    **{name.upper(): name for name in CONDITIONS},
-    **{"TEMP": "temperature", "M": "density", "NUMDEN": "density", "CAIR": "density"},
-    **{"C_M": "density"},
-    **{"PRESS": "pressure"},
-}
-"""Conditions by what KPP and its hosts call them."""
 _LAWS = {name.upper(): name for name in LAWS}
 _DEEPEST_RATE = 200
 _LONGEST = 5000

@@ -137,8 +137,8 @@ def evaluate(form: Any, slots: tuple[list[Any], list[Any]], lookup: Callable[[st
                 law = LAWS[form.function]
                 given = (*map(lookup, law.needs), *arguments)
                 found = law.function(*map(jnp.asarray, given))
-                plain = library(*given) is np and not isinstance(found, Tracer)
-                known[form] = np.asarray(found) if plain else found
+                eager = isinstance(found, jax.Array) and not isinstance(found, Tracer)
+                known[form] = np.asarray(found) if eager and library(*given) is np else found
             else:
                 known[form] = _FUNCTIONS[form.function][1](*arguments)
         return known[form]
@@ -195,7 +195,11 @@ class Quantities:
 
     def _scalar(self, name: str) -> Any:
         value = self._find(name)
-        value = library(value).asarray(value, dtype=jnp.result_type(float))
+        if value is None or isinstance(value, str | bytes):
+            raise ValueError(f"{name} is {value!r}; give a number, or a function of time.")
+        # whatever is not plain is JAX's to take or refuse
+        either = np if isinstance(value, int | float | np.ndarray | np.generic) else jnp
+        value = either.asarray(value, dtype=jnp.result_type(float))
         if value.ndim:
             raise ValueError(
                 f"{name} has shape {value.shape}; rates take one value a call, so "
