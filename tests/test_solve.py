@@ -504,7 +504,7 @@ def test_whole_numbers_are_concentrations():
 def test_float32_warns_once_where_it_was_called():
     network = jaxchem.load("robertson")
     y0 = state("robertson").astype(jnp.float32)
-    integrator._warn_float32.cache_clear()
+    integrator.warn_float32.cache_clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(2):
@@ -515,7 +515,7 @@ def test_float32_warns_once_where_it_was_called():
     (warning,) = [w for w in caught if "float32" in str(w.message)]
     assert "jax_enable_x64" in str(warning.message) and warning.filename == __file__
     assert solution.ys.dtype == jnp.float32
-    integrator._warn_float32.cache_clear()
+    integrator.warn_float32.cache_clear()
 
 
 # Compilation

@@ -13,11 +13,11 @@ from jaxtyping import Array, Float
 
 from ..network import Network, floating, impossible
 from ..system import MISSING, System, unpack
-from . import native
+from . import lockstep, native
 from .compiled import march
-from .integrator import METHODS, Integrator, check_times, check_tolerances
+from .integrator import METHODS, Integrator, check_times, check_tolerances, warn_float32
 from .lowering import NotLowered
-from .program import lowered
+from .program import lowered, opened
 from .rosenbrock import Rosenbrock
 from .sparse import Pattern, SparseLU, prefers_sparse
 from .tape import run
@@ -181,11 +181,13 @@ def _attempt(system: System, y0: Any, ts: Any, integrator: Integrator, t0: Any) 
     there is none or where a function of the system has no instructions in it.
     """
     check_tolerances(integrator, len(system.states))
+    if not steps(integrator):
+        return _through_diffrax(system, y0, ts, integrator, t0)
     if compiles(system, y0, integrator):
         try:
             program = (None, jnp.zeros(0)) if system.plain else lowered(system)
         except NotLowered as reason:
-            log.info("%s; the slower solver of diffrax is used", reason)
+            log.info("%s; the slower solver in JAX is used", reason)
         except jax.errors.UnexpectedTracerError:
             system.check(t0, y0)  # says what it is
             raise
@@ -195,6 +197,16 @@ def _attempt(system: System, y0: Any, ts: Any, integrator: Integrator, t0: Any) 
                 (k, g), _ = run(code.tape, (t0, y0, numbers))
                 system.refuse(t0, k, g)
             return march(system, code, numbers, y0, ts, integrator, t0)
+    if y0.dtype == jnp.float32:
+        warn_float32(4)
+    system.check(t0, y0)
+    functions = (None, jnp.zeros(0, y0.dtype)) if system.plain else opened(system)
+    return march(system, *functions, y0, ts, integrator, t0, lockstep.march)
+
+
+def _through_diffrax(
+    system: System, y0: Any, ts: Any, integrator: Integrator, t0: Any
+) -> diffrax.Solution:
     system.check(t0, y0)
     solution = integrator(
         _field,
@@ -261,11 +273,16 @@ def _linear_solver(system: System, integrator: Integrator) -> SparseLU | None:
     return SparseLU(pattern) if wanted else None
 
 
+def steps(integrator: Integrator) -> bool:
+    """Whether this is a method of ours, with derivatives at fixed step lengths."""
+    known = issubclass(METHODS[integrator.method], Rosenbrock)
+    return known and integrator.adjoint in ("reverse", "forward")
+
+
 def compiles(system: System, y0: Any, integrator: Integrator) -> bool:
     """Whether the compiled kernel does such solves, on this machine."""
     return (
-        issubclass(METHODS[integrator.method], Rosenbrock)
-        and integrator.adjoint in ("reverse", "forward")
+        steps(integrator)
         and y0.dtype == jnp.float64
         and system.network.structure.reactants.shape[1] < native.MOST_FACTORS
         and jax.default_backend() == "cpu"

@@ -4,6 +4,7 @@ The kernel carries tangents along with a solve, or retraces its steps backwards 
 Both are derivatives at fixed step lengths, which error control chooses and derivatives leave alone.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -19,19 +20,20 @@ from ..kinetics import tendency
 from ..system import System
 from . import native
 from .integrator import METHODS, NEGATIVE, Integrator, default_atol
-from .program import Program
+from .program import Functions, Program
 
 __all__ = ["march"]
 
 
 def march(
     system: System,
-    program: Program | None,
+    program: Program | Functions | None,
     numbers: Float[Array, " Q"],
     y0: Any,
     ts: Any,
     integrator: Integrator,
     t0: Any,
+    engine: Callable[..., native.Outcome] = native.march,
 ) -> diffrax.Solution:
     """The kernel's solution and derivatives; of the `stats`, `end_state` alone has them.
 
@@ -47,6 +49,7 @@ def march(
         integrator: a Rosenbrock method, ``adjoint`` being ``"reverse"`` (which serves both modes)
             or ``"forward"`` (which integrates once for a value and its tangents).
         t0: time of the initial state.
+        engine: what marches, with `Functions` for a program where that is `lockstep.march`.
     """
     k = jnp.zeros(len(system.network.equations)) if program else system.k
     atol = default_atol(y0) if integrator.atol is None else integrator.atol
@@ -54,7 +57,7 @@ def march(
     given = (k, numbers, y0, ts, t0, integrator.rtol, atol, first)
     values = [jnp.asarray(value, y0.dtype) for value in given]
     values[6] = jnp.broadcast_to(values[6], y0.shape)
-    engine = _Engine(system, program, integrator)
+    engine = _Engine(system, program, integrator, engine)
     run = jax.custom_jvp(engine.run)
     run.defjvp(engine.forward if integrator.adjoint == "forward" else engine.either)
     found = run(*values)
@@ -85,7 +88,14 @@ _LINEAR = 5
 class _Engine:
     """A solve as a function of `values`: k, numbers, y0, ts, t0, rtol, atol and the first step."""
 
-    def __init__(self, system: System, program: Program | None, integrator: Integrator):
+    def __init__(
+        self,
+        system: System,
+        program: Program | Functions | None,
+        integrator: Integrator,
+        engine: Callable[..., native.Outcome],
+    ):
+        self.engine = engine
         self.network = system.network
         self.further = len(system.further)
         self.program = program
@@ -100,7 +110,7 @@ class _Engine:
         """What the kernel makes of them."""
         k, numbers, y0, ts, t0, rtol, atol, first = values
         rows = (k, y0, ts - t0, t0, rtol, atol, first)
-        found = native.march(
+        found = self.engine(
             self.network,
             self.tableau,
             *(row[None] for row in rows),

@@ -99,12 +99,12 @@ class _Positive(diffrax.PIDController):
 
 
 @functools.cache
-def _warn_float32() -> None:
+def warn_float32(stacklevel: int = 5) -> None:
     warnings.warn(
         "an implicit solve got float32 concentrations: on Robertson's problem that takes about "
         "5000 steps where float64 takes 60. Call jax.config.update('jax_enable_x64', True) "
         "before any array is made.",
-        stacklevel=5,
+        stacklevel=stacklevel,
     )
 
 
@@ -229,7 +229,7 @@ class Integrator(eqx.Module):
         check_times(ts, t0)
         ts = jnp.asarray(ts, y0.dtype)
         if y0.dtype == jnp.float32:
-            _warn_float32()
+            warn_float32()
         dtype = y0.dtype
         t0 = jnp.asarray(t0, dtype)
         rtol = jnp.asarray(self.rtol, dtype)

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +26,10 @@ from jaxtyping import Array, Float, Int
 from ..network import Network, Structure
 from .build import SYMBOL, load
 from .layout import layout
-from .program import Program, tables
+from .program import Functions, Program, tables
 from .rosenbrock import Tableau
 
-__all__ = ["MOST_FACTORS", "RESULTS", "Outcome", "available", "lanes", "march"]
+__all__ = ["MOST_FACTORS", "RESULTS", "Outcome", "Settings", "available", "lanes", "march"]
 
 RESULTS: tuple[Any, ...] = (
     diffrax.RESULTS.successful,
@@ -189,9 +189,10 @@ def march(
     max_steps: int = 100_000,
     land: bool = True,
     negative: int = 0,
-    program: Program | None = None,
+    program: Program | Functions | None = None,
     numbers: Float[Array, "#N Q"] | None = None,
     sharded: bool = True,
+    call: Callable[..., Any] | None = None,
 ) -> Outcome:
     """Integrates N cells with the compiled kernel; may be called under `jax.jit` and `jax.vmap`.
 
@@ -222,15 +223,14 @@ def march(
         sharded: cells that `jax.jit` has on several devices are integrated where they are, and not
             all of them on each. Not for a call within a primitive of our own: JAX does not tell
             what is inside of one on which devices it runs.
+        call: what does it instead of the kernel: of `Settings` and arrays (see `lockstep`).
     """
-    if library() is None:
-        raise ValueError("the compiled kernel is not available; see the logged reason.")
-    settings = _Settings(network.structure, tableau, max_steps, land, negative, program, sharded)
+    settings = Settings(network.structure, tableau, max_steps, land, negative, program, sharded)
     extra = [array for array in (dy0, dk, dnumbers, cotangent) if array is not None]
-    numbers = jnp.zeros((1, 0)) if numbers is None else numbers
-    call = jax.custom_jvp(_cells(settings))
-    call.defjvp(refuse_derivatives)
-    found = call(y0, k, ts, t0, rtol, atol, first_step, numbers, *extra)
+    numbers = jnp.zeros((1, 0), y0.dtype) if numbers is None else numbers
+    cells = jax.custom_jvp(_cells(functools.partial(call or _call, settings)))
+    cells.defjvp(refuse_derivatives)
+    found = cells(y0, k, ts, t0, rtol, atol, first_step, numbers, *extra)
     ys, state, time, step, status, *rest = found
     result, accepted, rejected = jnp.moveaxis(status, -1, 0)
     outcome = Outcome(ys, state, time, result, accepted, rejected, step)
@@ -251,7 +251,7 @@ def refuse_derivatives(*_: Any, **__: Any) -> Any:
     )
 
 
-class _Settings(NamedTuple):
+class Settings(NamedTuple):
     """What a call of the kernel depends on besides arrays."""
 
     structure: Structure
@@ -259,7 +259,7 @@ class _Settings(NamedTuple):
     max_steps: int
     land: bool
     negative: int
-    program: Program | None
+    program: Program | Functions | None
     sharded: bool  # a batch over devices stays where it is
 
 
@@ -267,12 +267,12 @@ _CELLS = (True, False, False, True, False, False, False, False)
 """Which arguments have one row for every cell; others may have one for all."""
 
 
-def _cells(settings: _Settings) -> Any:
-    """The foreign call on N cells; vmapped, it is the same call on more cells or directions."""
+def _cells(call: Callable[..., Any]) -> Any:
+    """The call on N cells; vmapped, it is the same call on more cells or directions."""
 
     @jax.custom_batching.custom_vmap
     def cells(*arrays: Array) -> Any:
-        return _call(settings, *arrays)
+        return call(*arrays)
 
     @cells.def_vmap
     def _(axis_size: int, batched: list[bool], *arrays: Array) -> Any:
@@ -312,7 +312,10 @@ _PLAIN = 5
 """Results of the foreign call without those of directions."""
 
 
-def _call(settings: _Settings, *arrays: Array) -> Any:
+def _call(settings: Settings, *arrays: Array) -> Any:
+    if library() is None:
+        raise ValueError("the compiled kernel is not available; see the logged reason.")
+    assert not isinstance(settings.program, Functions)
     y0, k, ts, *_ = arrays
     extra = arrays[len(_CELLS) :]
     (count, size), times = y0.shape, ts.shape[1]

@@ -24,15 +24,41 @@ from .layout import Layout
 from .lowering import NotLowered, lower
 from .tape import CELL, STEP, Tape, dependence, reads, zeros
 
-__all__ = ["Program", "lowered", "tables"]
+__all__ = ["Functions", "Program", "lowered", "opened", "tables"]
+
+
+class Functions:
+    """A system's coefficients and tendencies, with what they have closed over as a vector q.
+
+    Attributes:
+        function: `(t, y, q) -> (k, g)`, coefficients [R] and tendencies [n].
+        numbers: length of q.
+        entries: (row, column) of what coefficients and tendencies add to the Jacobian.
+        slopes: `(t, y, q)` to the values of these.
+        varying: the reactions whose coefficients `function` alone knows: all.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., tuple[Array, Array]],
+        numbers: int,
+        reactions: int,
+        entries: tuple[tuple[int, int], ...],
+        slopes: Callable[..., Array],
+    ):
+        self.function = function
+        self.numbers = numbers
+        self.entries = entries
+        self.slopes = slopes
+        self.varying = np.arange(reactions)
 
 
 class Program:
     """What the kernel needs of a system besides its structure.
 
     Attributes:
-        function: `(t, y, q) -> (k, g)`, coefficients [R] and tendencies [n] with what they have
-            closed over as the vector q.
+        functions: those of the system.
+        function: of them.
         tape: of the inputs t, y, q and the groups (k, g) and (dk/dt, dg/dt, entries).
         states: length of y.
         numbers: length of q.
@@ -44,19 +70,13 @@ class Program:
         reads: the states that they, or their derivatives, depend on.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., tuple[Array, Array]],
-        tape: Tape,
-        states: int,
-        numbers: int,
-        entries: tuple[tuple[int, int], ...],
-    ):
-        self.function = function
+    def __init__(self, functions: Functions, tape: Tape, states: int):
+        self.functions = functions
+        self.function = functions.function
         self.tape = tape
         self.states = states
-        self.numbers = numbers
-        self.entries = entries
+        self.numbers = functions.numbers
+        self.entries = functions.entries
         self.varying = np.flatnonzero(tape.levels[tape.outputs[0][0]] == STEP)
         self.added = np.flatnonzero(~zeros(tape)[0][1])
         values, slopes = reads(tape)
@@ -121,7 +141,7 @@ class Program:
         )
 
 
-_KEPT: OrderedDict[str, Program] = OrderedDict()
+_KEPT: OrderedDict[str, Program | Functions] = OrderedDict()
 _MOST_KEPT = 64
 
 
@@ -134,27 +154,37 @@ def lowered(system: System) -> tuple[Program, Float[Array, " Q"]]:
     Raises:
         NotLowered: something that a tape has no instructions for.
     """
+    return _kept(system, "lowered", _lower)
+
+
+def opened(system: System) -> tuple[Functions, Float[Array, " Q"]]:
+    """The same without a program, for what JAX runs itself."""
+    return _kept(system, "opened", _open)
+
+
+def _kept(system: System, kind: str, make: Callable[..., Any]) -> tuple[Any, Float[Array, " Q"]]:
     size = len(system.states)
-    tendency = system.tendency
+    tendency, dtype = system.tendency, jnp.result_type(float)
 
     def both(t: Any, y: Any) -> Any:
-        g = jnp.zeros(size) if tendency is None else jnp.asarray(tendency(t, y), float)
-        return jnp.asarray(system.rates(t, y), float), g
+        g = jnp.zeros(size) if tendency is None else jnp.asarray(tendency(t, y), dtype)
+        return jnp.asarray(system.rates(t, y), dtype), g
 
-    scalar, vector = (jax.ShapeDtypeStruct(shape, jnp.float64) for shape in ((), (size,)))
+    scalar, vector = (jax.ShapeDtypeStruct(shape, dtype) for shape in ((), (size,)))
     traced = jax.make_jaxpr(both)(scalar, vector)
-    for constant in traced.consts:
-        if jnp.issubdtype(constant.dtype, jax.dtypes.extended):
-            raise NotLowered("random_bits", "a key of random numbers")
     held = [isinstance(constant, Tracer) for constant in traced.consts]
+    if kind == "lowered":
+        for constant in traced.consts:
+            if jnp.issubdtype(constant.dtype, jax.dtypes.extended):
+                raise NotLowered("random_bits", "a key of random numbers")
     numbers = [jnp.ravel(c) for c, free in zip(traced.consts, held, strict=True) if free]
-    q = jnp.concatenate([jnp.zeros(0), *(jnp.asarray(n, float) for n in numbers)])
+    q = jnp.concatenate([jnp.zeros(0), *(jnp.asarray(n, dtype) for n in numbers)])
     function = _opened(traced, held)
     derivatives = "custom_jvp_call" in str(traced) or "custom_vjp_call" in str(traced)
     slopes = _slopes(function, size, q.shape) if derivatives else ""
-    key = fingerprint(traced, system.network.structure.digest.hex(), repr(held), slopes)
+    key = fingerprint(traced, system.network.structure.digest.hex(), repr(held), slopes, kind)
     # taken out and put in last, each in one step, so that threads may do so at once
-    program = _KEPT.pop(key, None) or _lower(function, system, q.shape)
+    program = _KEPT.pop(key, None) or make(function, system, q.shape)
     _KEPT[key] = program
     if len(_KEPT) > _MOST_KEPT:
         _KEPT.popitem(last=False)
@@ -204,22 +234,47 @@ def _lower(
 ) -> Program:
     size = len(system.states)
     inputs = [((), STEP), ((size,), STEP), (numbers, CELL)]
-    places, add = [], _no_entries
     first = lower(lambda t, y, q: (function(t, y, q),), inputs)
+    by = None
     if reads(first)[0, 1:].any():
         by_k, by_g = (found[:, 1:] for found in dependence(first)[0])
-        places, add = _entries(function, system.network.structure, by_k, by_g)
+        by = by_k, by_g
+    functions = _functions(function, system, numbers, by)
 
     def whole(t: Any, y: Any, q: Any) -> Any:
         value, slope = jax.jvp(lambda t: function(t, y, q), (t,), (jnp.ones(()),))
-        return value, (*slope, add(t, y, q))
+        return value, (*slope, functions.slopes(t, y, q))
 
-    return Program(function, lower(whole, inputs), size, numbers[0], tuple(places))
+    return Program(functions, lower(whole, inputs), size)
+
+
+def _open(
+    function: Callable[..., tuple[Array, Array]], system: System, numbers: tuple[int, ...]
+) -> Functions:
+    """Takes every coefficient and tendency for one that depends on all states that are read."""
+    size, by = len(system.states), None
+    if system.k_reads or system.tendency_reads:
+        by = np.zeros((len(system.network.equations), size), bool), np.zeros((size, size), bool)
+        by[0][:, list(system.k_reads)] = True
+        by[1][:, list(system.tendency_reads)] = True
+    return _functions(function, system, numbers, by)
+
+
+def _functions(
+    function: Callable[..., tuple[Array, Array]],
+    system: System,
+    numbers: tuple[int, ...],
+    by: tuple[Bool[np.ndarray, "R n"], Bool[np.ndarray, "n n"]] | None,
+) -> Functions:
+    places, slopes = [], _no_entries
+    if by is not None:
+        places, slopes = _entries(function, system.network.structure, *by)
+    return Functions(function, numbers[0], len(system.network.equations), tuple(places), slopes)
 
 
 def _no_entries(t: Any, y: Any, q: Any) -> Array:
-    del t, y, q
-    return jnp.zeros(0)
+    del t, q
+    return jnp.zeros(0, y.dtype)
 
 
 def _entries(
@@ -250,18 +305,18 @@ def _entries(
     pools = structure.pool_of[reactions]
 
     def add(t: Any, y: Any, q: Any) -> Array:
-        directions = jnp.asarray(np.eye(y.shape[0])[columns])
+        directions = jnp.asarray(np.eye(y.shape[0])[columns], y.dtype)
         dk, dg = jax.vmap(lambda d: jax.jvp(lambda y: function(t, y, q), (y,), (d,))[1])(directions)
-        one = jnp.ones(1)
+        one = jnp.ones(1, y.dtype)
         padded = jnp.concatenate([y[:species], one])
         product = dk[k_column, reactions]
         for slot in factors.T:
             product = product * padded[slot]
         if len(structure.pools):
-            totals = jnp.asarray(structure.pools) @ y[:species]
+            totals = jnp.asarray(structure.pools, y.dtype) @ y[:species]
             product = product * jnp.concatenate([totals, one])[pools]
-        values = jnp.zeros(len(places))
-        values = values.at[to].add(jnp.asarray(net) * product[pair])
+        values = jnp.zeros(len(places), y.dtype)
+        values = values.at[to].add(jnp.asarray(net, y.dtype) * product[pair])
         return values.at[direct_to].add(dg[g_column, direct])
 
     return places, add
