@@ -20,7 +20,7 @@ from .fingerprint import add, fingerprint
 from .network import Network
 from .rates import NAMED
 from .solvers import Integrator, ladder, solve
-from .solvers.cell import check_concentrations, compiles
+from .solvers.cell import check_concentrations, marches
 from .solvers.integrator import check_times, check_tolerances
 from .solvers.native import RESULTS
 from .system import MISSING, System
@@ -485,7 +485,7 @@ def _fastest(
 def _order(job: _Job, template: System, integrator: Integrator) -> Int[np.ndarray, " N"]:
     """Cells by their fastest loss at the start, where lock step makes neighbours wait."""
     count = len(job.y0)
-    if count == 0 or compiles(template, jnp.asarray(job.y0[0]), integrator):
+    if count == 0 or marches(integrator):
         return np.arange(count)
     width = min(4096, count)
     losses = []

@@ -24,8 +24,7 @@ from .parse.musica import initial_conditions
 from .rates import LAWS
 from .solar import Sun
 from .solvers import Integrator, explain, solve
-from .solvers.cell import compiles
-from .system import System
+from .solvers.cell import marches
 from .train import Job
 
 __all__ = ["Part", "Simulation", "simulate"]
@@ -371,7 +370,7 @@ def _integrate(
     if integrator.atol is None:
         integrator = integrator.replace(atol=1e-3 * (network.units.per_molecule or 1.0))
     # what a piece would have gone on with is the first step of the next, where it is known
-    carried = integrator.dt0 is None and compiles(System(network, k), y0, integrator)
+    carried = integrator.dt0 is None and marches(integrator)
 
     @jax.jit
     def advance(y: Any, t0: Any, ts: Any, step: Any) -> Any:

@@ -185,8 +185,8 @@ def test_an_ensemble_is_timed(tmp_path):
 
 
 @pytest.mark.slow
-def test_linear_solvers_are_timed():
-    text = start("linear", "--problems", "pollu", "--cells", 1)
+def test_lockstep_is_timed():
+    text = start("lockstep", "--problems", "pollu", "--cells", 2)
     assert len(text.splitlines()) == 3
 
 

@@ -3,17 +3,13 @@
 import diffrax
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from problems import CHAIN, examples, state
+from problems import CHAIN, state
 
 import jaxchem
 from jaxchem.parse import table
 from jaxchem.solvers import Integrator
-from jaxchem.solvers.sparse import SparseLU, prefers_sparse
 
 PATHS = pytest.mark.parametrize("adjoint", ["reverse", "direct"])  # the kernel's, diffrax's
 
@@ -130,66 +126,3 @@ def test_the_ladder():
     tight, other = jaxchem.ladder(Integrator(rtol=1e-4, max_steps=50))
     assert np.isclose(tight.rtol, 1e-6) and tight.max_steps == 50
     assert other.method != tight.method and other.max_steps == 500
-
-
-# Sparse LU
-
-
-@pytest.mark.parametrize(
-    "name", ["robertson", "pollu", "aoxid", pytest.param("osu29", marks=pytest.mark.slow)]
-)
-def test_sparse_solutions_against_numpy(name):
-    """Of the matrix and of its transpose, alone and in batches of batches."""
-    network, random = jaxchem.load(name), np.random.default_rng(0)
-    size = len(network.species)
-    matrix = network.pattern() * random.uniform(-1, 1, (2, 3, size, size)) + size * np.eye(size)
-    right = random.uniform(-1, 1, (2, 3, size))
-    solver = SparseLU(network.structure)
-
-    def solve(matrix, right):
-        return lx.linear_solve(lx.MatrixLinearOperator(matrix), right, solver).value
-
-    def transposed(matrix, right):
-        return jax.vjp(lambda right: solve(matrix, right), right)[1](right)[0]
-
-    many, many_transposed = (jax.jit(jax.vmap(jax.vmap(f))) for f in (solve, transposed))
-    expected = np.linalg.solve(matrix, right[..., None])[..., 0]
-    np.testing.assert_allclose(many(matrix, right), expected, rtol=1e-10, atol=1e-13)
-    turned = np.linalg.solve(np.swapaxes(matrix, -1, -2), right[..., None])[..., 0]
-    np.testing.assert_allclose(many_transposed(matrix, right), turned, rtol=1e-10, atol=1e-13)
-    np.testing.assert_allclose(solve(matrix[0, 0], right[0, 0]), expected[0, 0], atol=1e-13)
-
-
-@settings(max_examples=15, deadline=None)
-@given(example=examples(), seed=st.integers(0, 2**16))
-def test_sparse_solutions_of_any_network(example, seed):
-    network, random = table.loads(example.text), np.random.default_rng(seed)
-    size = len(network.species)
-    matrix = network.pattern() * random.uniform(-1, 1, (size, size)) + size * np.eye(size)
-    right = random.uniform(-1, 1, size)
-    solver = SparseLU(network.structure)
-    ours = lx.linear_solve(lx.MatrixLinearOperator(jnp.asarray(matrix)), right, solver).value
-    np.testing.assert_allclose(ours, np.linalg.solve(matrix, right), rtol=1e-10, atol=1e-13)
-
-
-def test_sparse_where_there_is_little_fill():
-    assert prefers_sparse(jaxchem.load("pollu").structure)
-    assert not prefers_sparse(jaxchem.load("osu29").structure)
-
-
-@pytest.mark.parametrize("adjoint", ["forward", pytest.param("reverse", marks=pytest.mark.slow)])
-def test_sparse_and_dense_integrations_agree(adjoint):
-    """With rates that vary in time, which no compiled kernel takes; derivatives too."""
-    network, ts = jaxchem.load("pollu"), jnp.array([1.0, 60.0])
-
-    def end(factor, linear_solver):
-        k = network.rates()
-        how = {"linear_solver": linear_solver, "rtol": 1e-6, "adjoint": adjoint, "max_steps": 512}
-        sun = lambda t, y: k * factor * (1 + 0.5 * jnp.sin(t / 10))  # noqa: E731
-        return jnp.log(jaxchem.solve(network, sun, state("pollu"), ts, **how).ys[-1])
-
-    mode = jax.jacfwd if adjoint == "forward" else jax.jacrev
-    for function in (end, mode(end)):
-        run = jax.jit(function, static_argnums=1)
-        sparse, dense = run(1.1, "sparse"), run(1.1, "dense")
-        np.testing.assert_allclose(sparse, dense, rtol=1e-6, atol=1e-8)

@@ -57,7 +57,6 @@ class Lagged(Rodas3):
 
         frozen = Rodas3(
             jacobian=lambda t, y, args: jaxchem.jacobian(self.network, k(t), y),
-            linear_solver=self.linear_solver,
         )
         field = diffrax.ODETerm(lambda t, y, args: jaxchem.tendency(self.network, k(t), y))
         return frozen.step(field, t0, t1, y0, args, solver_state, made_jump)

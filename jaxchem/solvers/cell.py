@@ -19,7 +19,6 @@ from .integrator import METHODS, Integrator, check_times, check_tolerances, warn
 from .lowering import NotLowered
 from .program import lowered, opened
 from .rosenbrock import Rosenbrock
-from .sparse import Pattern, SparseLU, prefers_sparse
 from .tape import run
 
 __all__ = ["solve"]
@@ -181,7 +180,7 @@ def _attempt(system: System, y0: Any, ts: Any, integrator: Integrator, t0: Any) 
     there is none or where a function of the system has no instructions in it.
     """
     check_tolerances(integrator, len(system.states))
-    if not steps(integrator):
+    if not marches(integrator):
         return _through_diffrax(system, y0, ts, integrator, t0)
     if compiles(system, y0, integrator):
         try:
@@ -217,7 +216,6 @@ def _through_diffrax(
         throw=False,
         jacobian=_slope,
         autonomous=system.autonomous,
-        linear_solver=_linear_solver(system, integrator),
     )
     if not isinstance(solution.ys, Tracer):
         return solution  # nothing is differentiated
@@ -263,17 +261,7 @@ def _(values: tuple[Any], changes: tuple[Any]) -> tuple[Any, Any]:
     return values[0], jnp.where(jnp.isfinite(values[0]), changes[0], jnp.nan)
 
 
-def _linear_solver(system: System, integrator: Integrator) -> SparseLU | None:
-    """Sparse LU where it is wanted or pays; `None` is dense LU."""
-    if integrator.linear_solver == "dense":
-        return None
-    coupled = system.k_reads or system.tendency_reads or system.further
-    pattern = Pattern(system.pattern) if coupled else system.network.structure
-    wanted = integrator.linear_solver == "sparse" or prefers_sparse(pattern)
-    return SparseLU(pattern) if wanted else None
-
-
-def steps(integrator: Integrator) -> bool:
+def marches(integrator: Integrator) -> bool:
     """Whether this is a method of ours, with derivatives at fixed step lengths."""
     known = issubclass(METHODS[integrator.method], Rosenbrock)
     return known and integrator.adjoint in ("reverse", "forward")
@@ -282,7 +270,7 @@ def steps(integrator: Integrator) -> bool:
 def compiles(system: System, y0: Any, integrator: Integrator) -> bool:
     """Whether the compiled kernel does such solves, on this machine."""
     return (
-        steps(integrator)
+        marches(integrator)
         and y0.dtype == jnp.float64
         and system.network.structure.reactants.shape[1] < native.MOST_FACTORS
         and jax.default_backend() == "cpu"

@@ -10,7 +10,6 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
 import optimistix as optx
 from jax.core import Tracer
@@ -143,8 +142,6 @@ class Integrator(eqx.Module):
             about `atol`. ``"allow"`` leaves it there; ``"reject"`` refuses a step that ends below
             minus `atol`; ``"project"`` sets it to zero at the end of each step, which breaks
             conservation by as much (Rosenbrock methods only).
-        linear_solver: of Rosenbrock methods where no compiled kernel does the work: ``"dense"``
-            or ``"sparse"`` LU; ``"auto"`` is sparse for large networks of little fill.
         retries: integrators to try in turn on a member that failed, as `ladder(integrator)`; its
             steps are the sum of all attempts. In a vmapped batch the others wait but do not run.
     """
@@ -158,7 +155,6 @@ class Integrator(eqx.Module):
     root_finder: str = eqx.field(static=True, default="chord")
     output: str = eqx.field(static=True, default="step")
     negative: str = eqx.field(static=True, default="allow")
-    linear_solver: str = eqx.field(static=True, default="auto")
     retries: tuple["Integrator", ...] = eqx.field(default=(), converter=tuple)
 
     def __check_init__(self):
@@ -168,7 +164,6 @@ class Integrator(eqx.Module):
             ("root_finder", _ROOT_FINDERS),
             ("output", ("step", "interpolate")),
             ("negative", NEGATIVE),
-            ("linear_solver", ("auto", "dense", "sparse")),
         ):
             if getattr(self, field) not in known:
                 raise ValueError(
@@ -201,7 +196,6 @@ class Integrator(eqx.Module):
         throw: bool = True,
         jacobian: Callable[[Any, Float[Array, " S"], Any], Float[Array, "S S"]] | None = None,
         autonomous: bool = False,
-        linear_solver: lx.AbstractLinearSolver | None = None,
     ) -> diffrax.Solution:
         """Integrates `dy/dt = field(t, y, args)` from `y0` at `t0` to the last of `ts`.
 
@@ -216,7 +210,6 @@ class Integrator(eqx.Module):
             jacobian: of the field by `y`, with the field's arguments, for Rosenbrock methods;
                 `None` differentiates the field.
             autonomous: the field does not depend on `t`, which Rosenbrock methods profit from.
-            linear_solver: of Rosenbrock methods; `None` is dense LU.
 
         Returns:
             A `diffrax.Solution` with `.ts[T]`, `.ys[T, S]`, `.stats` and `.result`; after a
@@ -254,7 +247,6 @@ class Integrator(eqx.Module):
             solver = method(
                 jacobian=jacobian,
                 autonomous=autonomous,
-                linear_solver=lx.LU() if linear_solver is None else linear_solver,
                 project=self.negative == "project",
             )
         else:

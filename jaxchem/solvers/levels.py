@@ -134,7 +134,9 @@ def _groups(
         place = np.arange(counts[members].max())
         there = place < counts[members][:, None]
         at = np.where(there, starts[members][:, None] + place, 0)
-        parts = [np.where(there, np.append(part[order], pad)[at], pad) for part, pad in (left, right)]
+        parts = [
+            np.where(there, np.append(part[order], pad)[at], pad) for part, pad in (left, right)
+        ]
         pieces = [slice(n, n + _WIDEST) for n in range(0, max(len(place), 1), _WIDEST)]
         found.append([Group(target, *(part[:, piece] for part in parts)) for piece in pieces])
     return found
@@ -158,7 +160,9 @@ def total(matrix: Sums, x: Float[Array, "m *B"]) -> Float[Array, "n *B"]:
     return onto(jnp.zeros((matrix.size + 1, *x.shape[1:]), x.dtype), matrix, x)[: matrix.size]
 
 
-def onto(start: Float[Array, "k *B"], matrix: Sums, x: Float[Array, "m *B"]) -> Float[Array, "k *B"]:
+def onto(
+    start: Float[Array, "k *B"], matrix: Sums, x: Float[Array, "m *B"]
+) -> Float[Array, "k *B"]:
     """The product of a sparse matrix and `x`, added to an array that has more than its rows."""
     for pieces in matrix.groups:
         value = take(start, pieces[0].target)
@@ -318,7 +322,9 @@ def plan(
         for n in range(1, level.max(initial=0) + 1):
             here = level[to] == n
             wanted, parts = np.flatnonzero(level == n), ((entries[here], fill), (of[here], 0))
-            found += (group for pieces in _groups(size, wanted, to[here], *parts) for group in pieces)
+            found += (
+                group for pieces in _groups(size, wanted, to[here], *parts) for group in pieces
+            )
         return tuple(found)
 
     matrix = _groups(size, np.arange(size), rows, (number, fill), (columns, 0))

@@ -708,9 +708,7 @@ def _kept(all_of_them: Any, number: Array) -> Any:
     )
 
 
-def _reverse(
-    of: _March, cotangent: Float[Array, "N P T n"], most: int | None
-) -> tuple[Array, ...]:
+def _reverse(of: _March, cotangent: Float[Array, "N P T n"], most: int | None) -> tuple[Array, ...]:
     """Integrates all cells and pulls cotangents of the outputs back: outputs, ends, and these.
 
     Lanes go forward together and keep where they are every so many attempts; between these states

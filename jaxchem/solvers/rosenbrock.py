@@ -272,14 +272,11 @@ class Rosenbrock(diffrax.AbstractAdaptiveSolver):
     Attributes:
         jacobian: `(t, y, args) -> [S, S]`; `None` differentiates the field.
         autonomous: the field does not depend on time, which saves one derivative a step.
-        linear_solver: of lineax; its factorisation serves all stages of a step, and all tangents
-            of a forward-mode derivative.
         project: set what is negative at the end of a step to zero.
     """
 
     jacobian: Callable[[Any, Any, Any], Any] | None = None
     autonomous: bool = eqx.field(static=True, default=False)
-    linear_solver: lx.AbstractLinearSolver = lx.LU()
     project: bool = eqx.field(static=True, default=False)
 
     term_structure: ClassVar = diffrax.AbstractTerm
@@ -333,12 +330,11 @@ class Rosenbrock(diffrax.AbstractAdaptiveSolver):
         scale = 1.0 / (nonzero(h) * self.tableau.gamma)
         matrix = scale * jnp.eye(y0.shape[0], dtype=y0.dtype) - slopes
         operator = lx.MatrixLinearOperator(matrix)
-        state = self.linear_solver.init(jax.lax.stop_gradient(operator), {})
+        # one factorisation serves all stages, and all tangents of a forward-mode derivative
+        state = lx.LU().init(jax.lax.stop_gradient(operator), {})
 
         def solve(right: Any) -> Any:
-            return lx.linear_solve(
-                operator, right, self.linear_solver, state=state, throw=False
-            ).value
+            return lx.linear_solve(operator, right, lx.LU(), state=state, throw=False).value
 
         found = stages(self.tableau, field, solve, slope, t0, h, y0)
         y1 = finish(self.tableau, y0, found)
