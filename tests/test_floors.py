@@ -56,6 +56,7 @@ JITS = (
     "general",
     "dataset",
     "ensemble",
+    "solvers",
     "run",
 )
 """The only modules that compile; everything else leaves that to its caller."""

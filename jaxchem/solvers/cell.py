@@ -199,7 +199,7 @@ def _attempt(system: System, y0: Any, ts: Any, integrator: Integrator, t0: Any) 
     if y0.dtype == jnp.float32:
         warn_float32(4)
     system.check(t0, y0)
-    functions = (None, jnp.zeros(0, y0.dtype)) if system.plain else opened(system)
+    functions = (None, jnp.zeros(0, y0.dtype)) if system.plain else opened(system, y0.dtype)
     return march(system, *functions, y0, ts, integrator, t0, lockstep.march)
 
 

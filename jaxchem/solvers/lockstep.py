@@ -75,7 +75,7 @@ class _Tables(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def _tables(structure: Structure, further: int, more: tuple[tuple[int, int], ...]) -> _Tables:
-    species, count = structure.stoichiometry.shape
+    species = structure.stoichiometry.shape[0]
     states, pools = species + further, len(structure.pools)
     size = states + pools
     factors = np.where(structure.reactants < species, structure.reactants, size)
@@ -672,7 +672,7 @@ def _forward(of: _March, most: int | None) -> tuple[Array, ...]:
         return lanes, queue, ends, written
 
     start = (of.empty(width), jnp.zeros((), jnp.int32), of.no_ends(), of.outputs())
-    lanes, _, ends, written = lax.while_loop(
+    _, _, ends, written = lax.while_loop(
         lambda state: (state[1] < of.count) | (idle(state[0]) > 0), turn, start
     )
     ys, *rest = written

@@ -154,20 +154,23 @@ def lowered(system: System) -> tuple[Program, Float[Array, " Q"]]:
     Raises:
         NotLowered: something that a tape has no instructions for.
     """
-    return _kept(system, "lowered", _lower)
+    return _kept(system, "lowered", _lower, jnp.result_type(float))
 
 
-def opened(system: System) -> tuple[Functions, Float[Array, " Q"]]:
-    """The same without a program, for what JAX runs itself."""
-    return _kept(system, "opened", _open)
+def opened(system: System, dtype: Any) -> tuple[Functions, Float[Array, " Q"]]:
+    """The same without a program, for what JAX runs itself, on real numbers of this type."""
+    return _kept(system, "opened", _open, dtype)
 
 
-def _kept(system: System, kind: str, make: Callable[..., Any]) -> tuple[Any, Float[Array, " Q"]]:
-    size = len(system.states)
-    tendency, dtype = system.tendency, jnp.result_type(float)
+def _kept(
+    system: System, kind: str, make: Callable[..., Any], dtype: Any
+) -> tuple[Any, Float[Array, " Q"]]:
+    size, tendency = len(system.states), system.tendency
 
     def both(t: Any, y: Any) -> Any:
-        g = jnp.zeros(size) if tendency is None else jnp.asarray(tendency(t, y), dtype)
+        g = jnp.zeros(size, dtype)
+        if tendency is not None:
+            g = jnp.asarray(tendency(t, y), dtype)
         return jnp.asarray(system.rates(t, y), dtype), g
 
     scalar, vector = (jax.ShapeDtypeStruct(shape, dtype) for shape in ((), (size,)))
@@ -178,10 +181,10 @@ def _kept(system: System, kind: str, make: Callable[..., Any]) -> tuple[Any, Flo
             if jnp.issubdtype(constant.dtype, jax.dtypes.extended):
                 raise NotLowered("random_bits", "a key of random numbers")
     numbers = [jnp.ravel(c) for c, free in zip(traced.consts, held, strict=True) if free]
-    q = jnp.concatenate([jnp.zeros(0), *(jnp.asarray(n, dtype) for n in numbers)])
+    q = jnp.concatenate([jnp.zeros(0, dtype), *(jnp.asarray(n, dtype) for n in numbers)])
     function = _opened(traced, held)
     derivatives = "custom_jvp_call" in str(traced) or "custom_vjp_call" in str(traced)
-    slopes = _slopes(function, size, q.shape) if derivatives else ""
+    slopes = _slopes(function, size, q.shape, dtype) if derivatives else ""
     key = fingerprint(traced, system.network.structure.digest.hex(), repr(held), slopes, kind)
     # taken out and put in last, each in one step, so that threads may do so at once
     program = _KEPT.pop(key, None) or make(function, system, q.shape)
@@ -191,10 +194,10 @@ def _kept(system: System, kind: str, make: Callable[..., Any]) -> tuple[Any, Flo
     return program, q
 
 
-def _slopes(function: Callable[..., Any], size: int, numbers: tuple[int, ...]) -> str:
+def _slopes(function: Callable[..., Any], size: int, numbers: tuple[int, ...], dtype: Any) -> str:
     """Tells apart functions that differ in a derivative of their own alone."""
     shapes = ((), (size,), numbers)
-    point = [jax.ShapeDtypeStruct(shape, jnp.float64) for shape in shapes]
+    point = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
 
     def forward(*point: Any) -> Any:
         return jax.jvp(function, point, point)
