@@ -58,7 +58,7 @@ def alike(solve, without, *arguments, rtol=1e-9, floor=0.0):
         np.testing.assert_array_equal(ours.stats[name], kernel.stats[name])
     np.testing.assert_array_equal(ours.result == kernel.result, True)
     known = np.asarray(kernel.ys)
-    scale = floor * float(np.max(np.abs(known[np.isfinite(known)])))
+    scale = floor * np.max(np.abs(known), initial=0.0, where=np.isfinite(known))
     np.testing.assert_allclose(ours.ys, kernel.ys, rtol=rtol, atol=scale)
     np.testing.assert_allclose(ours.stats["last_step"], kernel.stats["last_step"], rtol=1e-6)
     return ours
