@@ -100,7 +100,7 @@ def test_sums_longer_than_an_operation():
     random = np.random.default_rng(0)
     matrix = random.uniform(-1, 1, (3, 200)) * (random.uniform(size=(3, 200)) < [[1], [0.1], [0.0]])
     x = random.uniform(-1, 1, (200, 4))
-    made = levels.sums(3, *np.nonzero(matrix), matrix[np.nonzero(matrix)])
+    made = levels.sums((3, 200), *np.nonzero(matrix), matrix[np.nonzero(matrix)])
     found = levels.total(made, jnp.asarray(x))
     np.testing.assert_allclose(found, matrix @ x, rtol=1e-13, atol=1e-13)
 

@@ -6,14 +6,28 @@ long, are a gather, a sum and a scatter, of which XLA makes fast loops on every 
 is planned from lists of entries; nothing here has the size of a matrix.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.linalg import lu_factor, lu_solve
 from jaxtyping import Array, Float, Int
 
-__all__ = ["Elimination", "Sums", "once", "onto", "plan", "product", "put", "sums", "take", "total"]
+__all__ = [
+    "Dense",
+    "Elimination",
+    "Sums",
+    "once",
+    "onto",
+    "plan",
+    "product",
+    "put",
+    "sums",
+    "take",
+    "total",
+]
 
 _OPERATION = 30
 """What one more operation costs, in terms of a sum; rows are padded where that is cheaper."""
@@ -23,6 +37,12 @@ _PIECE = 8
 
 _WIDEST = 64
 """Terms of one operation; longer sums are added up in several."""
+
+_SMALL = 2**14
+"""Numbers of a matrix up to which it is multiplied whole, for few cells."""
+
+_FEW = 4
+"""Cells up to which that is faster."""
 
 _FEWEST = 2
 """Rows of one operation: for a single one XLA copies the whole array that it is put into."""
@@ -143,16 +163,27 @@ def _groups(
 
 
 class Sums(NamedTuple):
-    """A sparse matrix of `size` rows: the values and columns of each, the latter as `right`."""
+    """A sparse matrix.
+
+    Attributes:
+        size: rows.
+        groups: their values, as `left`, and columns, as `right`.
+        whole: the matrix itself, where it is small.
+    """
 
     size: int
     groups: tuple[tuple[Group, ...], ...]
+    whole: np.ndarray | None
 
 
-def sums(size: int, rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Sums:
+def sums(shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Sums:
     """The sparse matrix of these entries, which may stand for one place more than once."""
-    found = _groups(size, np.unique(rows), rows, (values, 0.0), (columns, 0))
-    return Sums(size, tuple(tuple(pieces) for pieces in found))
+    found = _groups(shape[0], np.unique(rows), rows, (values, 0.0), (columns, 0))
+    whole = None
+    if shape[0] * shape[1] <= _SMALL:
+        whole = np.zeros(shape)
+        np.add.at(whole, (rows, columns), values)
+    return Sums(shape[0], tuple(tuple(pieces) for pieces in found), whole)
 
 
 def total(matrix: Sums, x: Float[Array, "m *B"]) -> Float[Array, "n *B"]:
@@ -164,6 +195,9 @@ def onto(
     start: Float[Array, "k *B"], matrix: Sums, x: Float[Array, "m *B"]
 ) -> Float[Array, "k *B"]:
     """The product of a sparse matrix and `x`, added to an array that has more than its rows."""
+    if matrix.whole is not None and x[0].size <= _FEW:
+        whole = jnp.asarray(matrix.whole, x.dtype)
+        return start.at[: matrix.size].add(jnp.matmul(whole, x, precision="highest"))
     for pieces in matrix.groups:
         value = take(start, pieces[0].target)
         for group in pieces:
@@ -247,6 +281,35 @@ class Elimination(NamedTuple):
         for group in self.matrix:
             found = put(found, group.target, take(found, group.target) + _dot(entries, x, group))
         return found[: self.size]
+
+
+class Dense(NamedTuple):
+    """The same for a few cells on a processor, whose LAPACK then is faster: a call, not a loop.
+
+    Attributes:
+        sparse: where the entries stand.
+    """
+
+    sparse: Elimination
+
+    def factorise(self, entries: Float[Array, "F+2 B"]) -> tuple[Array, Array]:
+        """LU and pivots of each cell's matrix."""
+        size, count = self.sparse.size, entries.shape[1]
+        matrix = jnp.zeros((count, size, size), entries.dtype)
+        place = self.sparse.rows, self.sparse.columns
+        matrix = matrix.at[:, *place].set(entries[: len(place[0])].T, unique_indices=True)
+        return jax.vmap(lu_factor)(matrix)
+
+    def solve(
+        self, factors: tuple[Array, Array], x: Float[Array, "n B"], transposed: bool = False
+    ) -> Float[Array, "n B"]:
+        """As `Elimination.solve`."""
+        solve = functools.partial(lu_solve, trans=int(transposed))
+        return jax.vmap(solve, ((0, 0), 1), 1)(factors, x)
+
+    def multiply(self, entries: Float[Array, "F+2 B"], x: Float[Array, "n B"]) -> Array:
+        """As `Elimination.multiply`."""
+        return self.sparse.multiply(entries, x)
 
 
 def _substitute(groups: tuple[Group, ...], factors: Array, x: Array) -> Array:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ..network import Structure
 from . import native
 from .elimination import order_of_elimination
-from .levels import Elimination, Sums, once, onto, plan, product, sums, take, total
+from .levels import Dense, Elimination, Sums, once, onto, plan, product, sums, take, total
 from .program import Functions
 from .rosenbrock import Tableau, combine, extend
 
@@ -34,6 +34,9 @@ _SHORTEST = 1e-30
 
 _CACHED = 128
 """Lanes on a processor: what they work on is to stay in its cache."""
+
+_FEW = 128
+"""Unknowns of all lanes up to which a processor's LAPACK is faster (benchmarks/lockstep.py)."""
 
 _MEMORY = 2**29
 """Bytes that the lanes of other devices may work on."""
@@ -113,11 +116,13 @@ def _tables(structure: Structure, further: int, more: tuple[tuple[int, int], ...
     return _Tables(
         states,
         factors,
-        sums(size, change.row, change.col, change.data),
-        sums(pools, member.row, member.col, member.data),
+        sums((size, len(factors)), change.row, change.col, change.data),
+        sums((pools, states), member.row, member.col, member.data),
         reaction,
         others,
-        sums(len(keys), place(rows, column[which]), which, -term.data * many[which]),
+        sums(
+            (len(keys), len(reaction)), place(rows, column[which]), which, -term.data * many[which]
+        ),
         constant,
         place(*added),
         elimination,
@@ -184,6 +189,8 @@ class _Step:
             )
             slope = self._change(dk, start)[:states] + dg
         eliminate = tables.elimination
+        if jax.default_backend() == "cpu" and len(h) * len(start) <= _FEW:
+            eliminate = Dense(eliminate)
         factors = eliminate.factorise(lax.stop_gradient(entries))
 
         def solve(right: Array) -> Array:
