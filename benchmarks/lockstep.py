@@ -27,10 +27,10 @@ from jaxchem.solvers import native
 jax.config.update("jax_enable_x64", True)
 
 
-def compiled(problem: Problem, ts: np.ndarray, kernel: bool) -> tuple[Any, float]:
+def compiled(problem: Problem, ts: Any, kernel: bool) -> tuple[Any, float]:
     """A batch's states and steps as a compiled call, and how long compilation took."""
     how = {"method": "rodas4", "rtol": 1e-4, "atol": problem.atols[0], "throw": False}
-    k = jnp.asarray(problem.k)
+    k, ts = jnp.asarray(problem.k), jnp.asarray(ts)
 
     @jax.jit
     @jax.vmap

@@ -303,7 +303,7 @@ def test_bad_times_inside_of_jit(robertson, k):
         assert not np.isfinite(run(jnp.array(ts), t0)).any()
 
 
-def test_keys_of_random_numbers_are_left_to_diffrax(robertson, caplog):
+def test_keys_of_random_numbers_are_left_to_jax(robertson, caplog):
     key = jax.random.key(0)
     with caplog.at_level(logging.INFO, logger="jaxchem"):
         found = jaxchem.solve(

@@ -356,8 +356,8 @@ def test_varying_conditions():
     assert float(solution.ys[-1, 0]) == pytest.approx(np.exp(-integral), rel=1e-7)
 
 
-def test_without_a_compiler_diffrax_takes_over(monkeypatch, tmp_path, caplog):
-    """The reason is logged, and the solution is the same to the tolerance."""
+def test_without_a_compiler_jax_takes_over(monkeypatch, tmp_path, caplog):
+    """The reason is logged, and the solution is the same to round-off."""
     network, y0 = jaxchem.load("robertson"), state("robertson")
     solve = lambda: jaxchem.solve(network, network.rates(), y0, [1e3], method="rodas4", rtol=1e-8)  # noqa: E731
     before = solve()
@@ -366,9 +366,8 @@ def test_without_a_compiler_diffrax_takes_over(monkeypatch, tmp_path, caplog):
     native._library.cache_clear()
     after = solve()
     native._library.cache_clear()
-    assert "end_time" not in after.stats
     assert "no-such-compiler" in caplog.text
-    np.testing.assert_allclose(after.ys, before.ys, rtol=1e-6)
+    np.testing.assert_allclose(after.ys, before.ys, rtol=1e-10)
 
 
 def test_a_rosenbrock_method_wants_a_vector():

@@ -121,7 +121,7 @@ def load() -> ctypes.CDLL | None:
         log.warning("the compiled CPU kernel was built for this process alone: %s", why)
         return loaded
     except (_NotBuiltError, OSError, AttributeError, ValueError) as error:
-        log.warning("no compiled CPU kernel, the slower one of diffrax is used: %s", error)
+        log.warning("no compiled CPU kernel, the slower one in JAX is used: %s", error)
         return None
 
 

@@ -70,7 +70,8 @@ def solve(  # pyright: ignore[reportInconsistentOverload] (behind a system all s
     With a Rosenbrock method and float64 the processor runs a compiled kernel that takes a whole
     vmapped batch at once, steps each member for itself, and has forward and reverse derivatives of
     its own. Rates and tendencies that are functions run in it as instructions; where one has none
-    (the log names it), and on other devices, the same methods run through diffrax.
+    (the log names it), on other devices and in 32 bits, the same methods run in plain JAX, many
+    cells in step. Other methods, and ``adjoint="direct"``, run through diffrax.
 
     Args:
         network: the reactions; or a `System`, which has its `k`.
@@ -176,8 +177,8 @@ def check_concentrations(
 def _attempt(system: System, y0: Any, ts: Any, integrator: Integrator, t0: Any) -> diffrax.Solution:
     """One integrator's solution, whatever becomes of it.
 
-    Which engine does it is decided here and nowhere else: the compiled kernel, or diffrax where
-    there is none or where a function of the system has no instructions in it.
+    Which engine does it is decided here and nowhere else: the compiled kernel; plain JAX where
+    there is none, or where a function of the system has no instructions in it; or diffrax.
     """
     check_tolerances(integrator, len(system.states))
     if not marches(integrator):

@@ -1,6 +1,6 @@
-"""One cell integrated by the compiled kernel, and how that is differentiated.
+"""One cell integrated by the compiled kernel or in step, and how that is differentiated.
 
-The kernel carries tangents along with a solve, or retraces its steps backwards with cotangents.
+Either carries tangents along with a solve, or retraces its steps backwards with cotangents.
 Both are derivatives at fixed step lengths, which error control chooses and derivatives leave alone.
 """
 
@@ -33,7 +33,7 @@ def march(
     ts: Any,
     integrator: Integrator,
     t0: Any,
-    engine: Callable[..., native.Outcome] = native.march,
+    marches: Callable[..., native.Outcome] = native.march,
 ) -> diffrax.Solution:
     """The kernel's solution and derivatives; of the `stats`, `end_state` alone has them.
 
@@ -49,7 +49,7 @@ def march(
         integrator: a Rosenbrock method, ``adjoint`` being ``"reverse"`` (which serves both modes)
             or ``"forward"`` (which integrates once for a value and its tangents).
         t0: time of the initial state.
-        engine: what marches, with `Functions` for a program where that is `lockstep.march`.
+        marches: `native.march`; or `lockstep.march`, which takes `Functions` for a program.
     """
     k = jnp.zeros(len(system.network.equations)) if program else system.k
     atol = default_atol(y0) if integrator.atol is None else integrator.atol
@@ -57,7 +57,7 @@ def march(
     given = (k, numbers, y0, ts, t0, integrator.rtol, atol, first)
     values = [jnp.asarray(value, y0.dtype) for value in given]
     values[6] = jnp.broadcast_to(values[6], y0.shape)
-    engine = _Engine(system, program, integrator, engine)
+    engine = _Engine(system, program, integrator, marches)
     run = jax.custom_jvp(engine.run)
     run.defjvp(engine.forward if integrator.adjoint == "forward" else engine.either)
     found = run(*values)
@@ -93,9 +93,9 @@ class _Engine:
         system: System,
         program: Program | Functions | None,
         integrator: Integrator,
-        engine: Callable[..., native.Outcome],
+        marches: Callable[..., native.Outcome],
     ):
-        self.engine = engine
+        self.marches = marches
         self.network = system.network
         self.further = len(system.further)
         self.program = program
@@ -110,7 +110,7 @@ class _Engine:
         """What the kernel makes of them."""
         k, numbers, y0, ts, t0, rtol, atol, first = values
         rows = (k, y0, ts - t0, t0, rtol, atol, first)
-        found = self.engine(
+        found = self.marches(
             self.network,
             self.tableau,
             *(row[None] for row in rows),

@@ -7,7 +7,7 @@ is planned from lists of entries; nothing here has the size of a matrix.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ _FEWEST = 2
 """Rows of one operation: for a single one XLA copies the whole array that it is put into."""
 
 
-def take(x: Array, index: Int[np.ndarray, "..."]) -> Array:
+def take(x: Array, index: Any) -> Array:
     """Rows of `x` [n, ...], which all are there."""
     return x.at[index].get(mode="promise_in_bounds")
 

@@ -93,9 +93,9 @@ def _tables(structure: Structure, further: int, more: tuple[tuple[int, int], ...
     kept = np.arange(factors.shape[1]) != slot[:, None]
     others = factors[reaction][kept].reshape(len(reaction), -1)
     change = sp.coo_array(structure.stoichiometry)
-    term = structure.stoichiometry.T.tocsr()[reaction].tocoo()
+    term: Any = structure.stoichiometry.T.tocsr()[reaction].tocoo()
     rows, which = term.col, term.row
-    member = sp.coo_array(structure.pools)
+    member: Any = sp.coo_array(structure.pools)
     added = np.array(more, dtype=np.int64).reshape(-1, 2).T
     order, row, to = order_of_elimination(
         np.concatenate([rows, states + member.row, added[0]]),
@@ -188,7 +188,7 @@ class _Step:
                 lambda t: self._rates(t, y, k, numbers), (t,), (jnp.ones_like(t),)
             )
             slope = self._change(dk, start)[:states] + dg
-        eliminate = tables.elimination
+        eliminate: Any = tables.elimination
         if jax.default_backend() == "cpu" and len(h) * len(start) <= _FEW:
             eliminate = Dense(eliminate)
         factors = eliminate.factorise(lax.stop_gradient(entries))
@@ -800,11 +800,12 @@ def _reverse(of: _March, cotangent: Float[Array, "N P T n"], most: int | None) -
 
 def _integrate(settings: native.Settings, most: int | None, *arrays: Array) -> tuple[Array, ...]:
     """As the kernel's call: outputs, states, times, steps, counts, and derivatives."""
-    cells, extra = _Cells(*arrays[:8]), arrays[8:]
+    own, extra = arrays[:8], arrays[8:]
+    cells = _Cells(*own, changes=())
     if len(extra) == 1:
         count = len(cells.y0)
-        own = (jnp.broadcast_to(x, (count, x.shape[1])) for x in (cells.k, cells.numbers))
-        k, numbers = own
+        wide = (jnp.broadcast_to(x, (count, x.shape[1])) for x in (cells.k, cells.numbers))
+        k, numbers = wide
         return _reverse(_March(settings, cells._replace(k=k, numbers=numbers)), extra[0], most)
     return _forward(_March(settings, cells._replace(changes=tuple(extra))), most)
 

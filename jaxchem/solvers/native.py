@@ -1,7 +1,7 @@
 """The compiled CPU kernel, called through XLA's foreign functions.
 
 Everything here is optional. Where there is no C compiler, `library()` is `None` and callers fall
-back to diffrax.
+back to `lockstep`.
 """
 
 import _signal  # pyright: ignore[reportMissingImports]
@@ -246,8 +246,7 @@ def refuse_derivatives(*_: Any, **__: Any) -> Any:
         ValueError: always.
     """
     raise ValueError(
-        "the compiled kernel has first derivatives only; for second ones solve with "
-        "adjoint='direct'."
+        "this solve has first derivatives only; for second ones solve with adjoint='direct'."
     )
 
 

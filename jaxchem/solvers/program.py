@@ -176,13 +176,14 @@ def _kept(
     scalar, vector = (jax.ShapeDtypeStruct(shape, dtype) for shape in ((), (size,)))
     traced = jax.make_jaxpr(both)(scalar, vector)
     held = [isinstance(constant, Tracer) for constant in traced.consts]
-    if kind == "lowered":
-        for constant in traced.consts:
-            if jnp.issubdtype(constant.dtype, jax.dtypes.extended):
-                raise NotLowered("random_bits", "a key of random numbers")
+    random = any(jnp.issubdtype(c.dtype, jax.dtypes.extended) for c in traced.consts)
+    if random and kind == "lowered":
+        raise NotLowered("random_bits", "a key of random numbers")
     numbers = [jnp.ravel(c) for c, free in zip(traced.consts, held, strict=True) if free]
     q = jnp.concatenate([jnp.zeros(0, dtype), *(jnp.asarray(n, dtype) for n in numbers)])
     function = _opened(traced, held)
+    if random:  # has no fingerprint
+        return make(function, system, q.shape), q
     derivatives = "custom_jvp_call" in str(traced) or "custom_vjp_call" in str(traced)
     slopes = _slopes(function, size, q.shape, dtype) if derivatives else ""
     key = fingerprint(traced, system.network.structure.digest.hex(), repr(held), slopes, kind)
