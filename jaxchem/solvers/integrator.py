@@ -127,8 +127,9 @@ class Integrator(eqx.Module):
             the solve; `None` reads the scale off the initial state: a hundredth of the smallest
             positive concentration, but between 1e-24 and 1e-16 of the largest (of 1 where every
             concentration is zero).
-        dt0: first step; `None` lets the controller choose. So does 0 with a Rosenbrock method, whose
-            `stats["last_step"]` is where a next solve can go on; elsewhere it is 1e-6 of the time.
+        dt0: first step; `None` lets the controller choose. So does 0 with a Rosenbrock method,
+            whose `stats["last_step"]` is where a next solve can go on; elsewhere it is 1e-6 of the
+            time.
         max_steps: limit on the attempted steps, after which a member is reported as failed.
         adjoint: a key of `ADJOINTS`.
         root_finder: of the Kvaerno methods; Rosenbrock methods need none. ``"chord"`` (one
