@@ -137,7 +137,11 @@ def test_the_head_of_the_tables_is_the_same_in_c():
 def test_tables_of_another_layout_are_refused(monkeypatch, part, message):
     """What a kernel of other sources would take for something else."""
     found = getattr(native, part)
-    longer = lambda tableau: (found(tableau)[0], np.append(found(tableau)[1], 0.0))  # noqa: E731
+
+    def longer(tableau):
+        integers, numbers = found(tableau)
+        return integers, np.append(numbers, 0.0)
+
     monkeypatch.setattr(native, part, found + 1 if part == "_LAYOUT" else longer)
     network = jaxchem.load("robertson")
     with pytest.raises(Exception, match=message):

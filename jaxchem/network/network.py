@@ -251,13 +251,14 @@ class Network(eqx.Module):
         reactants = np.full((count, order), size, dtype=np.int32)
         change: list[tuple[int, int, float]] = []  # (species, reaction, number)
         pool_of = np.full(count, len(pools), dtype=np.int32)
+        place = {pool: i for i, pool in enumerate(pools)}
         for j, reaction in enumerate(reactions):
             molecules = [index[n] for n, c in reaction.reactants.items() for _ in range(c)]
             reactants[j, : len(molecules)] = molecules
             change += [(index[n], j, -c) for n, c in reaction.reactants.items()]
             change += [(index[n], j, c) for n, c in reaction.products.items()]
             if factors[j] is not None:
-                pool_of[j] = list(pools).index(factors[j])
+                pool_of[j] = place[factors[j]]
         rows, columns, numbers = zip(*change, strict=True) if change else ((), (), ())
         still = np.isin(rows, [index[n] for n in fixed])
         stoichiometry = sp.csr_array(

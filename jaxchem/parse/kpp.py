@@ -244,7 +244,7 @@ class _Mechanism:
         ]
         species = [n for n in self.atoms if n in used] + undeclared
         self.numbers, initial = self.values(species)
-        defaults = dict(self.own_conditions())
+        defaults = self.own_conditions()
         texts = [(text, item) for *_, text, _, item in self.equations]
         rates = Rates(self.filename, self.code, texts, species, self.spelled, self.numbers)
         reactions = [
@@ -323,8 +323,9 @@ class _Mechanism:
         scale = factor.get("CFACTOR", 1.0)
         return factor, {n: state[n] * scale for n in species if n in state}
 
-    def own_conditions(self) -> Iterator[tuple[str, float]]:
-        """Conditions and times that inlined code sets to numbers, which are those of the run."""
+    def own_conditions(self) -> dict[str, float]:
+        """Takes conditions and times that inlined code sets to numbers: those of the run."""
+        found: dict[str, float] = {}
         for name in [name for name in self.start.settings if name in _OWN]:
             tree, item = self.start.settings[name][-1]
             value = self.start.look(tree)
@@ -334,7 +335,7 @@ class _Mechanism:
             if name == "PRESS":
                 what = f"{item.where}: PRESS is {value.value:g}, and no unit; taken as Pa."
                 warnings.warn(what, stacklevel=5)
-            yield _OWN[name], value.value
+            found[_OWN[name]] = value.value
         held: dict[str, float] = {}
         for name in [n for n in self.code.settings if n in STATE and n in _OWN and n != "PRESS"]:
             values = {self.code.look(setting.tree) for setting in self.code.settings[name]}
@@ -342,7 +343,8 @@ class _Mechanism:
                 held[name] = value.value
         for name, number in held.items():
             del self.code.settings[name]  # rates and laws alike have the condition of the run
-            yield STATE[name], number
+            found[STATE[name]] = number
+        return found
 
 
 def _calls(trees: list[Expression]) -> Iterator[Call]:

@@ -310,10 +310,9 @@ class _Matrix:
         turn = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
         first = (np.cumsum(lowers) - lowers)[i[above]]
         block_below = lower_block[np.repeat(first, each) + turn]
-        target = self._number(self._blocks * np.repeat(j[above], each) + block_below)
+        self.target = self._number(self._blocks * np.repeat(j[above], each) + block_below)
         self.upper_at = self._position[above]
         self.lower_from = self._number(lower)
-        self.target = target
         self.upper_from = self._number(self._blocks * upper_pivot + upper_block)
         self.lower = self._triangle(lower_pivot, lower_block, block, 1)
         self.upper = self._triangle(upper_pivot, upper_block, block, -1)
