@@ -21,6 +21,8 @@ import hypothesis
 import jax
 import pytest
 
+from jaxchem.solvers import native
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -49,3 +51,18 @@ def getkey():
         return key
 
     return get
+
+
+@pytest.fixture(params=["kernel", "plain"])
+def engine(request, monkeypatch):
+    """Runs a test with the compiled kernel, and once more in plain JAX."""
+    if request.param == "kernel":
+        if not native.available():
+            pytest.skip("there is no C compiler")
+        yield
+        return
+    jax.clear_caches()  # what is compiled already calls the kernel
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "available", lambda: False)
+        yield
+    jax.clear_caches()

@@ -15,7 +15,6 @@ from scipy.integrate import solve_ivp
 import jaxchem
 import jaxchem.ensemble
 from jaxchem.parse import table
-from jaxchem.solvers import native
 
 TS = np.geomspace(1e-2, 1e4, 4)
 
@@ -33,6 +32,7 @@ def run(cells, **settings):
     return jaxchem.solve_ensemble(*cells, TS, progress=False, **settings)
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("chunk", [1, 8, 37, 1000])
 def test_chunks_do_not_change_results(cells, chunk):
     found, whole = run(cells, chunk=chunk), run(cells)
@@ -52,6 +52,7 @@ def test_shared_rates(cells):
     np.testing.assert_array_equal(found.ys, expected.ys)
 
 
+@pytest.mark.usefixtures("engine")
 def test_failed_cells_are_tried_again_and_then_reported(cells):
     network, k, y0 = cells
     k = k.copy()
@@ -109,15 +110,6 @@ def test_store(cells, tmp_path):
         store.get(1)
     with pytest.raises(ValueError, match=r"no store.json"):
         len(jaxchem.Store(tmp_path))
-
-
-def test_without_the_kernel_cells_of_like_stiffness_go_together(cells, monkeypatch):
-    monkeypatch.setattr(native, "available", lambda: False)
-    found = run(cells, chunk=16, rtol=1e-7)
-    monkeypatch.undo()
-    expected = run(cells, rtol=1e-7)
-    assert not found.result.any()
-    np.testing.assert_allclose(found.ys, expected.ys, rtol=1e-4, atol=1e-12)
 
 
 def test_two_processes_share_a_store(tmp_path):
@@ -269,6 +261,7 @@ def test_quantities_of_each_cell():
         )
 
 
+@pytest.mark.usefixtures("engine")
 def test_systems(exchange, tmp_path):
     """One for all cells, and one made of what each cell has; the further state is stored."""
     network, temperatures, y0 = exchange

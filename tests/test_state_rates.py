@@ -176,9 +176,19 @@ def limited_by_scipy(mu: float) -> np.ndarray:
     return found.y.T
 
 
-@pytest.mark.parametrize("method", ["rodas4", "rodas5p", "kvaerno5"])
+@pytest.mark.parametrize(
+    ("method", "engine"),
+    [
+        ("rodas4", "kernel"),
+        ("rodas5p", "kernel"),
+        ("rodas5p", "plain"),
+        ("kvaerno5", "kernel"),
+    ],
+    indirect=["engine"],
+)
+@pytest.mark.usefixtures("engine")
 def test_a_solve_against_scipy(method):
-    """With the compiled kernel, and with a method that runs in diffrax."""
+    """With the compiled kernel, in plain JAX, and with a method that runs in diffrax."""
     limited = table.loads(LIMITED)
     assert len(limited.equations) == 5 and limited.needs == ("temperature", "mu", "half")
     k = limited.rates(temperature=300.0, quantities={"mu": 0.8, "half": 4.0})
