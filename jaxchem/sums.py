@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["Sparse", "times"]
+__all__ = ["SMALL", "Sparse", "times"]
 
 Sparse: TypeAlias = Any
 """A `scipy.sparse.csr_array` in canonical form (SciPy does not tell checkers its types)."""
 
-_SMALL = 2**14
+SMALL = 2**14
 """Numbers of a matrix up to which it is multiplied whole: as fast then, and its slope faster."""
 
 _TOGETHER = 8
@@ -26,7 +26,7 @@ def times(matrix: Sparse, x: Float[Array, " m"]) -> Float[Array, " n"]:
     one by one.
     """
     rows, columns = matrix.shape
-    if rows * columns <= _SMALL:
+    if rows * columns <= SMALL:
         return jnp.matmul(jnp.asarray(matrix.toarray(), x.dtype), x, precision="highest")
     index, start = matrix.indices, matrix.indptr
     x = jnp.asarray(matrix.data, x.dtype) * x[index]

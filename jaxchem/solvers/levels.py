@@ -15,6 +15,8 @@ import numpy as np
 from jax.scipy.linalg import lu_factor, lu_solve
 from jaxtyping import Array, Float, Int
 
+from ..sums import SMALL
+
 __all__ = [
     "Dense",
     "Elimination",
@@ -38,11 +40,8 @@ _PIECE = 8
 _WIDEST = 64
 """Terms of one operation; longer sums are added up in several."""
 
-_SMALL = 2**14
-"""Numbers of a matrix up to which it is multiplied whole, for few cells."""
-
 _FEW = 4
-"""Cells up to which that is faster."""
+"""Cells up to which a small matrix is multiplied whole."""
 
 _FEWEST = 2
 """Rows of one operation: for a single one XLA copies the whole array that it is put into."""
@@ -180,7 +179,7 @@ def sums(shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray, values: 
     """The sparse matrix of these entries, which may stand for one place more than once."""
     found = _groups(shape[0], np.unique(rows), rows, (values, 0.0), (columns, 0))
     whole = None
-    if shape[0] * shape[1] <= _SMALL:
+    if shape[0] * shape[1] <= SMALL:
         whole = np.zeros(shape)
         np.add.at(whole, (rows, columns), values)
     return Sums(shape[0], tuple(tuple(pieces) for pieces in found), whole)
