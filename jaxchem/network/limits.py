@@ -11,7 +11,6 @@ from ..brief import few
 from ..formula import CHARGE, parse_formula
 from ..rates import NAMED, Conditions, Quantities, RateLaw, reads
 from ..rates.conditions import ALL
-from ..rates.evaluation import evaluate
 
 try:
     from jax import enable_x64
@@ -159,18 +158,13 @@ _BLOCK = 512
 
 def _values(law: RateLaw, of: Int[np.ndarray, " n"], lookup: Quantities) -> Float[np.ndarray, " n"]:
     """Coefficients of some of a law's reactions; in blocks, as each new shape is compiled anew."""
-    columns = [[column[n] for n in of] for column in law.names]
-    named = {name: float(lookup(name)) for column in columns for name in {*column}}
-    names = [np.array([named[name] for name in column]) for column in columns]
-    numbers = [row[of] for row in np.asarray(law.numbers)]
     found = [np.zeros(0)]
     for first in range(0, len(of), _BLOCK):
-        slots = [
-            [np.resize(row[first : first + _BLOCK], _BLOCK) for row in rows]
-            for rows in (numbers, names)
-        ]
-        block = np.broadcast_to(evaluate(law.form, (slots[0], slots[1]), lookup), _BLOCK)
-        found.append(block[: len(of) - first])
+        some = np.resize(of[first : first + _BLOCK], _BLOCK)
+        names = tuple(tuple(column[n] for n in some) for column in law.names)
+        block = RateLaw(tuple(some.tolist()), law.form, names, law.numbers[:, some])
+        values = block(lambda name: np.asarray(lookup(name)))
+        found.append(np.asarray(values)[: len(of) - first])
     return np.concatenate(found)
 
 
