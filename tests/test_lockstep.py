@@ -14,7 +14,7 @@ from problems import CHAIN, CONDITIONS, Reference, examples, initial, saprc99, s
 import jaxchem
 from jaxchem import System
 from jaxchem.parse import table
-from jaxchem.solvers import levels, lockstep, native
+from jaxchem.solvers import lanes, levels, lockstep, native
 from jaxchem.solvers.elimination import order_of_elimination
 from jaxchem.solvers.integrator import METHODS
 
@@ -276,10 +276,10 @@ def test_lanes_are_bounded_by_the_network(monkeypatch):
     )
     count = 100_000
     rows = (np.zeros((count, 29)), np.zeros((1, 224)), np.zeros((1, 1)), np.zeros(count))
-    cells = lockstep._Cells(
+    cells = lanes.Cells(
         *map(jnp.asarray, (*rows, np.zeros(1), np.zeros((1, 29)), np.zeros(1), np.zeros((1, 0))))
     )
-    march = lockstep._March(settings, cells)
+    march = lanes.March(settings, cells)
     assert march.lanes(None) <= 1024
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert march.lanes(None) > 1024 and march.lanes(None) * 8 * len(march.tables.constant) < 2**30
