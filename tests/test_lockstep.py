@@ -1,6 +1,7 @@
 """The Rosenbrock methods in plain JAX: against the compiled kernel, SciPy and differences."""
 
 import functools
+from typing import Any
 
 import diffrax
 import jax
@@ -80,12 +81,13 @@ def test_eliminations_of_any_network(example, seed):
     right = random.uniform(-1, 1, (size, 3))
     entries = jnp.asarray(matrix[elimination.rows, elimination.columns])
     entries = jnp.concatenate([entries, jnp.zeros((2, 3))])
-    factors = elimination.factorise(entries)
     many = np.moveaxis(matrix, -1, 0)
-    for turned, transposed in ((many, False), (np.swapaxes(many, 1, 2), True)):
-        expected = np.linalg.solve(turned, right.T[..., None])[..., 0].T
-        ours = elimination.solve(factors, jnp.asarray(right), transposed)
-        np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-13)
+    for way in (elimination, levels.Dense(elimination)):
+        factors: Any = way.factorise(entries)
+        for turned, transposed in ((many, False), (np.swapaxes(many, 1, 2), True)):
+            expected = np.linalg.solve(turned, right.T[..., None])[..., 0].T
+            ours = way.solve(factors, jnp.asarray(right), transposed)
+            np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-13)
     product = np.einsum("ijb,jb->ib", matrix, right)
     ours = elimination.multiply(entries, jnp.asarray(right))
     np.testing.assert_allclose(ours, product, rtol=1e-12, atol=1e-12)

@@ -40,9 +40,6 @@ _PIECE = 8
 _WIDEST = 64
 """Terms of one operation; longer sums are added up in several."""
 
-_FEW = 4
-"""Cells up to which a small matrix is multiplied whole."""
-
 _FEWEST = 2
 """Rows of one operation: for a single one XLA copies the whole array that it is put into."""
 
@@ -167,7 +164,7 @@ class Sums(NamedTuple):
     Attributes:
         size: rows.
         groups: their values, as `left`, and columns, as `right`.
-        whole: the matrix itself, where it is small.
+        whole: the matrix itself, where it is small; for one cell it is faster.
     """
 
     size: int
@@ -194,7 +191,7 @@ def onto(
     start: Float[Array, "k *B"], matrix: Sums, x: Float[Array, "m *B"]
 ) -> Float[Array, "k *B"]:
     """The product of a sparse matrix and `x`, added to an array that has more than its rows."""
-    if matrix.whole is not None and x[0].size <= _FEW:
+    if matrix.whole is not None and x[0].size == 1:
         whole = jnp.asarray(matrix.whole, x.dtype)
         return start.at[: matrix.size].add(jnp.matmul(whole, x, precision="highest"))
     for pieces in matrix.groups:

@@ -24,8 +24,9 @@ from .rosenbrock import Tableau, combine
 
 __all__ = ["PROJECT", "REJECT", "Step", "Tables", "tabulate"]
 
-_FEW = 128
-"""Unknowns of all lanes up to which a processor's LAPACK is faster (benchmarks/lockstep.py)."""
+_FEW, _LONG = 128, 32
+"""Unknowns of all lanes up to which, and operations of a lane's elimination from which, a
+processor's LAPACK is faster (benchmarks/lockstep.py)."""
 
 REJECT, PROJECT = 1, 2
 """Of `NEGATIVE` of `integrator`."""
@@ -173,7 +174,8 @@ class Step:
             )
             slope = self._change(dk, start)[:states] + dg
         eliminate: Any = tables.elimination
-        if jax.default_backend() == "cpu" and len(h) * len(start) <= _FEW:
+        few = len(h) * len(start) <= _FEW and len(eliminate.steps) >= _LONG
+        if few and jax.default_backend() == "cpu":
             eliminate = Dense(eliminate)
         factors = eliminate.factorise(lax.stop_gradient(entries))
 
