@@ -1,0 +1,4 @@
+"""Inference of rate coefficients from measurements."""
+
+from .measurements import Measurements as Measurements
+from .measurements import read_measurements as read_measurements
