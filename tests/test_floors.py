@@ -23,7 +23,7 @@ FLOORS = {
             ("solvers",),
             ("dataset", "soap", "train", "least_squares", "losses", "baselines"),
             ("ensemble",),
-            ("models",),
+            ("models", "inference"),
             (
                 *("stages", "simulate", "clouds", "physics", "published", "learned", "plot"),
                 *("collocation", "general", "importance"),

@@ -393,7 +393,8 @@ def _instant(cell: str) -> tuple[int, bool] | None:
     if match["date"] is None:
         return micro, False
     try:
-        day = datetime(*(int(part) for part in match["date"].split("-")))
+        year, month, number = (int(part) for part in match["date"].split("-"))
+        day = datetime(year, month, number)
     except ValueError:
         return None
     if zone := re.fullmatch(r"([-+])(\d\d):?(\d\d)", match["zone"] or ""):
@@ -418,7 +419,7 @@ def _read_netcdf(path: Path) -> Table:
         whole.pop("species")
     _named(path, dataset, whole)
     dims = list(dict.fromkeys(d for v in whole.values() for d in v.dims))
-    own = [d for d in dims if d.lower() in EXPERIMENT]
+    own = [d for d in dims if str(d).lower() in EXPERIMENT]
     along = [d for d in dims if d not in own]
     if len(own) > 1 or len(along) > 1:
         known = ", ".join(f"{n}({', '.join(map(str, v.dims))})" for n, v in whole.items())
