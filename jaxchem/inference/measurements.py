@@ -93,17 +93,16 @@ class Measurements:
             **{f"initial {n}": v[~np.isnan(v)] for n, v in self.initial.items()},
         }
         return [
-            f"Measurements: {len(self.value)} readings of {len(self.observables)} observables in "
-            f"{len(self.experiments)} experiments",
+            f"Measurements: {len(self.value)} readings",
             f"files ({len(files)}): {few(files)}",
             f"experiments ({len(self.experiments)}): {few(self.experiments)}",
             f"times ({times} each, {self.time_unit}): {span(self.ts)}",
             "columns:",
-            *(f"  {line}" for line in _most(list(places), 12)),
+            *(f"- {line}" for line in _most(list(places), 12)),
             *(f"{name}: {span(value)}" for name, value in [*given.items()][:6]),
             *["notes:"] * bool(self.notes),
-            *(f"  {note}" for note in _most(list(self.notes), 8)),
-            "observed:",
+            *(f"- {note}" for note in _most(list(self.notes), 8)),
+            f"observed ({len(self.observables)}):",
         ]
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -115,7 +114,7 @@ class Measurements:
             stated = stated[~np.isnan(stated)]
             rows.append(
                 (
-                    f"  {name}",
+                    f"- {name}",
                     f"{int(own.sum())} readings",
                     f"{int(self.gaps[place])} gaps",
                     f"{span(self.value[own])} {unit_}".rstrip(),
@@ -129,8 +128,8 @@ def _most(rows: list[Any], most: int) -> list[Any]:
     """The first rows, and how many there are besides."""
     if len(rows) <= most:
         return rows
-    more = f"  ... and {len(rows) - most + 1} more"
-    return [*rows[: most - 1], (more,) if isinstance(rows[0], tuple) else more.strip()]
+    more = f"... and {len(rows) - most + 1} more"
+    return [*rows[: most - 1], (more,) if isinstance(rows[0], tuple) else more]
 
 
 def read_measurements(
@@ -462,7 +461,7 @@ class _Reader:
                 raise self.table.fail(
                     column.place,
                     "times of day go back here; write dates with them, as 2021-07-28 23:59:30.",
-                    rows[back[0] + 1],
+                    int(rows[back[0] + 1]),
                 )
 
     def time_scale(self, column: Column, text_: str) -> float:
@@ -556,12 +555,12 @@ class _Reader:
             self.taken[column.place] = f"{column.what}, {wanted}"
             return 1.0, wanted
         own, target = unit(text_), unit(wanted)
-        if name in self.amounts and (own is None or own.kind not in CONCENTRATIONS):
-            self.taken[column.place] = f"{column.what}, {text_}, as it stands"
-            return 1.0, text_
-        if name in self.amounts and own.kind == "fraction" and not _whole(target):
-            self.taken[column.place] = f"{column.what}, {own.label}, as it stands"
-            return 1.0, own.label
+        kind = own.kind if own else "none"
+        apart = kind not in CONCENTRATIONS or (kind == "fraction" and not _whole(target))
+        if name in self.amounts and apart:
+            label = own.label if own else text_
+            self.taken[column.place] = f"{column.what}, {label}, as it stands"
+            return 1.0, label
         mass = None if name in self.amounts else _molar_mass(self.network, name)
         try:
             if own is None or target is None:
@@ -569,11 +568,12 @@ class _Reader:
             factor, how = convert(own, target, self.surroundings, mass)
         except ValueError as error:
             header = self.table.headers[column.place]
+            other = f" Or is it one of {few([*self.amounts])}?" if self.amounts else ""
             raise self.table.fail(
                 column.place,
                 f"{text_!r} cannot become {wanted!r}, the unit of network {self.network.name!r}: "
                 f"{error}. Give what is missing as conditions or a column, or the unit that is "
-                f"meant (columns: {{{header!r}: '{column.what} [{wanted}]'}}).",
+                f"meant (columns: {{{header!r}: '{column.what} [{wanted}]'}}).{other}",
             ) from None
         factors = np.asarray(factor, dtype=float)
         scale = float(factors.flat[0]) if factors.size and np.ptp(factors) == 0 else np.nan
@@ -596,7 +596,7 @@ class _Reader:
         if np.any(bad := found <= 0):
             raise self.table.fail(
                 column.place,
-                "a standard deviation must be above zero; leave the cell empty where none is known.",
+                "a standard deviation must be above zero; leave the cell of an unknown one empty.",
                 int(np.argmax(bad)),
             )
         whole = unit(column.unit) if column.unit else None

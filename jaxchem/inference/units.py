@@ -91,7 +91,9 @@ _SCRIPT = str.maketrans(
     }
 )
 _DEGREES = re.compile(r"(?:°|deg(?:rees?)?\.?)?\s*(C|F|K|Celsius|Fahrenheit)", re.IGNORECASE)
-_POWER = re.compile(r"(?<=[A-Za-zµ])\s*(?:\^|\*\*)?\s*\(?([-+]?\d+)\)?(?![\d.A-Za-z])")
+_POWER = re.compile(
+    r"(?<=[A-Za-zµ])(?<![\d.][eE])\s*(?:\^|\*\*)?\s*\(?([-+]?\d+)\)?(?![\d.A-Za-z])"
+)
 _WORDS = re.compile(r"(%|\S.*?)\s+of\s+.*|(%)\s*[A-Za-z].*", re.DOTALL)
 
 
