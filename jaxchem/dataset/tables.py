@@ -314,12 +314,12 @@ def numbers(table: Table, column: int, mark: str = ".") -> Cells:
                 values[row], below[row] = (np.nan, True) if found is None else (found, False)
     if np.any(infinite := np.isinf(values)):
         raise table.fail(column, "the value is infinite.", int(np.argmax(infinite)))
-    gaps: list[str] = []
-    for value in np.unique(values[values <= -999.0]):
-        if _MARKS.fullmatch(f"{value:.10g}"):
-            gaps.append(f"{value:.10g}")
-            values = np.where(values == value, np.nan, values)
-    return Cells(values, below, tuple(gaps))
+    low = np.unique(values[values <= -999.0])
+    marks = [v for v in low if _MARKS.fullmatch(f"{v:.10g}")]
+    others = values[~(np.isin(values, marks) | np.isnan(values))]
+    marks = [v for v in marks if v < 10.0 * np.min(others, initial=0.0)]  # not one of a course
+    values = np.where(np.isin(values, marks), np.nan, values)
+    return Cells(values, below, tuple(f"{v:.10g}" for v in marks))
 
 
 def _number(table: Table, column: int, row: int, cell: str, mark: str) -> float | None:

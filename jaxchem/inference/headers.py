@@ -275,6 +275,8 @@ class _Headers:
         for name, text, how in splits:
             hits = self._find(name, text, how, place)
             fitting = [h for h in hits if self._fits(h, text) or self._dated(h, place)]
+            if misfit and how == "whole":  # "time [m]" is no time in words
+                fitting = [h for h in fitting if h.kind not in ("time", "experiment")]
             if len(fitting) > 1:
                 may = " or ".join(repr(hit.what) for hit in fitting)
                 raise self.table.fail(

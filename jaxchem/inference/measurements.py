@@ -601,13 +601,15 @@ class _Reader:
             )
         whole = unit(column.unit) if column.unit else None
         base = unit(reading.unit or self.network.units.concentration)
-        if whole is not None and whole.kind == "fraction" and not same(column.unit, reading.unit):
-            if _whole(base):
+        of_reading = _OF_READING.fullmatch(column.unit)
+        alike = whole is not None and same(column.unit, reading.unit) and not of_reading
+        if whole is not None and whole.kind == "fraction" and not alike:
+            if _whole(base) and base.scale > 1e-3 and not of_reading:
                 header = self.table.headers[column.place]
                 raise self.table.fail(
                     column.place,
                     f"{column.unit!r} may be of the reading or of the whole; say which (columns: "
-                    f"{{{header!r}: 'sd of {column.name} [{reading.unit}]'}} for the latter).",
+                    f"{{{header!r}: 'sd of {column.name} [% of reading]'}}, or [{reading.unit}]).",
                 )
             factor, _ = self.amount(reading)
             relative = found * whole.scale * np.abs(values[column.name]) * factor
@@ -645,6 +647,7 @@ class _Reader:
         return found
 
 
+_OF_READING = re.compile(r"\S+ of (?:the )?(?:reading|value)s?", re.IGNORECASE)
 _AIR = ("density", "pressure")
 """Either tells how much gas there is, and one of them is enough."""
 
@@ -727,7 +730,8 @@ def _joined(
                 )
             values = np.where(np.isnan(values), fixed[name], values)
         conditions[name] = _by_experiment(
-            name, values[kept], experiment[kept], place, ts.shape, counts, lines[kept]
+            *(name, values[kept], experiment[kept], place, ts.shape, counts, lines[kept]),
+            [n for n, there in zip(all_names, present, strict=True) if there],
         )
     initial = {}
     for name in network.species:
@@ -833,6 +837,7 @@ def _by_experiment(
     shape: tuple[int, int],
     counts: np.ndarray,
     lines: np.ndarray,
+    experiments: list[str],
 ) -> np.ndarray:
     """A condition as [E], or as [E, T] where it varies."""
     made = np.empty(shape)
@@ -841,7 +846,7 @@ def _by_experiment(
     if np.any(differ):
         row = int(np.argmax(differ))
         raise ValueError(
-            f"line {lines[row]}: {name} is {values[row]:g} at a time at which another row of the "
+            f"experiment {experiments[experiment[row]]!r}, line {lines[row]}: {name} is {values[row]:g} at a time at which another row of the "
             f"experiment has {made[experiment[row], place[row]]:g}. Name the column that tells the "
             "experiments apart (columns: {header: 'experiment'}), or mend the row."
         )

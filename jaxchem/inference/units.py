@@ -48,7 +48,7 @@ _FRACTIONS: dict[str, tuple[str, float]] = {
     **dict.fromkeys(
         (
             *("molefraction", "molfraction", "molarfraction", "amountfraction", "mixingratio"),
-            *("volumemixingratio", "volumefraction", "vmr", "v/v"),
+            *("volumemixingratio", "volumefraction", "vmr", "v/v", "mol/mol"),
         ),
         ("mole fraction", 1.0),
     ),
@@ -57,7 +57,8 @@ _FRACTIONS: dict[str, tuple[str, float]] = {
         ("mole fraction", 0.01),
     ),
     **dict.fromkeys(
-        ("weightfraction", "massfraction", "wtfraction", "w/w", "m/m"), ("mass fraction", 1.0)
+        ("weightfraction", "massfraction", "wtfraction", "w/w", "m/m", "g/g", "kg/kg"),
+        ("mass fraction", 1.0),
     ),
     **dict.fromkeys(
         (
@@ -207,11 +208,12 @@ def convert(
     scale = given.scale / wanted.scale
     if given.kind == wanted.kind and given.kind != "other" and given.zero == wanted.zero:
         return _round(scale), ""
-    if "fraction" in kinds and all(kind.endswith("fraction") for kind in kinds):
+    parts = all(kind.endswith("fraction") for kind in kinds)
+    if "fraction" in kinds and parts and min(given.scale, wanted.scale) >= 0.01:
         return _round(scale), ""
     bases = ("concentration", "mass concentration", "pressure", "mole fraction")
     if not all(kind in bases for kind in kinds):
-        if "fraction" in kinds and (set(kinds) & set(bases)):
+        if "fraction" in kinds and (parts or set(kinds) & set(bases)):
             raise ValueError("a part of a whole needs a word of what, as 'mol %' or 'wt %'")
         raise ValueError(f"a {given.kind} is no {wanted.kind}")
     if set(kinds) == {"pressure", "mole fraction"} and "pressure" in surroundings:
