@@ -66,6 +66,7 @@ _HOMES = {
         "to_dataset",
         "write",
     ),
+    "inference": (),
     "ensemble": ("emulate_ensemble", "solve_ensemble"),
     "kinetics": ("flux", "jacobian", "tendency"),
     "models": ("CRNN", "NeuralODE", "load_model", "save"),

@@ -13,11 +13,14 @@ __all__ = [
     "budget",
     "conservation",
     "errors",
+    "estimates",
     "history",
     "latents",
     "phases",
     "rates",
+    "readings",
     "relative",
+    "residuals",
     "species_errors",
     "thermal",
     "trajectories",
@@ -276,3 +279,65 @@ def budget(dataset: xr.Dataset, ax: Any, *, reactions: int = 5) -> Any:
     ax.set_ylabel(f"production and loss of {species} [{unit}]")
     ax.legend(fontsize="small")
     return ax
+
+
+def readings(dataset: xr.Dataset, ax: Any) -> Any:
+    """Readings (points) and what was predicted of them (lines), a colour for each observable.
+
+    Observables of unlike size are over their largest. Experiments of one reading are side by side.
+    """
+    names = list(dict.fromkeys(dataset["observable"].values))
+    values = {n: dataset.isel(reading_number=dataset["observable"].values == n) for n in names}
+    tops = {n: float(np.max(np.abs(part["reading"].values))) or 1.0 for n, part in values.items()}
+    alike = max(tops.values()) < 100 * min(tops.values())
+    for colour, (name, part) in zip(_colours(), values.items(), strict=False):
+        top = 1.0 if alike else tops[name]
+        for e, experiment in enumerate(dict.fromkeys(part["experiment"].values)):
+            own = part.isel(reading_number=part["experiment"].values == experiment)
+            own = own.isel(reading_number=np.argsort(own["time"].values, kind="stable"))
+            x, label = own["time"].values, name if e == 0 else None
+            style = "-" if len(np.unique(x)) > 1 else "_"
+            ax.plot(x, own["reading"].values / top, ".", ms=4, color=colour)
+            ax.plot(x, own["predicted"].values / top, style, lw=1.2, color=colour, label=label)
+    ax.set_xlabel(f"time [{dataset['time'].attrs.get('units', '')}]")
+    ax.set_ylabel("readings (points) and fit" + "" if alike else ", over the largest")
+    ax.legend(fontsize="small", ncols=2)
+    return ax
+
+
+def residuals(dataset: xr.Dataset, ax: Any) -> Any:
+    """Predictions less readings, over their deviations, against time."""
+    scaled = (dataset["predicted"] - dataset["reading"]) / dataset["deviation"]
+    for colour, name in zip(_colours(), dict.fromkeys(dataset["observable"].values), strict=False):
+        own = dataset["observable"].values == name
+        ax.plot(
+            dataset["time"].values[own], scaled.values[own], ".", ms=4, color=colour, label=name
+        )
+    for level in (-2, 0, 2):
+        ax.axhline(level, lw=0.8, color="k", ls="-" if level == 0 else ":")
+    ax.set_xlabel(f"time [{dataset['time'].attrs.get('units', '')}]")
+    ax.set_ylabel("(fit - reading) / deviation")
+    ax.legend(fontsize="small", ncols=2)
+    return ax
+
+
+def estimates(dataset: xr.Dataset, ax: Any) -> Any:
+    """Estimates over where their search began, with intervals; an open end is an arrow."""
+    begin = dataset["begin"].values
+    begin = np.where(begin != 0, begin, 1.0)
+    value, low, high = (dataset[n].values / begin for n in ("estimate", "low", "high"))
+    place = np.arange(len(value))
+    bars = [np.nan_to_num(value - low), np.nan_to_num(high - value)]
+    ax.errorbar(place, value, yerr=np.abs(bars), fmt="o", ms=4, capsize=2)
+    ax.plot(place[np.isnan(high)], value[np.isnan(high)], "^", ms=9, mfc="none", color="C3")
+    ax.plot(place[np.isnan(low)], value[np.isnan(low)], "v", ms=9, mfc="none", color="C3")
+    ax.axhline(1.0, lw=0.8, color="k")
+    if np.all(value > 0):
+        ax.set_yscale("log")
+    ax.set_xticks(place, [str(n) for n in dataset["parameter"].values], rotation=60, ha="right")
+    ax.set_ylabel("estimate / start of the search")
+    return ax
+
+
+def _colours() -> Any:
+    return (f"C{i % 10}" for i in range(10**6))

@@ -125,7 +125,7 @@ def finished(
 
 
 def simulated(folder: Path, found: Simulation) -> dict[str, float]:
-    """Writes the trajectory of a box, its parts, report, metrics and figures."""
+    """Writes the dataset of a run that is of one part, its files, report, metrics and figures."""
     if "steps" in found.metrics:
         steps, seconds = found.metrics["steps"], found.metrics["wall_s"]
         log.info("%.0f steps in %.1f s; report, data and figures in %s", steps, seconds, folder)
@@ -136,6 +136,9 @@ def simulated(folder: Path, found: Simulation) -> dict[str, float]:
     write(found.trajectory, folder / "data.nc")
     with atomic(folder / "report.md") as temporary:
         temporary.write_text(found.report)
+    for name, text in found.files.items():
+        with atomic(folder / name) as temporary:
+            temporary.write_text(text)
     for name, part in found.parts.items():
         if part.kept:
             write(part.dataset, folder / f"{name}.nc")

@@ -22,6 +22,7 @@ _CONFIG_DIR = {"--config-dir", "-cd"}
 _AFTERWARDS = ("stages", "name", "metric", "gradients", "save_every")
 # what runs read, and those of stages
 _ALWAYS = ("network", "solver", "name", "metric", "save_every")
+_WHOLE = ("box", "inference")  # parts that are a run without stages
 _STAGED = ("seed", "data_seed", "gradients", "conditions")
 # the wheel carries conf/ inside the package; a checkout has it beside the package
 _CONF = next((p for p in (_HERE / "conf", _HERE.parent / "conf") if p.is_dir()), _HERE / "conf")
@@ -130,17 +131,18 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     started = time.monotonic()
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     progress = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN
-    if missing := OmegaConf.missing_keys(cfg):
-        raise ValueError(f"{min(missing)} is to be given: {min(missing)}=VALUE.")
     raw: Any = OmegaConf.to_container(cfg)  # building resolves what it refers to
+    if missing := _missing(raw):
+        raise ValueError(f"{min(missing)} is to be given: {min(missing)}=VALUE.")
     network, solver = _build(cfg.network), _build(cfg.solver)
     job = Job(progress=progress, save_every=cfg.save_every)
-    if "box" in cfg:
-        stages.check_used(typed, raw, [*_ALWAYS, "box"])
-        parts = (OmegaConf.to_container(part, resolve=True) for part in (cfg.box, cfg.solver))
+    if whole := [name for name in _WHOLE if name in cfg]:
+        part = cfg[whole[0]]
+        stages.check_used(typed, raw, [*_ALWAYS, whole[0]])
+        parts = (OmegaConf.to_container(p, resolve=True) for p in (part, cfg.solver))
         mark = checkpoint.digest(*parts, table.dumps(network))
-        job = job._replace(label="box", path=folder / "last.eqx", fingerprint=mark)
-        metrics = record.simulated(folder, _build(cfg.box)(network, solver, job=job))
+        job = job._replace(label=whole[0], path=folder / "last.eqx", fingerprint=mark)
+        metrics = record.simulated(folder, _build(part)(network, solver, job=job))
     else:
         metrics = _staged(cfg, raw, folder, typed, network, solver, job)
     log.info("done in %.0f s: %s", time.monotonic() - started, folder)
@@ -186,6 +188,13 @@ def finished(folder: Path) -> tuple[Any, Any]:
     if not path.is_file():
         raise ValueError(f"{folder}: no run there (it has no .hydra/config.yaml); give its folder.")
     return record.finished(folder, _build(OmegaConf.load(path).network))
+
+
+def _missing(part: Any, name: str = "") -> list[str]:
+    """The settings that have no value yet; what refers to one is none of them."""
+    if isinstance(part, dict):
+        return [found for n, inner in part.items() for found in _missing(inner, f"{name}.{n}")]
+    return [name.removeprefix(".")] if part == "???" else []
 
 
 def _build(cfg: Any) -> Any:

@@ -59,6 +59,7 @@ class Simulation(NamedTuple):
         metrics: flat name -> number.
         report: in Markdown.
         model: what was trained, if anything was.
+        files: further ones, text by name.
     """
 
     trajectory: Any
@@ -66,6 +67,7 @@ class Simulation(NamedTuple):
     metrics: dict[str, float]
     report: str
     model: Any = None
+    files: Mapping[str, str] = {}
 
 
 def simulate(

@@ -3,6 +3,7 @@
 Continuous integration runs those that are marked slow too.
 """
 
+import csv
 import json
 import os
 import re
@@ -22,7 +23,7 @@ import jaxchem
 from jaxchem.solvers import native
 
 ROOT = Path(__file__).parents[1]
-STEPLESS = {"box_model", "ism_box", "ism_general", "ism_single", "pinn_benchmark"}
+STEPLESS = {"box_model", "infer_rates", "ism_box", "ism_general", "ism_single", "pinn_benchmark"}
 EXPERIMENTS = sorted(
     {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")} - STEPLESS
 )
@@ -138,6 +139,55 @@ def test_two_steps_of_every_experiment(site, tmp_path, name):
             check=True,
         ).stdout
     )
+
+
+def test_infer_rates(site, tmp_path):
+    """Readings at two temperatures with gaps, a replicate and units of their own."""
+    (tmp_path / "mine.txt").write_text(
+        "name = mine\nunits = ppb, s\nbalanced = none\n[species]\nA = none\nB = none\n"
+        "[initial]\nA = 20\n[sources]\nguess = not measured\n[reactions]\n"
+        "A -> B ; arrhenius(1e6, 5000.0) ; guess\nB -> A ; 1e-9 ; guess\n"
+    )
+    rng, warm, hours = np.random.default_rng(0), np.array([290.0, 310.0]), np.arange(1, 9) / 10
+    rows = ["run,T [K],time [h],A [ppt]"]
+    for run, temperature in zip("ab", warm, strict=True):
+        k = 1e-3 * np.exp(-6000.0 * (1 / temperature - 1 / 300.0))
+        for hour in (*hours, hours[3]):
+            reading = 2e4 * np.exp(-k * 3600 * hour) + rng.normal(0, 50.0)
+            rows.append(f"{run},{temperature},{hour},{reading:.1f}")
+    rows[5] = rows[5].rpartition(",")[0] + ",n.d."
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "mine.yaml").write_text("rates: {k: A -> B}\nreference: {temperature: 300}\n")
+    arguments = ["+experiment=infer_rates", "network.path=mine.txt", "data.path=table.csv"]
+    output = command(
+        site,
+        tmp_path,
+        *arguments,
+        "data.problem=mine.yaml",
+        "inference.starts=4",
+        "hydra.run.dir=out",
+    )
+    assert "17 readings, 2 parameters" in output and "1 gap" in output
+    with (tmp_path / "out" / "rates.csv").open() as file:
+        rates = list(csv.DictReader(file))
+    assert [*rates[0]] == ["name", "equation", "unit", "value", "low", "high", "verdict"]
+    assert [row["equation"] for row in rates] == ["A -> B", "B -> A"]
+    assert [row["verdict"] for row in rates] == ["determined", "given"]
+    assert float(rates[0]["low"]) < 1e-3 < float(rates[0]["high"])
+    assert float(rates[0]["value"]) == pytest.approx(1e-3, rel=0.02)
+    with (tmp_path / "out" / "parameters.csv").open() as file:
+        barrier = list(csv.DictReader(file))[1]
+    assert float(barrier["value"]) == pytest.approx(6000.0, rel=0.03)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["converged"] == 1.0 and metrics["determined"] == 2.0 and "err_k" not in metrics
+    assert metrics["objective"] == pytest.approx(17 * 0.05**2, rel=1.0)
+    figures = {path.stem for path in (tmp_path / "out" / "figures").glob("*.png")}
+    assert figures == {"readings", "residuals", "estimates"}
+    assert "## Whether it fits" in (tmp_path / "out" / "report.md").read_text()
+    said = command(site, tmp_path, "+experiment=infer_rates", "network.path=mine.txt", status=1)
+    assert "data.path is to be given" in said
+    (tmp_path / "table.csv").write_text("time [h],O3 [ppb]\n1,2\n")
+    assert "O3" in command(site, tmp_path, *arguments, status=1)
 
 
 def test_box_model(site, tmp_path):

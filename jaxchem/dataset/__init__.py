@@ -16,6 +16,7 @@ from .labels import label_cells as label_cells
 from .labels import label_estimate as label_estimate
 from .labels import label_history as label_history
 from .labels import label_phases as label_phases
+from .labels import label_readings as label_readings
 from .labels import label_thermal as label_thermal
 from .labels import to_dataset as to_dataset
 from .observation import Observations as Observations

@@ -28,6 +28,7 @@ __all__ = [
     "label_estimate",
     "label_history",
     "label_phases",
+    "label_readings",
     "label_thermal",
     "to_dataset",
 ]
@@ -279,6 +280,25 @@ def label_phases(
         },
         attrs={"network": network.name},
     )
+
+
+def label_readings(*, time: Any, time_unit: str, parameter: Any, **columns: Any) -> xr.Dataset:
+    """Readings with what was predicted of them, and the parameters that were estimated.
+
+    Args:
+        time: [N] of each reading.
+        time_unit: of these.
+        parameter: n names.
+        **columns: by name; `estimate`, `low`, `high`, `begin` are [n], all others [N].
+    """
+    dataset = xr.Dataset(
+        {"time": ("reading_number", np.asarray(time), {"units": time_unit})},
+        coords={"parameter": np.array(parameter, dtype=object)},
+    )
+    for name, column in columns.items():
+        of = "parameter" if name in ("estimate", "low", "high", "begin") else "reading_number"
+        dataset[name] = (of, np.asarray(column))
+    return dataset
 
 
 def label_history(history: Mapping[str, Any]) -> xr.Dataset:

@@ -1,4 +1,12 @@
-"""Inference of rate coefficients from measurements."""
+"""Rate coefficients with their uncertainty from measurements."""
 
+from .estimate import estimate as estimate
+from .fit import Fit as Fit
+from .fit import infer_rates as infer_rates
 from .measurements import Measurements as Measurements
 from .measurements import read_measurements as read_measurements
+from .parameters import Parameter as Parameter
+from .posterior import Posterior as Posterior
+from .problem import Problem as Problem
+from .problem import problem as problem
+from .report import report as report

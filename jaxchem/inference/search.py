@@ -1,0 +1,225 @@
+"""The least -2 ln L of many starts at once, by Levenberg and Marquardt, deviations found along."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+__all__ = ["Misfit", "Optima", "minimise"]
+
+_FARTHEST = 5.0
+"""Length of a step, at most; a coordinate makes 1 a large change of each parameter."""
+
+_LOOKED_BACK = 20
+_NOTHING = 1e-3
+"""A search that has lowered the misfit by less in so many steps is at its end."""
+
+Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+class Misfit(NamedTuple):
+    """What -2 ln L makes of residuals and parameters, but for what no parameter changes.
+
+    Residuals of a group have one standard deviation. Where it is not known it takes, for every
+    set of parameters, its most likely value, the root of the mean square residual: -2 ln L is then
+    the number of residuals times the logarithm of that mean (Bard 1974, Nonlinear Parameter
+    Estimation, section 4-10).
+
+    Attributes:
+        group: [m] of each residual.
+        known: [G] whether a group's deviation is known; its residuals are over it already.
+        least: [G] the smallest deviation that is believed: what the solver leaves.
+        centre: [n] of the prior.
+        prior: [n] standard deviation of the parameters about it, infinite where there is none.
+    """
+
+    group: Int[np.ndarray, " m"]
+    known: Bool[np.ndarray, " G"]
+    least: Float[np.ndarray, " G"]
+    centre: Float[np.ndarray, " n"]
+    prior: Float[np.ndarray, " n"]
+
+    @property
+    def counts(self) -> Float[np.ndarray, " G"]:
+        """Residuals of each group."""
+        return np.bincount(self.group, minlength=len(self.known)).astype(float)
+
+    def squares(self, residual: Float[np.ndarray, "B m"]) -> Float[np.ndarray, "B G"]:
+        """Sum of squares of each group, at least what `least` makes it."""
+        groups = range(len(self.known))
+        found = np.stack([np.sum(residual[:, self.group == g] ** 2, axis=1) for g in groups], 1)
+        return np.where(self.known, found, np.maximum(found, self.counts * self.least**2))
+
+    def weights(self, residual: Float[np.ndarray, "B m"]) -> Float[np.ndarray, "B m"]:
+        """One over the variance of each residual."""
+        each = np.where(self.known, 1.0, self.counts / self.squares(residual))
+        return each[:, self.group]
+
+    def value(
+        self, x: Float[np.ndarray, "B n"], residual: Float[np.ndarray, "B m"]
+    ) -> Float[np.ndarray, " B"]:
+        """-2 ln L and -2 ln of the prior; infinite where a residual is not finite."""
+        with np.errstate(all="ignore"):
+            squares = self.squares(residual)
+            spread = self.counts * np.log(squares / self.counts)
+            total = np.sum(np.where(self.known, squares, spread), axis=1)
+            total = total + np.sum(((x - self.centre) / self.prior) ** 2, axis=1)
+        return np.where(np.isfinite(total), total, np.inf)
+
+
+class Optima(NamedTuple):
+    """Where searches have come to.
+
+    Attributes:
+        x: [B, n] the parameters.
+        residual: [B, m] there.
+        slope: [B, m, n] of the residuals.
+        value: [B] of the misfit; infinite where the start could not be evaluated.
+        converged: [B] whether no step promises anything, or the last ones have not helped.
+        trials: [B] evaluations.
+    """
+
+    x: Float[np.ndarray, "B n"]
+    residual: Float[np.ndarray, "B m"]
+    slope: Float[np.ndarray, "B m n"]
+    value: Float[np.ndarray, " B"]
+    converged: Bool[np.ndarray, " B"]
+    trials: Int[np.ndarray, " B"]
+
+
+def minimise(
+    evaluate: Evaluate,
+    misfit: Misfit,
+    start: Float[np.ndarray, "B n"],
+    *,
+    low: Float[np.ndarray, " n"],
+    high: Float[np.ndarray, " n"],
+    held: Bool[np.ndarray, "B n"] | None = None,
+    iterations: int = 100,
+    tolerance: float = 1e-6,
+    told: Callable[[np.ndarray, np.ndarray], Any] | None = None,
+) -> Optima:
+    """Follows every start to a minimum of the misfit within bounds.
+
+    One step solves the least-squares problem of the linearised residuals, weighted by the
+    deviations where it begins, within a radius that grows and shrinks with success (Levenberg and
+    Marquardt, as Moré 1978, Lect. Notes Math. 630, 105, has it). The radius is of the coordinates
+    themselves: what the data hardly tell moves as far as that, and does not slow the others. A
+    lower weighted sum of squares is a lower misfit, as the logarithm is concave. A trial whose
+    residuals are not finite is refused. All starts are evaluated together, and those that are done
+    no more.
+
+    Args:
+        evaluate: `x [B, n] -> (residual [B, m], slope [B, m, n])`.
+        misfit: of residuals and parameters.
+        start: where the searches begin.
+        low: bounds.
+        high: likewise.
+        held: parameters that do not move.
+        iterations: at most so many steps.
+        tolerance: done when a step promises to lower the misfit by less.
+        told: called with the misfits and what is done, after every step.
+    """
+    x = np.clip(np.asarray(start, dtype=float), low, high)
+    if held is not None:
+        x = np.where(held, start, x)
+    count = len(x)
+    moving = np.ones(x.shape, bool) if held is None else ~held
+    residual, slope = (np.array(part) for part in evaluate(x))
+    value = misfit.value(x, residual)
+    radius = np.full(count, 1.0)
+    converged, trials = np.zeros(count, bool), np.ones(count, int)
+    stuck = ~np.isfinite(value)
+    past = np.full((_LOOKED_BACK, count), np.inf)
+    for round_ in range(iterations):
+        good = np.isfinite(value)
+        converged[good] |= past[round_ % _LOOKED_BACK][good] - value[good] < _NOTHING
+        past[round_ % _LOOKED_BACK] = value
+        todo = np.flatnonzero(~converged & ~stuck)
+        if told is not None:
+            told(value, converged | stuck)
+        if not len(todo):
+            break
+        step, promise = _step(
+            misfit, x[todo], residual[todo], slope[todo], radius[todo], moving[todo], low, high
+        )
+        done = (promise >= 0) & (promise < tolerance)
+        converged[todo[done]] = True
+        cut = promise < 0  # a bound is in the way of this step, and not of a shorter one
+        radius[todo[cut]] *= 0.25
+        todo, step, promise = (part[~done & ~cut] for part in (todo, step, promise))
+        if not len(todo):
+            continue
+        trial = x[todo] + step
+        new_residual, new_slope = evaluate(trial)
+        new = misfit.value(trial, new_residual)
+        trials[todo] += 1
+        better = new < value[todo]
+        gain = np.where(better, (value[todo] - new) / promise, 0.0)
+        good = todo[better]
+        x[good], value[good] = trial[better], new[better]
+        residual[good], slope[good] = new_residual[better], new_slope[better]
+        length = np.linalg.norm(step, axis=1)
+        short, fine = gain < 0.25, (gain > 0.75) & (length > 0.9 * radius[todo])
+        radius[todo[short]] = 0.25 * length[short]
+        radius[todo[fine]] = np.minimum(2 * radius[todo[fine]], _FARTHEST)
+        stuck[todo] |= radius[todo] < 1e-12  # rounding: there is no lower point to be found
+    return Optima(x, residual, slope, value, converged, trials)
+
+
+def _step(
+    misfit: Misfit,
+    x: Any,
+    residual: Any,
+    slope: Any,
+    radius: Any,
+    moving: Any,
+    low: Any,
+    high: Any,
+) -> tuple[Float[np.ndarray, "B n"], Float[np.ndarray, " B"]]:
+    """A step of each, and by how much the linear model promises to lower the misfit."""
+    root = np.sqrt(misfit.weights(residual))
+    size = x.shape[1]
+    prior = np.where(np.isfinite(misfit.prior), 1 / misfit.prior, 0.0)
+    some = np.flatnonzero(prior)
+    rows = np.broadcast_to(np.eye(size)[some] * prior[some, None], (len(x), len(some), size))
+    matrix = np.concatenate([slope * root[:, :, None], rows], axis=1)
+    right = np.concatenate([residual * root, ((x - misfit.centre) * prior)[:, some]], axis=1)
+    gradient = np.einsum("bmn,bm->bn", matrix, right)
+    pinned = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
+    matrix = matrix * (moving & ~pinned)[:, None, :]
+    if matrix.shape[1] > size:
+        q, matrix = np.linalg.qr(matrix)
+        right = np.einsum("bmn,bm->bn", q, right)
+    step = np.zeros(x.shape)
+    ends = np.zeros(x.shape, bool)  # at a bound, where the step would leave the box
+    for _ in range(size):
+        left = right + np.einsum("bmn,bn->bm", matrix, np.where(ends, step, 0.0))
+        step = np.where(ends, step, _within(matrix * ~ends[:, None, :], left, radius))
+        out = (x + step < low) | (x + step > high)
+        step = np.clip(x + step, low, high) - x
+        if not np.any(out & ~ends):
+            break
+        ends |= out
+    step = np.where(moving, step, 0.0)
+    after = right + np.einsum("bmn,bn->bm", matrix, step)
+    return step, np.sum(right**2, axis=1) - np.sum(after**2, axis=1)
+
+
+def _within(matrix: Any, right: Any, radius: Any) -> Float[np.ndarray, "B n"]:
+    """The step of at most this length that lowers the sum of squares most."""
+    u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+    along = np.einsum("bmk,bm->bk", u, right)
+    largest = np.maximum(s[:, :1], 1e-300)
+    s = np.where(s > 1e-13 * largest, s, 0.0)
+
+    def at(damping: np.ndarray) -> np.ndarray:
+        return np.where(s > 0, s / np.where(s > 0, s**2 + damping, 1.0), 0.0) * along
+
+    least, most = 1e-28 * largest**2, np.maximum(1e8 * largest**2, 1e-300)
+    for _ in range(60):  # the damping at which a step is as long as the radius
+        damping = np.sqrt(least) * np.sqrt(most)
+        long = np.linalg.norm(at(damping), axis=1, keepdims=True) > radius[:, None]
+        least, most = np.where(long, damping, least), np.where(long, most, damping)
+    return -np.einsum("bk,bkn->bn", at(most), vt)

@@ -1,0 +1,415 @@
+"""Rate coefficients from measurements, beside SciPy's fits of formulas that are integrated by hand.
+
+None of the references below integrates anything or calls the code under test: concentrations of
+first-order chains are exponentials, intervals are those of scipy.optimize on these formulas.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import scipy
+
+import jaxchem
+from jaxchem.inference import Measurements, infer_rates, problem
+from jaxchem.inference.estimate import settings
+from jaxchem.inference.posterior import autocorrelation
+from jaxchem.inference.search import Misfit, minimise
+from jaxchem.train import Job
+
+QUIET = Job("fit", progress=False)
+
+CHAIN = """
+name = chain
+units = ppb, s
+balanced = none
+[species]
+A = none
+B = none
+C = none
+[initial]
+A = 10.0
+[sources]
+guess = not measured
+[reactions]
+A -> B ; 0.1 ; guess
+B -> C ; 0.1 ; guess
+"""
+
+
+@pytest.fixture
+def network(tmp_path):
+    def made(text):
+        path = tmp_path / "network.txt"
+        path.write_text(text)
+        return jaxchem.load(path)
+
+    return made
+
+
+def measured(ts, values, names, **others):
+    """Readings [E, T, O] of experiments with the same times."""
+    values = np.asarray(values, float)
+    values = values if values.ndim == 3 else values[None]
+    e, t, o = (part.ravel() for part in np.indices(values.shape))
+    count = len(values)
+    given = {
+        "experiments": tuple(f"run {i}" for i in range(count)),
+        "ts": np.tile(np.asarray(ts, float), (count, 1)),
+        "counts": np.full(count, len(ts)),
+        "conditions": {},
+        "initial": {},
+        "observables": tuple(names),
+        "units": ("ppb",) * len(names),
+        "experiment": e,
+        "time": t,
+        "observable": o,
+        "value": values.ravel(),
+        "deviation": np.full(values.size, np.nan),
+        "lines": np.arange(values.size) + 2,
+        "gaps": np.zeros(len(names), int),
+        "time_unit": "s",
+        "taken": (),
+        "notes": (),
+    }
+    return Measurements(**{**given, **others})
+
+
+def chain(ts, k1, k2, a=10.0):
+    """A, B and C of the chain (Bateman 1910)."""
+    first, second = np.exp(-k1 * ts), np.exp(-k2 * ts)
+    b = a * k1 / (k2 - k1) * (first - second)
+    return np.stack([a * first, b, a - a * first - b], axis=1)
+
+
+TS = np.linspace(1.0, 40.0, 14)
+NOISY = chain(TS, 0.08, 0.21) + np.random.default_rng(3).normal(0, 0.15, (14, 3))
+
+
+def by_formula(x):
+    return (chain(TS, *np.exp(x)) - NOISY).ravel()
+
+
+def test_a_fit_is_that_of_scipy_with_the_formula(network):
+    found = infer_rates(problem(network(CHAIN), measured(TS, NOISY, "ABC")), starts=8, job=QUIET)
+    right = scipy.optimize.least_squares(by_formula, np.log([0.05, 0.3]), xtol=1e-14, ftol=1e-14)
+    n = NOISY.size
+    variance = 2 * right.cost / (n - 2)
+    deviation = np.sqrt(np.diag(np.linalg.inv(right.jac.T @ right.jac)) * variance)
+    reach = scipy.stats.t.ppf(0.975, n - 2) * deviation
+    best = found.posterior
+    np.testing.assert_allclose(np.log(best.values), right.x, atol=1e-4 * deviation.min())
+    np.testing.assert_allclose(best.deviation, deviation, rtol=1e-3)
+    np.testing.assert_allclose(best.low, np.exp(right.x - reach), rtol=1e-4)
+    np.testing.assert_allclose(best.high, np.exp(right.x + reach), rtol=1e-4)
+    np.testing.assert_allclose(found.sum_of_squares, 2 * right.cost, rtol=1e-6)
+    most_likely = np.sqrt(2 * right.cost / n)
+    told = -scipy.stats.norm.logpdf(right.fun, scale=most_likely).sum()
+    np.testing.assert_allclose(found.negative_log_likelihood, told, rtol=1e-6)
+    assert best.verdict == ("determined", "determined") and found.converged
+    assert found.met >= 6
+
+
+def test_a_profile_is_where_the_likelihood_ratio_says(network):
+    asked = problem(network(CHAIN), measured(TS, NOISY, "ABC"))
+    found = infer_rates(asked, starts=2, profiles="all", job=QUIET).posterior
+    right = scipy.optimize.least_squares(by_formula, np.log([0.05, 0.3]), xtol=1e-14, ftol=1e-14)
+    goal = scipy.stats.chi2.ppf(0.95, 1)
+
+    def rise(at, i):
+        def rest(other):
+            x = np.empty(2)
+            x[i], x[1 - i] = at, other[0]
+            return by_formula(x)
+
+        cost = scipy.optimize.least_squares(rest, right.x[1 - i : 2 - i]).cost
+        return NOISY.size * np.log(cost / right.cost) - goal
+
+    for i, ends in enumerate(zip(found.low, found.high, strict=True)):
+        for end, side in zip(ends, (-1, 1), strict=True):
+            there = scipy.optimize.brentq(rise, right.x[i], right.x[i] + side, args=(i,))
+            np.testing.assert_allclose(np.log(end) - right.x[i], there - right.x[i], rtol=0.02)
+    assert found.profiled == (True, True)
+
+
+def test_only_the_sum_of_two_paths_is_told(network):
+    both = CHAIN.replace("B -> C ; 0.1 ; guess", "A -> C ; 0.1 ; guess")
+    values = 10 * np.exp(-0.1 * TS)[:, None] + np.random.default_rng(1).normal(0, 0.1, (14, 1))
+    found = infer_rates(problem(network(both), measured(TS, values, "A")), starts=8, job=QUIET)
+    best = found.posterior
+    assert best.verdict == ("at most", "at most")
+    assert best.high == pytest.approx(np.full(2, 0.1), rel=0.1)
+    (_, members), *_ = found.open
+    assert {name for name, _ in members} <= {"k1", "k2"}  # one alone, where it is next to nothing
+    np.testing.assert_allclose(best.values.sum(), 0.1, rtol=0.05)
+
+
+def test_what_moves_nothing_is_not_seen(network):
+    values = 10 * np.exp(-0.1 * TS)[:, None] + np.random.default_rng(1).normal(0, 0.1, (14, 1))
+    asked = problem(network(CHAIN), measured(TS, values, "A"))
+    found = infer_rates(asked, starts=4, job=QUIET)
+    assert found.posterior.verdict == ("determined", "not seen")
+    alone = problem(network(CHAIN), measured(TS, values, "A"), rates={"k2": "R2"})
+    nothing = infer_rates(alone, starts=4, job=QUIET)
+    assert any("nothing could be learnt" in note for note in nothing.notes)
+
+
+def test_a_and_barrier_from_experiments_at_several_temperatures(network):
+    warm = np.array([280.0, 300.0, 320.0, 340.0])
+    ts, rng = np.array([5.0, 20.0]), np.random.default_rng(5)
+    k = 0.05 * np.exp(-6000.0 * (1 / warm - 1 / 310.0))
+    values = 10 * np.exp(-k[:, None, None] * ts[:, None]) + rng.normal(0, 0.02, (4, 2, 1))
+    text = CHAIN.replace("A -> B ; 0.1 ; guess", "A -> B ; arrhenius(1e9, 7000.0) ; guess")
+    data = measured(ts, values, "A", conditions={"temperature": warm})
+    asked = problem(network(text), data, rates={"k": "A -> B"}, reference={"temperature": 310.0})
+    found = infer_rates(asked, starts=8, job=QUIET)
+
+    def formula(x):
+        k = np.exp(x[0] - x[1] * 1e4 * (1 / warm - 1 / 310.0))
+        return (10 * np.exp(-k[:, None, None] * ts[:, None]) - values).ravel()
+
+    right = scipy.optimize.least_squares(formula, [np.log(0.04), 0.5], xtol=1e-14, x_scale="jac")
+    variance = 2 * right.cost / (values.size - 2)
+    deviation = np.sqrt(np.diag(np.linalg.inv(right.jac.T @ right.jac)) * variance)
+    best = found.posterior
+    assert best.names == ("k", "k: Ea/R") and best.units == ("s-1", "K")
+    np.testing.assert_allclose(best.values, [np.exp(right.x[0]), 1e4 * right.x[1]], rtol=1e-4)
+    np.testing.assert_allclose(best.deviation, [deviation[0], 1e4 * deviation[1]], rtol=1e-3)
+    np.testing.assert_allclose(found.k[0], best.values[0])
+
+
+def test_start_offset_scale_and_initial_state(network):
+    ts = np.arange(1.0, 61.0, 2.0)
+    elapsed = np.maximum(ts - 11.7, 0.0)
+    a, b, _ = chain(elapsed, 0.1, 0.03, 8.0).T
+    rng = np.random.default_rng(2)
+    values = np.stack([a, 3 * b - 0.5], 1) + rng.normal(0, 0.02, (30, 2))
+    asked = problem(
+        network(CHAIN),
+        measured(ts, values, "AB"),
+        initial={"A": "estimated"},
+        offsets={"B": "estimated"},
+        scales={"B": {"value": 2.0}},
+        start={"value": 8.0},
+    )
+    found = infer_rates(asked, starts=8, noise={"per": "observable"}, job=QUIET)
+    best = dict(zip(found.posterior.names, found.posterior.values, strict=True))
+    told = {"k1": 0.1, "k2": 0.03, "initial A": 8.0, "offset of B": -0.5, "scale of B": 3.0}
+    for name, value in {**told, "start": 11.7}.items():
+        assert best[name] == pytest.approx(value, rel=0.02), name
+
+    def formula(x):
+        a, b, _ = chain(np.maximum(ts - x[5], 0.0), x[0], x[1], x[2]).T
+        return (np.stack([a, x[4] * b + x[3]], 1) - values).ravel()
+
+    names = [*told, "start"]
+    x = np.array([best[name] for name in names])
+    np.testing.assert_allclose(formula(x), found.residual, atol=1e-4)
+    slopes = jax.jacfwd(asked.predicted)(found.posterior.x)
+    order = [found.posterior.names.index(name) for name in names]
+    parts = found.posterior.parameters
+    for i, place in enumerate(order):
+        step = np.zeros(6)
+        step[i] = 1e-5 * abs(x[i])
+        slope = (formula(x + step) - formula(x - step)) / (2 * step[i])
+        size = x[i] if parts[place].log else parts[place].size
+        scale = np.abs(slope * size).max()
+        np.testing.assert_allclose(slopes[:, place], slope * size, atol=1e-3 * scale)
+
+
+def test_shared_coefficients_and_observables_of_expressions(network):
+    rng = np.random.default_rng(4)
+    a, b, c = chain(TS, 0.2, 0.1).T
+    values = (100 * b / (a + b + c) + rng.normal(0, 0.3, 14))[:, None]
+    asked = problem(
+        network(CHAIN),
+        measured(TS, values, ["share"], units=("%",)),
+        observables={"share": "p * B / (A + B + C)"},
+        constants={"p": 100.0},
+        rates={"k": {"of": ["R1", "R2"], "ratios": [2, 1]}},
+    )
+    found = infer_rates(asked, starts=4, job=QUIET)
+
+    def formula(k):
+        return 10 * chain(TS, 2 * k[0], k[0])[:, 1] - values[:, 0]
+
+    right = scipy.optimize.least_squares(formula, [0.08], xtol=1e-14)
+    np.testing.assert_allclose(found.posterior.values, right.x, rtol=1e-5)
+    np.testing.assert_allclose(found.k, [2 * right.x[0], right.x[0]], rtol=1e-5)
+
+
+def test_experiments_with_times_of_their_own_and_an_unknown_start(network):
+    ts = np.array([[2.0, 9.0, 30.0], [5.0, 12.0, 12.0]])
+    readings = [chain(ts[0], 0.1, 0.3, 5.0)[:, 0], chain(ts[1, :2], 0.1, 0.3, 20.0)[:, 0]]
+    text = CHAIN.replace("[initial]\nA = 10.0\n", "")
+    data = measured(TS, NOISY, "ABC")
+    data = dataclasses.replace(
+        data,
+        experiments=("weak", "strong"),
+        ts=ts,
+        counts=np.array([3, 2]),
+        observables=("A",),
+        units=("ppb",),
+        experiment=np.array([0, 0, 0, 1, 1]),
+        time=np.array([0, 1, 2, 0, 1]),
+        observable=np.zeros(5, int),
+        value=np.concatenate(readings) * (1 + 1e-3 * np.array([1, -1, 1, -1, 1])),
+        deviation=np.full(5, np.nan),
+    )
+    asked = problem(network(text), data, rates={"k": "R1"})
+    assert any("initially zero" in note and "B, C" in note for note in asked.notes)
+    found = infer_rates(asked, starts=4, job=QUIET).posterior
+    assert found.names == ("k", "initial A in weak", "initial A in strong")
+    np.testing.assert_allclose(found.values, [0.1, 5.0, 20.0], rtol=0.02)
+
+
+def test_stated_deviations_and_priors(network):
+    sd = np.where(np.arange(42) % 2, 0.1, 0.3)
+    data = measured(TS, NOISY, "ABC", deviation=sd)
+    rates = {"k1": {"of": "R1", "value": 0.1, "factor": 1.2}, "k2": "R2"}
+    found = infer_rates(problem(network(CHAIN), data, rates=rates), starts=4, job=QUIET)
+
+    def formula(x):
+        return np.append(by_formula(x) / sd, (x[0] - np.log(0.1)) / np.log(1.2))
+
+    right = scipy.optimize.least_squares(formula, np.log([0.05, 0.3]), xtol=1e-14, ftol=1e-14)
+    covariance = np.linalg.inv(right.jac.T @ right.jac)
+    np.testing.assert_allclose(np.log(found.posterior.values), right.x, atol=1e-6)
+    np.testing.assert_allclose(found.posterior.covariance, covariance, rtol=1e-3)
+    told = -scipy.stats.norm.logpdf(by_formula(right.x), scale=sd).sum()
+    np.testing.assert_allclose(found.negative_log_likelihood, told, atol=1e-4)
+    assert np.isnan(found.deviation).all() and found.posterior.degrees == np.inf
+
+
+@pytest.mark.parametrize("kind", ["relative", "log"])
+def test_kinds_of_noise(network, kind):
+    values = chain(TS, 0.08, 0.21) * np.exp(np.random.default_rng(6).normal(0, 0.05, (14, 3)))
+    asked = problem(network(CHAIN), measured(TS, values, "ABC"))
+    found = infer_rates(asked, noise={"kind": kind}, starts=4, job=QUIET)
+
+    def formula(x):
+        model = chain(TS, *np.exp(x))
+        off = np.log(model / values) if kind == "log" else (model - values) / values
+        return off.ravel()
+
+    right = scipy.optimize.least_squares(formula, np.log([0.05, 0.3]), xtol=1e-14, ftol=1e-14)
+    np.testing.assert_allclose(np.log(found.posterior.values), right.x, atol=1e-5)
+    sd = np.sqrt(2 * right.cost / values.size)
+    told = -scipy.stats.norm.logpdf(right.fun, scale=sd).sum() + np.log(values).sum()
+    np.testing.assert_allclose(found.negative_log_likelihood, told, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"positive readings, but A is -1 \(line 2\)"):
+        data = dataclasses.replace(asked.measured, value=np.append(-1.0, values.ravel()[1:]))
+        infer_rates(asked._replace(measured=data), noise={"kind": kind}, job=QUIET)
+
+
+def test_neighbours_that_agree_widen_intervals(network):
+    rng = np.random.default_rng(7)
+    ts = np.linspace(0.2, 40, 200)
+    noise = np.zeros(200)
+    for i in range(1, 200):
+        noise[i] = 0.8 * noise[i - 1] + rng.normal(0, 0.06)
+    data = measured(ts, (chain(ts, 0.1, 0.3)[:, 0] + noise)[:, None], "A")
+    asked = problem(network(CHAIN), data, rates={"k": "R1"})
+    plain = infer_rates(asked, noise={"autocorrelated": False}, starts=2, job=QUIET).posterior
+    wide = infer_rates(asked, starts=2, job=QUIET).posterior
+    residual = 10 * np.exp(-wide.values[0] * ts) - data.value
+    r = np.corrcoef(residual[:-1], residual[1:])[0, 1]
+    np.testing.assert_allclose(wide.widened, np.sqrt((1 + r) / (1 - r)), rtol=1e-3)
+    np.testing.assert_allclose(wide.deviation, plain.deviation * wide.widened, rtol=1e-6)
+    same = np.zeros(200, int)
+    assert autocorrelation(rng.normal(size=200), same, same, np.arange(200)) == 0.0
+
+
+def test_many_searches_reach_what_scipy_reaches():
+    ts = np.linspace(0, 4, 30)
+    data = 2 * np.exp(-0.7 * ts) + 0.5 * np.exp(-3.0 * ts)
+
+    def residual(x):
+        return x[0] * np.exp(-x[1] * ts) + x[2] * np.exp(-x[3] * ts) - data
+
+    calls = []
+
+    def evaluate(x):
+        calls.append(len(x))
+        with np.errstate(all="ignore"):
+            value = np.stack([residual(row) for row in x])
+            slope = np.stack([jac(row) for row in x])
+        value[x[:, 0] > 50] = np.inf  # as where a solver fails
+        return value, slope
+
+    def jac(x):
+        first, second = np.exp(-x[1] * ts), np.exp(-x[3] * ts)
+        return np.stack([first, -x[0] * ts * first, second, -x[2] * ts * second], axis=1)
+
+    group = np.zeros(30, int)
+    misfit = Misfit(group, np.array([True]), np.array([0.0]), np.zeros(4), np.full(4, np.inf))
+    start = np.array([[1.0, 1.0, 1.0, 2.0], [3.0, 0.1, 0.1, 5.0], [60.0, 1.0, 1.0, 1.0]])
+    low, high = np.zeros(4), np.full(4, 100.0)
+    found = minimise(evaluate, misfit, start, low=low, high=high, tolerance=1e-14)
+    assert found.converged[:2].all() and not found.converged[2] and found.value[2] == np.inf
+    np.testing.assert_allclose(found.x[:2, [0, 1]], [[2.0, 0.7]] * 2, rtol=1e-4)
+    assert np.all(found.value[:2] < 1e-12)
+    held = np.zeros((1, 4), bool)
+    held[0, 1] = True
+    at = np.array([[1.0, 1.0, 1.0, 2.0]])
+    some = minimise(evaluate, misfit, at, low=low, high=high, held=held, tolerance=1e-14)
+    right = scipy.optimize.least_squares(
+        lambda y: residual(np.insert(y, 1, 1.0)), [1.0, 1.0, 2.0], bounds=(0, 100), xtol=1e-14
+    )
+    np.testing.assert_allclose(some.value[0], 2 * right.cost, rtol=1e-6)
+    assert some.x[0, 1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"rates": {"k": "R7"}}, "rates.k: there is no reaction 'R7'.*R1 to R2"),
+        ({"rates": {"k": ["R1", "R1"]}}, "R1 has a coefficient already"),
+        ({"rates": {"k": {"of": "R1", "vale": 1}}}, "no part 'vale'.*value"),
+        ({"rates": {"k": {"of": "R1", "value": "much"}}}, "'much', which is no number"),
+        ({"rates": {"k": {"of": "R1", "value": 1, "given": True}}}, "nothing to estimate"),
+        ({"rates": {"k": {"of": "R1", "factor": 0.5}}}, "factor 0.5; one above 1"),
+        ({"barriers": ["k1"]}, "do not vary temperature"),
+        ({"offsets": {"O3": "estimated"}}, "'O3' is not observed"),
+        ({"initial": {"D": 1.0}}, "D"),
+        ({"initial": {"A": -1.0}}, "initial.A is -1"),
+        ({"reference": {"temperature": 300.0}}, "do not vary it"),
+        ({"scales": {"A": {"low": 2, "high": 1}}}, "between 2.0 and 1.0"),
+    ],
+)
+def test_settings_that_cannot_be(network, setting, words):
+    with pytest.raises(ValueError, match=words):
+        problem(network(CHAIN), measured(TS, NOISY, "ABC"), **setting)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rate: {k: R1}", "no setting 'rate'.*rates"),
+        ("- a list", "settings by name"),
+        ("rates: {k: [R1", "is no YAML"),
+    ],
+)
+def test_files_of_settings_that_cannot_be(tmp_path, text, words):
+    path = tmp_path / "problem.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        settings(path)
+    with pytest.raises(ValueError, match="cannot be read"):
+        settings(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("noise", "words"),
+    [
+        ({"kinds": "log"}, "no setting 'kinds'.*kind"),
+        ({"kind": "cubic"}, "kinds are absolute"),
+        ({"sd": {"D": 1.0}}, "sd of 'D'"),
+        ({"sd": -1.0}, "positive number"),
+    ],
+)
+def test_noise_that_cannot_be(network, noise, words):
+    asked = problem(network(CHAIN), measured(TS, NOISY, "ABC"))
+    with pytest.raises(ValueError, match=words):
+        infer_rates(asked, noise=noise, job=QUIET)
