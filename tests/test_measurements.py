@@ -92,6 +92,10 @@ def test_a_plain_table(read):
         ("# time,NO", ("time", "NO")),
         ("\ufefftime,NO", ("time", "NO")),
         ("duration/s,O3/ppb", ("time", "O3")),
+        ("time,c(O3) / ppb", ("time", "O3")),
+        ("time,Concentration of NO2 [ppb]", ("time", "NO2")),
+        ("time,NO2 conc. (ppb)", ("time", "NO2")),
+        ("time,NO2 [ppb of N]", ("time", "NO2")),
     ],
 )
 def test_headers_that_are_understood(read, header, what):
@@ -196,6 +200,7 @@ def test_below_detection(read, cell):
         "# a comment\n\n#time NO O3\n0.5 1.25 -3\n# another\n1 .2 +4.0\n",
         "# text, of some commas\ntime,NO,O3\ns,ppb,ppb\n0.5,1.25,-3\n1,0.2,4\n,,\n",
         "time,NO,O3,\n0.5,1.25,-3,\n1,0.2,4,\n",
+        "time,NO,O3\n0.5,1.25,-3,\n1,0.2,4,\n",
         "time [s];NO [ppb];O3 [ppb]\r\n0,5;1,25;-3\r\n1;0,2;4\r\n",
     ],
 )
@@ -409,7 +414,7 @@ def test_since_and_until(read):
     m = read(text, since="0.02 h")
     np.testing.assert_array_equal(m.ts, [[120.0, 180.0]])
     assert any("3 of 5 rows" in note for note in m.notes)
-    for bad in ("soon", "2 ppb"):
+    for bad in ("soon", "2 ppb", "1.2.3"):
         with pytest.raises(ValueError, match="since"):
             read(text, since=bad)
     with pytest.raises(ValueError, match="no reading is left"):
@@ -449,6 +454,20 @@ def test_files_are_experiments(tmp_path, net):
             read_measurements(bad, net())
     with pytest.raises(ValueError, match="twice"):
         read_measurements([tmp_path / "b.csv", tmp_path / "b.csv"], net())
+
+
+def test_units_that_nobody_knows(read, net):
+    own = net("a.u., steps")
+    m = read("time [steps],NO [a.u.]\n0,1\n", own)
+    assert m.units == ("a.u.",) and m.time_unit == "steps"
+    for header in ("time [s],NO [a.u.]", "time [steps],NO [ppb]"):
+        with pytest.raises(ValueError, match="cannot become"):
+            read(f"{header}\n0,1\n", own)
+
+
+def test_marks_of_gaps_stand_apart(read):
+    m = read("time,NO\n0,-998\n1,-999\n2,-1000\n")
+    np.testing.assert_array_equal(m.value, [-998, -999, -1000])
 
 
 def test_replicates(read):

@@ -156,6 +156,8 @@ def _read_text(path: Path) -> Table:
     if units is None and _is_units(rows):
         units = rows.pop(0)[1]
     for line, row in rows:
+        if not any(row[len(header) :]):  # a separator at the end of the line
+            del row[len(header) :]
         if len(row) != len(header):
             raise ValueError(
                 f"{path}, line {line}: {len(row)} values under {len(header)} column names. Begin "

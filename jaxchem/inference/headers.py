@@ -77,6 +77,14 @@ _DEVIATIONS = tuple(
         rf"(?P<name>.+?)[\s_]*(?:{_SIGN})",
     )
 )
+_AMOUNTS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"[cC]\s*\((?P<name>.+)\)",
+        r"(?i:conc(?:entration|\.)?)\s+(?:of\s+)?(?P<name>.+)",
+        r"(?P<name>.+?)\s+(?i:conc(?:entration|\.)?)",
+    )
+)
 _INITIALS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -186,7 +194,7 @@ class _Headers:
 
     def __init__(self, table: Table, network: Network, observables: tuple[str, ...]):
         self.table = table
-        self.concentration = network.units.concentration
+        self.concentration, self.time = network.units
         self.species = network.species
         self.observables = observables
         self.conditions = tuple(name for name in CONDITIONS if name not in NAMED)
@@ -305,7 +313,8 @@ class _Headers:
             found.append(Column("experiment"))
         if found:
             return list(dict.fromkeys(found))
-        for kind, patterns in (("sd", _DEVIATIONS), ("initial", _INITIALS)):
+        forms = {"sd": _DEVIATIONS, "initial": _INITIALS, "reading": _AMOUNTS}
+        for kind, patterns in forms.items():
             for match in filter(None, (pattern.fullmatch(name) for pattern in patterns)):
                 try:
                     inner = self._resolve(match["name"], "", place)
@@ -321,7 +330,8 @@ class _Headers:
         if not text or column.kind in ("skip", "experiment"):
             return True
         if column.kind == "time":
-            return bool(_SINCE.fullmatch(text)) or (found is not None and found.kind == "time")
+            known = same(text, self.time) or bool(_SINCE.fullmatch(text))
+            return known or (found is not None and found.kind == "time")
         if column.kind == "condition":
             wanted = CONDITIONS[column.name]
             kinds = CONCENTRATIONS[:1] if column.name == "density" else _KINDS.get(wanted, ())
@@ -341,6 +351,7 @@ class _Headers:
         }.get(column.kind, f"one that can become {self.concentration!r}")
         found = unit(text)
         word = "no unit that is known" if found is None else f"a unit of {found.kind}"
+        word = word.replace("a unit of other", "a unit of something else")
         header = self.table.headers[place]
         return self.table.fail(
             place,

@@ -85,11 +85,9 @@ class Measurements:
             f"{header or 'no header'!r}: {what}" for _, header, what in self.taken
         )
         times = safely(lambda: span(self.counts), "?")
+        units = {n: "" if "," in unit_ else f" [{unit_}]" for n, unit_ in CONDITIONS.items()}
         given = {
-            **{
-                f"{n} [{CONDITIONS.get(n, '?').split(',')[0]}]": v
-                for n, v in self.conditions.items()
-            },
+            **{f"{n}{units.get(n, '')}": v for n, v in self.conditions.items()},
             **{f"initial {n}": v[~np.isnan(v)] for n, v in self.initial.items()},
         }
         return [
@@ -186,10 +184,11 @@ def read_measurements(
 
 
 def _numbers_of(conditions: Mapping[str, Any]) -> dict[str, float]:
-    for name, value in Conditions(**conditions).values.items():
+    known = Conditions(**conditions).values
+    for name, value in known.items():
         if not isinstance(value, int | float | np.number) or not np.isfinite(value):
             raise ValueError(f"conditions: {name} is {value!r}; give a number for all experiments.")
-    return {name: float(value) for name, value in conditions.items()}
+    return {name: float(value) for name, value in known.items()}
 
 
 def _labels(files: list[Path]) -> list[str]:
@@ -206,7 +205,9 @@ def _limits(since: Any, until: Any, network: Network) -> tuple[float, float]:
         if limit is None:
             found.append(otherwise)
             continue
-        match = re.fullmatch(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(\S.*)?", str(limit))
+        match = re.fullmatch(
+            r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S.*)?", str(limit)
+        )
         own, wanted = unit(match[2].strip()) if match and match[2] else None, network.units.time
         scale = 1.0
         if match and match[2] and not same(match[2], wanted):

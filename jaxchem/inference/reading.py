@@ -114,10 +114,10 @@ class Reader:
         conditions = {n: v for n, v in conditions.items() if v is not None}
         self.surround(conditions)
         units: dict[str, str] = {}
-        deviations = {c.name: self.deviation(c, values) for c in self.of("sd")}
         for column in self.of("reading"):
             factor, units[column.name] = self.amount(column)
             values[column.name] = values[column.name] * factor
+        deviations = {c.name: self.deviation(c, values) for c in self.of("sd")}
         initial = {c.name: self.initial(c, experiment, times) for c in self.of("initial")}
         taken = [
             (self.file, header, what)
@@ -207,6 +207,7 @@ class Reader:
                 )
 
     def time_scale(self, column: Column, text_: str) -> float:
+        """What multiplies times in a unit into the network's."""
         wanted = self.network.units.time
         if same(text_, wanted):
             return 1.0
@@ -332,7 +333,7 @@ class Reader:
                 self.notes.extend([note] if note not in self.notes else [])
 
     def deviation(self, column: Column, values: dict[str, np.ndarray]) -> np.ndarray:
-        """[rows] standard deviations in the unit that the readings become."""
+        """[rows] standard deviations, in the unit that the readings have become."""
         reading = self.readings[column.name]
         found = self.plain(column)
         if np.any(bad := found <= 0):
@@ -353,8 +354,7 @@ class Reader:
                     f"{column.unit!r} may be of the reading or of the whole; say which (columns: "
                     f"{{{header!r}: 'sd of {column.name} [% of reading]'}}, or [{reading.unit}]).",
                 )
-            factor, _ = self.amount(reading)
-            relative = found * whole.scale * np.abs(values[column.name]) * factor
+            relative = found * whole.scale * np.abs(values[column.name])
             self.taken[column.place] = f"{column.what}, {whole.label} of the reading"
             relative[relative == 0] = np.nan
             return relative

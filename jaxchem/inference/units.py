@@ -180,8 +180,10 @@ def _of_pint(text: str) -> Unit | None:
 def same(text: str, other: str) -> bool:
     """Whether two texts are one unit, however they are spelled."""
     first, second = unit(text), unit(other)
+    if re.sub(r"\s+", "", text).lower() == re.sub(r"\s+", "", other).lower():
+        return True
     if first is None or second is None:
-        return re.sub(r"\s+", "", text).lower() == re.sub(r"\s+", "", other).lower()
+        return False
     alike = first.kind == second.kind != "other" and first.zero == second.zero
     return alike and _round(first.scale / second.scale) == 1.0
 
