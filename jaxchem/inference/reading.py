@@ -110,7 +110,7 @@ class Reader:
                 self.notes.append(f"{self.file}: {column.name}: {mark} counts as a gap")
         empty = np.all([np.isnan(v) & ~below[n] for n, v in values.items()], axis=0)
         times, rest = self.times(experiment, empty)
-        conditions = {c.name: self.condition(c, experiment) for c in self.of("condition")}
+        conditions = {c.name: self.condition(c, experiment, rest) for c in self.of("condition")}
         conditions = {n: v for n, v in conditions.items() if v is not None}
         self.surround(conditions)
         units: dict[str, str] = {}
@@ -220,12 +220,14 @@ class Reader:
             )
         return float(f"{own.scale / other.scale:.14g}")
 
-    def condition(self, column: Column, experiment: np.ndarray) -> np.ndarray | None:
+    def condition(
+        self, column: Column, experiment: np.ndarray, rest: np.ndarray
+    ) -> np.ndarray | None:
         """[rows] of a condition in its unit; gaps are filled where it is constant."""
         name, wanted = column.name, CONDITIONS[column.name]
         values = self.plain(column)
-        for one in np.unique(experiment[np.isnan(values)]):
-            rows = np.flatnonzero(experiment == one)
+        for one in np.unique(experiment[np.isnan(values) & ~rest]):
+            rows = np.flatnonzero((experiment == one) & ~rest)
             known = np.unique(values[rows][~np.isnan(values[rows])])
             if len(known) != 1:
                 row = rows[np.isnan(values[rows])][0]
@@ -252,7 +254,7 @@ class Reader:
             self.notes.append(f"{self.file}: {name} has no unit, and is taken as {wanted}")
             what = wanted
         self.taken[column.place] = f"{name}, {_change(what, wanted, 1.0)}"
-        for value in (values.min(initial=np.inf), values.max(initial=-np.inf)):
+        for value in (np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)):
             try:
                 Conditions(**{name: float(value)} if np.isfinite(value) else {})
             except ValueError as error:
@@ -273,7 +275,7 @@ class Reader:
         rows = np.ones(len(self.table.lines))
         defaults = {n: v for n, v in self.network.defaults if n in CONDITIONS}
         for layer in (conditions, self.fixed, defaults):
-            air = {"density", "pressure"} & {*self.surroundings}
+            air = layer is not conditions and {*_AIR} & {*self.surroundings}
             for name in ("temperature", "pressure", "density"):
                 if name not in layer or name in self.surroundings or (air and name in _AIR):
                     continue
@@ -282,7 +284,7 @@ class Reader:
                 elif network is not None and network.kind == "concentration":
                     self.surroundings[name] = layer[name] * rows * network.scale
 
-    def amount(self, column: Column, mass_of: str = "") -> tuple[Any, str]:
+    def amount(self, column: Column) -> tuple[Any, str]:
         """What multiplies the values of a column, and the unit that they have then."""
         name, text_, wanted = column.name, column.unit, self.network.units.concentration
         if name in self.amounts and not self.amounts[name]:
@@ -356,7 +358,12 @@ class Reader:
                 )
             relative = found * whole.scale * np.abs(values[column.name])
             self.taken[column.place] = f"{column.what}, {whole.label} of the reading"
-            relative[relative == 0] = np.nan
+            if np.any(none := relative == 0):
+                relative[none] = np.nan
+                self.notes.append(
+                    f"{self.file}: {int(none.sum())} readings of {column.name} are zero, and have "
+                    "no deviation in parts of the reading"
+                )
             return relative
         notes = len(self.notes)
         factor, _ = self.amount(column._replace(unit=column.unit or reading.unit))
