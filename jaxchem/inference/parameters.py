@@ -68,7 +68,8 @@ class Parameter(NamedTuple):
 
     def back(self, x: Any) -> Any:
         """The value at a coordinate."""
-        return np.exp(x) if self.log else np.asarray(x) * self.size
+        with np.errstate(over="ignore"):
+            return np.exp(x) if self.log else np.asarray(x) * self.size
 
 
 def reactions_of(network: Network, given: Any, where: str) -> tuple[int, ...]:

@@ -140,7 +140,7 @@ def _residuals(found: Fit) -> list[str]:
         size = (str(len(r)), f"{np.sqrt(np.mean(r**2)):.4g}", f"{r[np.argmax(np.abs(r))]:.4g}")
         rows.append((name, *size, *cells))
     names = [
-        f"- one deviation of {group}: {value * fair:.4g}, estimated ({value:.4g} is the most likely)"
+        f"- deviation of {group}: {value * fair:.4g}, estimated ({value:.4g} is the most likely)"
         for group, value in zip(found.groups, found.deviation, strict=True)
         if np.isfinite(value)
     ]
