@@ -111,6 +111,15 @@ def test_a_fit_is_that_of_scipy_with_the_formula(network):
     assert found.met >= 6
 
 
+def test_times_of_many_magnitudes_stay_what_they_are(network):
+    ts = np.geomspace(1e-8, 60.0, 12)
+    asked = problem(network(CHAIN), measured(ts, np.ones((12, 3)), "ABC"))
+    found = asked.predicted(np.log([0.08, 0.21])).reshape(12, 3)
+    # of what has been formed early the formula's differences keep fewer digits
+    np.testing.assert_allclose(found[:, 0], chain(ts, 0.08, 0.21)[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(found[:4, 1], 0.8 * ts[:4], rtol=1e-4)
+
+
 def test_a_profile_is_where_the_likelihood_ratio_says(network):
     asked = problem(network(CHAIN), measured(TS, NOISY, "ABC"))
     found = infer_rates(asked, starts=2, profiles="all", job=QUIET).posterior
@@ -413,3 +422,35 @@ def test_noise_that_cannot_be(network, noise, words):
     asked = problem(network(CHAIN), measured(TS, NOISY, "ABC"))
     with pytest.raises(ValueError, match=words):
         infer_rates(asked, noise=noise, job=QUIET)
+
+
+@pytest.mark.slow
+def test_pollu_from_one_trajectory():
+    """All coefficients that can be told, from starts a decade off; truth is SciPy's."""
+    network = jaxchem.load("pollu")
+    k, rng = jax.numpy.asarray(network.rates()), np.random.default_rng(0)
+    start = {"NO2": 0.0, "NO": 0.2, "O3": 0.04, "HCHO": 0.1, "CO": 0.3, "ALD": 0.01, "SO2": 0.007}
+    ts = np.geomspace(1e-8, 60.0, 41)
+    truth = scipy.integrate.solve_ivp(
+        jax.jit(lambda t, y: jaxchem.tendency(network, k, y)),
+        *((0.0, 60.0), np.asarray(network.y0(start)), "BDF", ts),
+        jac=jax.jit(lambda t, y: jaxchem.jacobian(network, k, y)),
+        rtol=1e-10,
+        atol=1e-18,
+    ).y.T
+    seen = np.flatnonzero(truth.max(axis=0) > 1e-12)
+    data = measured(ts, truth[:, seen], [network.species[s] for s in seen])
+    told = data.value > 1e-12
+    parts = ("experiment", "time", "observable", "value", "deviation", "lines")
+    data = dataclasses.replace(data, **{name: getattr(data, name)[told] for name in parts})
+    off = np.asarray(k) * 10 ** rng.normal(0, 1, 25)
+    rates = {f"k{j + 1}": {"of": f"R{j + 1}", "value": off[j], "factor": 10} for j in range(25)}
+    how = jaxchem.Integrator(method="rodas5p", rtol=1e-8, atol=1e-18)
+    asked = problem(network, data, rates=rates, initial=start, integrator=how)
+    found = infer_rates(asked, noise={"kind": "log"}, starts=10, profiles="none", job=QUIET)
+    error = np.abs(np.log(found.posterior.values / np.asarray(k)))
+    sure = found.posterior.deviation < 0.35  # an interval within a factor of 2
+    assert sure.sum() >= 22 and error[sure].mean() < 1e-3 and error[sure].max() < 1e-2
+    assert found.met >= 8
+    members = {name for _, direction in found.open for name, _ in direction}
+    assert {"k16", "k19"} <= members <= {"k16", "k17", "k18", "k19"}

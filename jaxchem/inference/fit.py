@@ -126,7 +126,7 @@ def infer_rates(
     centre = np.array([float(p.coordinate(p.value)) for p in free])
     least = 10 * float(problem.integrator.rtol) * _spreads(target * how.weight, how.group)
     misfit = Misfit(how.group, how.known, least, centre, np.array([p.prior for p in free]))
-    begin = _starts(free, centre, low, high, starts, seed)
+    begin = _integrable(evaluate, _starts(free, centre, low, high, starts, seed), centre)
     with job.bar(starts, 0) as bar:
 
         def told(value: np.ndarray, done: np.ndarray) -> None:
@@ -288,6 +288,16 @@ def _starts(
     sequence = scipy.stats.qmc.Sobol(len(free), seed=seed)
     points = sequence.random_base2(int(np.ceil(np.log2(max(count - 1, 1)))))[: count - 1]
     return np.clip(np.vstack([centre, centre + (2 * points - 1) * spread]), low, high)
+
+
+def _integrable(evaluate: Evaluate, begin: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """The starts, but nearer to the centre where they cannot be integrated."""
+    for _ in range(4):
+        lost = ~np.isfinite(evaluate(begin)[0]).all(axis=1)
+        if not lost.any():
+            break
+        begin = np.where(lost[:, None], 0.5 * (begin + centre), begin)
+    return begin
 
 
 def _evaluation(residual: Any) -> Evaluate:

@@ -20,8 +20,8 @@ from .parameters import SEARCHED, Parameter, declared, reactions_of
 
 __all__ = ["Problem", "problem", "rate_unit"]
 
-_EARLIER = 1e-9
-"""Times before the start lie this part of the whole span apart behind it."""
+_EARLIER = 1e-12
+"""Times before a start lie this part of the whole span apart behind it."""
 
 
 class Problem(NamedTuple):
@@ -98,8 +98,10 @@ class Problem(NamedTuple):
         behind = np.broadcast_to(few * np.arange(1, ts.shape[1] + 1), ts.shape)
         # an experiment with fewer times repeats its last, and the solver wants them to increase
         own = np.arange(ts.shape[1]) < self.measured.counts[:, None]
-        filled = np.where(own, ts, ts[:, -1:] + behind)
-        elapsed = jnp.maximum(filled - begin, jnp.asarray(behind))
+        elapsed = jnp.asarray(np.where(own, ts, ts[:, -1:] + behind)) - begin
+        waits = any(p.kind == "start" for p in self.parameters)
+        if waits:  # at the initial state until then
+            elapsed = jnp.maximum(elapsed, jnp.asarray(behind))
         fixed = jax.lax.stop_gradient(elapsed)
 
         def one(k: Any, y0: Any, ts: Any) -> Any:
@@ -108,7 +110,7 @@ class Problem(NamedTuple):
 
         ys = jax.vmap(one)(k, y0, fixed)
         ys = jnp.where(jnp.isfinite(ys), ys, jnp.nan)
-        if any(p.kind == "start" and p.free for p in self.parameters):  # dy/dt is the tendency
+        if waits:  # dy/dt is the tendency
             slope = jax.vmap(lambda k, ys: jax.vmap(lambda y: tendency(self.network, k, y))(ys))
             ys = ys + slope(*map(jax.lax.stop_gradient, (k, ys))) * (elapsed - fixed)[:, :, None]
         return ys
