@@ -300,14 +300,14 @@ def readings(dataset: xr.Dataset, ax: Any) -> Any:
             ax.plot(x, own["reading"].values / top, ".", ms=4, color=colour)
             ax.plot(x, own["predicted"].values / top, style, lw=1.2, color=colour, label=label)
     ax.set_xlabel(f"time [{dataset['time'].attrs.get('units', '')}]")
-    ax.set_ylabel("readings (points) and fit" + "" if alike else ", over the largest")
+    ax.set_ylabel("readings (points) and fit" + ("" if alike else ", over the largest"))
     ax.legend(fontsize="small", ncols=2)
     return ax
 
 
 def residuals(dataset: xr.Dataset, ax: Any) -> Any:
     """Predictions less readings, over their deviations, against time."""
-    scaled = (dataset["predicted"] - dataset["reading"]) / dataset["deviation"]
+    scaled = dataset["scaled"]
     for colour, name in zip(_colours(), dict.fromkeys(dataset["observable"].values), strict=False):
         own = dataset["observable"].values == name
         ax.plot(

@@ -124,7 +124,8 @@ def test_a_profile_is_where_the_likelihood_ratio_says(network):
     asked = problem(network(CHAIN), measured(TS, NOISY, "ABC"))
     found = infer_rates(asked, starts=2, profiles="all", job=QUIET).posterior
     right = scipy.optimize.least_squares(by_formula, np.log([0.05, 0.3]), xtol=1e-14, ftol=1e-14)
-    goal = scipy.stats.chi2.ppf(0.95, 1)
+    free = NOISY.size - 2
+    goal = NOISY.size * np.log1p(scipy.stats.t.ppf(0.975, free) ** 2 / free)
 
     def rise(at, i):
         def rest(other):
@@ -162,6 +163,55 @@ def test_what_moves_nothing_is_not_seen(network):
     alone = problem(network(CHAIN), measured(TS, values, "A"), rates={"k2": "R2"})
     nothing = infer_rates(alone, starts=4, job=QUIET)
     assert any("nothing could be learnt" in note for note in nothing.notes)
+
+
+def test_what_was_known_before_stays_so(network):
+    values = 10 * np.exp(-0.1 * TS)[:, None] + np.random.default_rng(1).normal(0, 0.1, (14, 1))
+    rates = {"k1": "R1", "k2": {"of": "R2", "value": 0.2, "factor": 1.3}}
+    found = infer_rates(
+        problem(network(CHAIN), measured(TS, values, "A"), rates=rates), starts=4, job=QUIET
+    )
+    assert found.posterior.verdict == ("determined", "as before")
+    assert found.k[1] == pytest.approx(0.2)  # and not where a search has left it
+    ends = 0.2 * np.exp(scipy.stats.t.ppf(0.975, 12) * np.log(1.3) * np.array([-1, 1]))
+    np.testing.assert_allclose([found.posterior.low[1], found.posterior.high[1]], ends, rtol=1e-6)
+
+
+def test_bounds_and_readings_that_are_too_few(network):
+    rates = {"k1": {"of": "R1", "value": 0.15, "low": 0.12}, "k2": "R2"}
+    asked = problem(network(CHAIN), measured(TS, NOISY, "ABC"), rates=rates)
+    found = infer_rates(asked, starts=4, job=QUIET)
+    assert found.k[0] == pytest.approx(0.12) and found.posterior.verdict[0] == "at most"
+    assert any("k1 ended at its bound, 0.12" in note for note in found.notes)
+    few = measured(TS[:1], NOISY[:1, :1], "A")
+    with pytest.raises(ValueError, match="1 readings leave no deviation"):
+        infer_rates(problem(network(CHAIN), few, rates={"k": "R1"}), job=QUIET)
+    stated = infer_rates(
+        problem(network(CHAIN), few, rates={"k": "R1"}), noise={"sd": "1e-1"}, starts=2, job=QUIET
+    )
+    k = -np.log(NOISY[0, 0] / 10) / TS[0]
+    assert stated.k[0] == pytest.approx(k, rel=1e-4)
+    assert stated.posterior.deviation[0] == pytest.approx(0.1 / (NOISY[0, 0] * k * TS[0]), rel=1e-3)
+
+
+def test_a_deviation_beside_logarithms_is_relative(network):
+    values = chain(TS, 0.08, 0.21)[:, :1] * np.exp(np.random.default_rng(8).normal(0, 0.1, (14, 1)))
+    data = measured(TS, values, "A", deviation=0.1 * values.ravel())
+    asked = problem(network(CHAIN), data, rates={"k": "R1"})
+    found = infer_rates(asked, noise={"kind": "log"}, starts=2, job=QUIET).posterior
+    slope, target = -TS, np.log(values.ravel() / 10)  # ln A is linear in k
+    k = slope @ target / (slope @ slope)
+    assert found.values[0] == pytest.approx(k, rel=1e-4)
+    assert found.deviation[0] == pytest.approx(0.1 / np.sqrt(slope @ slope) / k, rel=1e-3)
+
+
+def test_initial_states_are_added_to_the_networks(network):
+    asked = problem(network(CHAIN), measured(TS, NOISY, "ABC"), initial={"B": 1.0})
+    np.testing.assert_array_equal(asked.y0, [[10.0, 1.0, 0.0]])
+    stated = measured(TS, NOISY, "ABC", initial={"A": np.array([7.0])})
+    np.testing.assert_array_equal(problem(network(CHAIN), stated).y0, [[7.0, 0.0, 0.0]])
+    with pytest.raises(ValueError, match=r"initial\.A: the table states it"):
+        problem(network(CHAIN), stated, initial={"A": "estimated"})
 
 
 def test_a_and_barrier_from_experiments_at_several_temperatures(network):
@@ -385,6 +435,13 @@ def test_many_searches_reach_what_scipy_reaches():
         ({"initial": {"A": -1.0}}, "initial.A is -1"),
         ({"reference": {"temperature": 300.0}}, "do not vary it"),
         ({"scales": {"A": {"low": 2, "high": 1}}}, "between 2.0 and 1.0"),
+        ({"rates": {"k": {"of": "R1", "value": 1, "high": 0.5}}}, "k begins at 1, outside of"),
+        ({"rates": ["R1"]}, "rates is .*names with a value each"),
+        ({"offsets": "estimated"}, "offsets is 'estimated'"),
+        ({"barriers": "k1"}, "a list of rates"),
+        ({"observables": {"NOx": "A + B"}}, "no column is 'NOx'"),
+        ({"constants": {"c": 1.0}}, "no observable has 'c'"),
+        ({"constants": {"A": 1.0}}, "'A' is a species"),
     ],
 )
 def test_settings_that_cannot_be(network, setting, words):
@@ -416,6 +473,8 @@ def test_files_of_settings_that_cannot_be(tmp_path, text, words):
         ({"kind": "cubic"}, "kinds are absolute"),
         ({"sd": {"D": 1.0}}, "sd of 'D'"),
         ({"sd": -1.0}, "positive number"),
+        ({"sd": "much"}, "no number"),
+        ({"autocorrelated": "no"}, "true or false"),
     ],
 )
 def test_noise_that_cannot_be(network, noise, words):

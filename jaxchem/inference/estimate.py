@@ -124,7 +124,6 @@ def estimate(
 
 def _labels(found: Fit) -> dict[str, Any]:
     data, best = found.problem.measured, found.posterior
-    spread = np.append(found.deviation, np.nan)[found.group]
     return {
         "time": data.ts[data.experiment, data.time],
         "time_unit": found.problem.network.units.time,
@@ -132,7 +131,7 @@ def _labels(found: Fit) -> dict[str, Any]:
         "observable": np.array(data.observables, dtype=object)[data.observable],
         "reading": data.value,
         "predicted": found.predicted,
-        "deviation": np.where(np.isfinite(data.deviation), data.deviation, spread),
+        "scaled": found.scaled,
         "parameter": best.names,
         "estimate": best.values,
         "low": best.low,

@@ -12,7 +12,8 @@ from jaxtyping import Float
 
 from ..suggest import closest
 from ..train import Job
-from .posterior import Posterior, autocorrelation, directions, doubtful, posterior
+from .parameters import number
+from .posterior import DOUBTFUL, Posterior, autocorrelation, directions, doubtful, posterior
 from .problem import Problem
 from .profiles import profile
 from .search import Evaluate, Misfit, Optima, minimise
@@ -37,6 +38,7 @@ class Fit(NamedTuple):
         k: [R] coefficients of all reactions under the reference conditions.
         predicted: [N] what the readings should have been.
         residual: [N] prediction less reading; of logarithms, where the noise is of these.
+        scaled: [N] the same over the deviation of each reading.
         groups: names of the groups of readings that have one deviation.
         deviation: by group: the most likely one, or NaN where it was stated.
         group: [N] of each reading.
@@ -54,6 +56,7 @@ class Fit(NamedTuple):
     k: Float[np.ndarray, " R"]
     predicted: Float[np.ndarray, " N"]
     residual: Float[np.ndarray, " N"]
+    scaled: Float[np.ndarray, " N"]
     groups: tuple[str, ...]
     deviation: Float[np.ndarray, " G"]
     group: Any
@@ -113,6 +116,11 @@ def infer_rates(
         raise ValueError(f"starts={starts}: give one or more.")
     free = problem.free
     how = _noise(problem, noise or {})
+    if not how.known.all() and len(how.weight) <= len(free):
+        raise ValueError(
+            f"{len(how.weight)} readings leave no deviation to be estimated beside {len(free)} "
+            "parameters: state what it is (noise: {sd: ...}), or estimate fewer."
+        )
     target = np.log(problem.measured.value) if how.kind == "log" else problem.measured.value
 
     def residual(x: Float[Any, " n"]) -> Float[Any, " N"]:
@@ -166,17 +174,31 @@ def infer_rates(
             f"{widened:.2g} times those of independent readings"
         )
     told_of = posterior(free, misfit, best.x[0], best.residual[0], best.slope[0], widened)
+    unseen = np.array([verdict in ("not seen", "as before") for verdict in told_of.verdict])
+    if unseen.any():  # where a search has left them means nothing
+        best = best._replace(x=np.where(unseen, centre, best.x))
+        told_of = posterior(free, misfit, best.x[0], best.residual[0], best.slope[0], widened)
     chosen = doubtful(told_of) if profiles == "doubtful" else np.full(len(free), profiles == "all")
-    seen = np.array([v != "not seen" for v in told_of.verdict])
-    if np.any(chosen & seen):
-        told_of, best = _profiled(evaluate, misfit, best, told_of, chosen & seen, bounds, job)
+    chosen |= (best.x[0] <= low) | (best.x[0] >= high)
+    chosen &= [verdict not in ("not seen", "as before") for verdict in told_of.verdict]
+    if chosen.any():
+        told_of, best = _profiled(evaluate, misfit, best, told_of, chosen, bounds, job)
     squares = misfit.squares(best.residual)[0]
     deviation = np.where(how.known, np.nan, np.sqrt(squares / misfit.counts))
     if not np.any(
         [v in ("determined", "poorly determined", "at least", "at most") for v in told_of.verdict]
     ):
         notes.append("nothing could be learnt: no parameter moves what was measured")
-    if met < max(2, starts // 10) and starts > 1:
+    at_bound = (best.x[0] <= low) | (best.x[0] >= high)
+    for p in (p for p, there in zip(free, at_bound, strict=True) if there):
+        notes.append(f"{p.name} ended at its bound, {p.back(best.x[0][free.index(p)]):.4g}")
+    exact = ~how.known & (misfit.squares(best.residual)[0] <= misfit.counts * least**2 * 1.0001)
+    for name in (n for n, there in zip(how.names, exact, strict=True) if there):
+        notes.append(
+            f"residuals of {name} are as small as the solver's error, which intervals then tell: "
+            "state a deviation (noise: {sd: ...})"
+        )
+    if met < max(2, starts // 10) and starts > 9:
         notes.append(f"only {met} of {starts} starts met the best: there may be a better one")
     if not best.converged[0]:
         notes.append("the best is no optimum yet: raise iterations")
@@ -187,6 +209,7 @@ def infer_rates(
         np.asarray(_reference_k(problem, best.x[0])),
         np.exp(predicted) if how.kind == "log" else predicted,
         best.residual[0] / how.weight,
+        best.residual[0] * np.sqrt(misfit.weights(best.residual)[0]),
         how.names,
         deviation,
         how.group,
@@ -239,7 +262,8 @@ def _profiled(
             bar.n = done
             bar.refresh()
 
-        how = {"covariance": told_of.covariance, "widened": told_of.widened, "told": told}
+        how = {"covariance": told_of.covariance, "told": told}
+        how["rise"] = told_of.rise(misfit)
         ends, at, lowest = profile(evaluate, misfit, best, of, **bounds, **how)
     if lowest < best.value[0] - _SAME:
         better = minimise(evaluate, misfit, at[None], **bounds)
@@ -261,7 +285,7 @@ def _profiled(
         elif np.isnan(left):
             verdict[i] = "at most"
         else:
-            wide = p.log and right - left > 2 * 1.96
+            wide = p.log and right - left > 2 * 1.96 * DOUBTFUL
             verdict[i] = "poorly determined" if wide else "determined"
     found = told_of._replace(low=low, high=high, verdict=tuple(verdict), profiled=tuple(profiled))
     return found, best
@@ -313,8 +337,8 @@ def _evaluation(residual: Any) -> Evaluate:
         size = 1 << (len(x) - 1).bit_length()
         filled = np.concatenate([x, np.repeat(x[:1], size - len(x), axis=0)])
         slope, value = (np.asarray(part)[: len(x)] for part in run(jnp.asarray(filled)))
-        good = np.isfinite(value).all(axis=1) & np.isfinite(slope).all(axis=(1, 2))
-        bad = np.logical_not(good)
+        pairs = zip(value, slope, strict=True)
+        bad = np.array([not (np.isfinite(v).all() and np.isfinite(s).all()) for v, s in pairs])
         return np.where(bad[:, None], np.inf, value), np.where(bad[:, None, None], 0.0, slope)
 
     return evaluate
@@ -327,6 +351,8 @@ def _noise(problem: Problem, setting: Mapping[str, Any]) -> _Noise:
             raise ValueError(
                 f"noise has no setting {name!r}{closest(name, _NOISE)} Known: {', '.join(_NOISE)}."
             )
+    if setting.get("autocorrelated") not in (None, True, False):
+        raise ValueError("noise: autocorrelated is true or false, or left out to be looked for.")
     kind, per = setting.get("kind", "absolute"), setting.get("per", "unit")
     if kind not in _KINDS or per not in _PER:
         raise ValueError(
@@ -352,7 +378,8 @@ def _noise(problem: Problem, setting: Mapping[str, Any]) -> _Noise:
     known = np.zeros(len(names), bool)
     stated = np.asarray(np.isfinite(data.deviation))
     if stated.any():
-        weight = np.where(stated, 1 / np.where(stated, data.deviation, 1.0), weight)
+        own = data.value if kind == "log" else np.ones(len(data.value))
+        weight = np.where(stated, own / np.where(stated, data.deviation, 1.0), weight)
         group = np.where(stated, len(names), group)
         names, known = [*names, "stated"], np.append(known, True)
     sd = setting.get("sd")
@@ -361,8 +388,9 @@ def _noise(problem: Problem, setting: Mapping[str, Any]) -> _Noise:
         for name, value in each.items():
             if name not in data.observables:
                 raise ValueError(f"noise: sd of {name!r}, which is not observed.")
-            if not (isinstance(value, int | float) and value > 0):
-                raise ValueError(f"noise: sd of {name} is {value!r}; give a positive number.")
+            value = number(value, f"sd of {name}", "noise")
+            if not value > 0:
+                raise ValueError(f"noise: sd of {name} is {value:g}; give a positive number.")
             of = (data.observable == data.observables.index(name)) & ~stated
             weight = np.where(of, weight / value, weight)
             group = np.where(of, len(names), group)

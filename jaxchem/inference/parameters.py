@@ -9,7 +9,7 @@ import numpy as np
 from ..network import Network
 from ..suggest import closest
 
-__all__ = ["Parameter", "declared", "reactions_of"]
+__all__ = ["Parameter", "declared", "number", "reactions_of"]
 
 SEARCHED = 1e8
 """A coefficient is looked for within this factor of where the search begins."""
@@ -110,7 +110,7 @@ def declared(name: str, setting: Any, where: str, *, log: bool = False) -> dict[
     if setting is None or setting is True or setting == "estimated":
         return {}
     if isinstance(setting, int | float | str):
-        return {"value": _number(setting, name, where), "free": False}
+        return {"value": number(setting, name, where), "free": False}
     if not isinstance(setting, Mapping):
         raise ValueError(
             f"{where}: {name} is {setting!r}; write a number, estimated, or its parts."
@@ -123,7 +123,7 @@ def declared(name: str, setting: Any, where: str, *, log: bool = False) -> dict[
                 f"Known: {', '.join(known)}."
             )
     found: dict[str, Any] = {
-        part: _number(setting[part], f"{name}: {part}", where)
+        part: number(setting[part], f"{name}: {part}", where)
         for part in ("value", "low", "high")
         if setting.get(part) is not None
     }
@@ -132,19 +132,20 @@ def declared(name: str, setting: Any, where: str, *, log: bool = False) -> dict[
             raise ValueError(f"{where}: {name} is given, but not what it is; add value.")
         found["free"] = False
     if (factor := setting.get("factor")) is not None:
-        if not _number(factor, name, where) > 1:
+        if not number(factor, name, where) > 1:
             raise ValueError(f"{where}: {name} has factor {factor}; one above 1 is uncertain.")
-        found["prior"] = float(np.log(_number(factor, name, where)))
+        found["prior"] = float(np.log(number(factor, name, where)))
     if (deviation := setting.get("sd")) is not None:
-        if not _number(deviation, name, where) > 0 or "value" not in found:
+        if not number(deviation, name, where) > 0 or "value" not in found:
             raise ValueError(f"{where}: {name}: an sd is positive, and about a value.")
-        found["prior"] = _number(deviation, name, where)  # in units of `size` later
+        found["prior"] = number(deviation, name, where)  # in units of `size` later
     if found.get("low", -np.inf) >= found.get("high", np.inf):
         raise ValueError(f"{where}: {name} lies between {found['low']} and {found['high']}?")
     return found
 
 
-def _number(given: Any, name: str, where: str) -> float:
+def number(given: Any, name: str, where: str) -> float:
+    """A setting as a finite number; YAML reads 1e-3 as text."""
     try:
         value = float(given)
     except (TypeError, ValueError):

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from .parameters import Parameter
 from .search import Misfit
 
-__all__ = ["Posterior", "autocorrelation", "hessian", "posterior"]
+__all__ = ["DOUBTFUL", "Posterior", "autocorrelation", "hessian", "posterior"]
 
-_DOUBTFUL = 0.5
+DOUBTFUL = 0.5
 """A deviation of a logarithm above which a parabola is no good picture of the likelihood."""
 
 
@@ -24,8 +24,8 @@ class Posterior(NamedTuple):
         covariance: [n, n] of the coordinates, by the curvature at the best.
         low: [n] values; the lower ends of intervals that hold 95 %, NaN where one is open.
         high: [n] the upper ends.
-        verdict: [n] ``determined``, ``poorly determined``, ``at least``, ``at most``, ``open`` or
-            ``not seen``.
+        verdict: [n] ``determined``, ``poorly determined``, ``at least``, ``at most``, ``open``,
+            ``not seen``, or ``as before``: not seen, but known before.
         profiled: [n] whether the interval is that of the profile of the likelihood.
         degrees: of freedom of Student's distribution, infinite where deviations are known.
         widened: factor on the deviations, for readings that are not independent of each other.
@@ -68,6 +68,19 @@ class Posterior(NamedTuple):
         root = np.sqrt(np.diag(self.covariance))
         return self.covariance / np.outer(root, root)
 
+    def rise(self, misfit: Misfit) -> float:
+        """Of -2 ln L at the ends of an interval of 95 %.
+
+        For readings of one deviation that is estimated, that which is exact for linear models
+        (Bates & Watts 1988, Nonlinear Regression Analysis, section 6.1); else that of chi squared,
+        which is right for many readings.
+        """
+        if len(misfit.known) > 1 or misfit.known.all():
+            return float(self.widened**2 * scipy.stats.chi2.ppf(0.95, 1))
+        degrees = max(self.degrees, 1.0)
+        square = scipy.stats.t.ppf(0.975, degrees) ** 2
+        return float(misfit.counts[0] * np.log1p(self.widened**2 * square / degrees))
+
     def draws(self, count: int, seed: int = 0) -> Float[np.ndarray, "count n"]:
         """Values drawn from the normal distribution of the coordinates, within bounds."""
         rng = np.random.default_rng(seed)
@@ -107,52 +120,58 @@ def posterior(
     Where deviations of the readings are estimated, their variance has as many degrees of freedom
     less as there are parameters, and intervals are of Student's distribution.
     """
-    curvature = hessian(misfit, residual, slope)
-    size = np.sqrt(np.maximum(np.diag(curvature), 0.0))
+    size = np.linalg.norm(slope * np.sqrt(misfit.weights(residual[None])[0])[:, None], axis=0)
     seen = size > 1e-9 * max(float(size.max(initial=0.0)), 1e-300)
-    scale = np.where(seen, size, 1.0)
-    values, vectors = np.linalg.eigh(curvature / np.outer(scale, scale))
-    spread = np.maximum(values, 1e-14)
-    covariance = (vectors / spread) @ vectors.T / np.outer(scale, scale)
+    alone = misfit._replace(prior=np.full(len(x), np.inf))
+    curvature = hessian(alone, residual, slope)
     estimated = not misfit.known.all()
     degrees = float(len(residual) - len(x)) if estimated else np.inf
-    if estimated and degrees > 0:
-        covariance = covariance * len(residual) / degrees
-    covariance *= widened**2
+    variance = widened**2 * (len(residual) / degrees if estimated and degrees > 0 else 1.0)
+    before = np.where(np.isfinite(misfit.prior), misfit.prior**-2.0, 0.0)
+    curvature = curvature / variance + np.diag(before)
+    size = np.sqrt(np.maximum(np.diag(curvature), 0.0))
+    scale = np.where(size > 0, size, 1.0)
+    values, vectors = np.linalg.eigh(curvature / np.outer(scale, scale))
+    covariance = (vectors / np.maximum(values, 1e-14)) @ vectors.T / np.outer(scale, scale)
     reach = scipy.stats.t.ppf(0.975, max(degrees, 1.0)) * np.sqrt(np.diag(covariance))
-    ends = [
-        (p.back(at - far), p.back(at + far))
-        for p, at, far in zip(parameters, x, np.minimum(reach, 700.0), strict=True)
-    ]
-    low, high = np.array(ends).T if ends else np.zeros((2, 0))
-    verdict = tuple(
-        "not seen" if not s else _told(p, far / 1.96)
-        for p, s, far in zip(parameters, seen, reach, strict=True)
-    )
-    low, high = (np.where(seen, end, np.nan) for end in (low, high))
+    known = np.isfinite(misfit.prior)
+    low, high, verdict = np.full(len(x), np.nan), np.full(len(x), np.nan), []
+    for i, p in enumerate(parameters):
+        if seen[i] or known[i]:
+            ends = (p.back(x[i] + sign * min(reach[i], 700.0)) for sign in (-1, 1))
+            low[i], high[i] = (np.clip(end, p.low, p.high) for end in ends)
+        unseen = "as before" if known[i] else "not seen"
+        verdict.append(_told(p, x[i], reach[i] / 1.96) if seen[i] else unseen)
     profiled = (False,) * len(x)
-    return Posterior(parameters, x, covariance, low, high, verdict, profiled, degrees, widened)
+    return Posterior(
+        parameters, x, covariance, low, high, tuple(verdict), profiled, degrees, widened
+    )
 
 
-def _told(parameter: Parameter, deviation: float) -> str:
+def _told(parameter: Parameter, x: float, deviation: float) -> str:
+    """How well; an offset or a time may be near zero and well known."""
     if not parameter.log:
-        return "determined"
-    return "determined" if deviation < _DOUBTFUL else "poorly determined"
+        if parameter.kind in ("offset", "start", "initial"):
+            return "determined"
+        deviation = deviation / max(abs(x), 1e-300)
+    return "determined" if deviation < DOUBTFUL else "poorly determined"
 
 
 def doubtful(found: Posterior) -> Bool[np.ndarray, " n"]:
-    """Which intervals the curvature at the best does not tell: wide ones, and those of a start.
+    """Which intervals the curvature at the best does not tell.
 
-    The likelihood of the time of a start has a kink at every reading.
+    Those of wide logarithms; of all of these, where one is so wide that others change with it; and
+    that of a start, at which the likelihood has a kink at every reading.
     """
     root = np.sqrt(np.diag(found.covariance))
-    return np.array(
-        [
-            p.kind == "start" or (p.log and d > 0.2)
-            for p, d in zip(found.parameters, root, strict=True)
-        ],
-        dtype=bool,
+    log, start = (
+        np.array([which(p) for p in found.parameters], dtype=bool)
+        for which in (lambda p: p.log, lambda p: p.kind == "start")
     )
+    unseen = ("not seen", "as before")
+    seen = np.array([verdict not in unseen for verdict in found.verdict], dtype=bool)
+    bent = np.any(root[log & seen] > DOUBTFUL)
+    return seen & (start | (log & ((root > 0.2) | bent)))
 
 
 def autocorrelation(
@@ -173,7 +192,7 @@ def autocorrelation(
                 weight.append(len(of))
     if not found:
         return 0.0
-    mean = float(np.average(found, weights=weight))
+    mean = min(float(np.average(found, weights=weight)), 0.99)
     return mean if mean > 2 / np.sqrt(sum(weight)) else 0.0
 
 
@@ -182,7 +201,9 @@ def directions(found: Posterior, limit: float = 1.0) -> list[tuple[float, list[t
 
     Each is the members of an eigenvector of the covariance, largest part first.
     """
-    of = np.flatnonzero([p.log for p in found.parameters])
+    unseen = ("not seen", "as before")
+    parts = zip(found.parameters, found.verdict, strict=True)
+    of = np.flatnonzero([p.log and verdict not in unseen for p, verdict in parts])
     if not len(of):
         return []
     values, vectors = np.linalg.eigh(found.covariance[np.ix_(of, of)])
@@ -190,7 +211,8 @@ def directions(found: Posterior, limit: float = 1.0) -> list[tuple[float, list[t
     for value, vector in zip(values[::-1], vectors.T[::-1], strict=True):
         if np.sqrt(value) < limit:
             break
-        order = [i for i in np.argsort(-np.abs(vector)) if abs(vector[i]) > 0.2]
+        order = np.argsort(-np.abs(vector))
+        order = [order[0], *(i for i in order[1:] if abs(vector[i]) > 0.2)]
         sign = np.sign(vector[order[0]])
         members = [(found.parameters[of[i]].name, float(sign * vector[i])) for i in order]
         told.append((float(np.sqrt(value)), members))

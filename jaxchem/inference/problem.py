@@ -184,6 +184,13 @@ def problem(
         ValueError: a name that there is not, a value that cannot be, nothing to estimate.
     """
     notes: list[str] = []
+    asked = {"rates": rates, "observables": observables, "constants": constants}
+    asked |= {"initial": initial, "scales": scales, "offsets": offsets, "reference": reference}
+    for name, setting in {**asked, "conditions": conditions}.items():
+        if setting is not None and not isinstance(setting, Mapping):
+            raise ValueError(f"{where}: {name} is {setting!r}; write names with a value each.")
+    if not isinstance(barriers, Mapping | list | tuple | None):
+        raise ValueError(f"{where}: barriers is {barriers!r}; write a list of rates.")
     names = sorted(measured.conditions)
     for name in names:
         if measured.conditions[name].ndim > 1:
@@ -212,18 +219,28 @@ def problem(
     found += _barriers(network, barriers, found, law, middle, measured, where)
     species = {name: i for i, name in enumerate(network.species)}
     observed, used = [], set()
+    if both := {*species} & {*(constants or {})}:
+        raise ValueError(f"{where}: constants: {min(both)!r} is a species; rename the constant.")
+    if lost := {*(observables or {})} - {*measured.observables}:
+        raise ValueError(f"{where}: observables: no column is {min(lost)!r}, so it says nothing.")
     for name in measured.observables:
         if name in (observables or {}):
             tree = parse(str((observables or {})[name]))
             _validate(tree, {*species, *(constants or {})}, f"{where}: observables.{name}")
             used |= {*names_of(tree)} - {*species}
-        else:
+        elif name in species:
             tree = Name(name)
+        else:
+            raise ValueError(
+                f"{where}: {name!r} is no species; give its expression as observables."
+            )
         observed.append(tree)
+    if idle := {*(constants or {})} - used:
+        raise ValueError(f"{where}: constants: no observable has {min(idle)!r}; leave it out.")
     for name, setting in (constants or {}).items():
         parts = {"value": 1.0, **declared(name, setting, f"{where}: constants")}
         size = abs(parts["value"]) or 1.0
-        free = parts.pop("free", True) and name in used
+        free = parts.pop("free", True)
         found.append(
             _linear(Parameter(name, "constant", parts.pop("value"), "1", free=free), parts, size)
         )
@@ -241,14 +258,21 @@ def problem(
     y0, more, told = _initial(network, measured, initial, where)
     found += more
     notes += told
+    for p in found:
+        if p.free and not p.low <= p.value <= p.high:
+            raise ValueError(
+                f"{where}: {p.name} begins at {p.value:g}, outside of {p.low:g} to {p.high:g}; "
+                "give a value within its bounds."
+            )
     if not any(p.free for p in found):
         raise ValueError(f"{where}: every parameter is given, so there is nothing to estimate.")
     if len({p.name for p in found}) < len(found):
         twice = next(p.name for p in found if [q.name for q in found].count(p.name) > 1)
         raise ValueError(f"{where}: two parameters are called {twice!r}; rename one of them.")
+    plain = {n: v for n, v in (conditions or {}).items() if isinstance(v, int | float)}
     how = Integrator(method="rodas5p", rtol=1e-6) if integrator is None else integrator
     return Problem(
-        *(network, measured, tuple(found), tuple(observed), k, at, middle, y0, t0),
+        *(network, measured, tuple(found), tuple(observed), k, at, {**plain, **middle}, y0, t0),
         *(how.replace(adjoint="forward"), tuple(notes)),
     )
 
@@ -283,6 +307,8 @@ def _rates(
             if j in taken or of.count(j) > 1:
                 raise ValueError(f"{here}.{name}: R{j + 1} has a coefficient already.")
         ratios = parts.pop("ratios", [1.0] * len(of))
+        if not isinstance(ratios, list | tuple):
+            ratios = [ratios]
         if len(ratios) != len(of) or not all(float(r) > 0 for r in ratios):
             raise ValueError(f"{here}.{name}: ratios: {len(of)} positive numbers, one a reaction.")
         told = declared(name, parts, here, log=True)
@@ -333,6 +359,10 @@ def _barriers(
     with np.errstate(all="ignore"):
         slopes = -np.log(high / low) / (1 / (warm * (1 + step)) - 1 / (warm * (1 - step)))
     slopes = np.where(np.isfinite(slopes), slopes, 0.0)
+    if np.ptp(measured.conditions["temperature"]) == 0:
+        if barriers:
+            raise ValueError(f"{where}: barriers: the measurements do not vary temperature.")
+        return []
     if barriers is None:
         barriers = [p.name for p in own.values() if np.any(np.abs(slopes[[*p.of]]) > 1e-3)]
     chosen = barriers if isinstance(barriers, Mapping) else dict.fromkeys(barriers)
@@ -384,7 +414,7 @@ def _initial(
     """[E, S] initial states, the parameters among them, and what was supplied."""
     count, unit = len(measured.experiments), network.units.concentration
     y0 = np.zeros((count, len(network.species)))
-    stated = dict(network.initial) if initial is None else dict(initial)
+    stated = {**dict(network.initial), **(initial or {})}
     found: list[Parameter] = []
     zero: list[str] = []
     for s, name in enumerate(network.species):
@@ -393,6 +423,10 @@ def _initial(
         rest = np.flatnonzero(np.isnan(table))
         first = _first(measured, name)
         top = float(np.nanmax(np.abs(first))) if np.any(np.isfinite(first)) else 0.0
+        if name in (initial or {}) and len(rest) < count:
+            raise ValueError(
+                f"{where}: initial.{name}: the table states it; leave out one of them."
+            )
         if not len(rest):
             continue
         if name in stated:

@@ -3,14 +3,12 @@
 from typing import Any
 
 import numpy as np
-import scipy
 from jaxtyping import Float
 
 from .search import Evaluate, Misfit, Optima, minimise
 
 __all__ = ["profile"]
 
-RISE = float(scipy.stats.chi2.ppf(0.95, 1))
 _STRIDE = 1.5
 
 
@@ -23,11 +21,11 @@ def profile(
     low: Float[np.ndarray, " n"],
     high: Float[np.ndarray, " n"],
     covariance: Float[np.ndarray, "n n"],
-    widened: float = 1.0,
+    rise: float,
     reach: float = 20.0,
     told: Any = None,
 ) -> tuple[Float[np.ndarray, "p 2"], Float[np.ndarray, " n"], float]:
-    """Ends of 95 % intervals by the likelihood ratio (Venzon & Moolgavkar
+    """Ends of intervals by the likelihood ratio (Venzon & Moolgavkar
     1988, Appl. Stat. 37, 87).
 
     Both sides of all parameters go outwards together; each is led by where the misfit has risen
@@ -42,7 +40,7 @@ def profile(
         low: bounds.
         high: likewise.
         covariance: of the parameters, for the first stride and the others' first move.
-        widened: factor on deviations: the rise that counts is its square times that of 95 %.
+        rise: of the misfit at the ends.
         reach: an end is open where the misfit has not risen within this distance.
         told: called with the number of sides that are done.
 
@@ -54,7 +52,7 @@ def profile(
     index = np.array([i for i, _ in sides], dtype=int)
     sign = np.array([s for _, s in sides])
 
-    goal = np.sqrt(RISE) * widened
+    goal = np.sqrt(rise)
     root = np.sqrt(np.diag(covariance))
     stride = np.clip(1.9 * root[index], 1e-6, _STRIDE)
     x = np.repeat(best.x, len(sides), axis=0)
@@ -96,7 +94,7 @@ def profile(
                 done[side] = shift[row] >= limit[side] * (1 - 1e-12)  # open
                 inner[side], inner_height[side], x[side] = shift[row], height[row], found.x[row]
                 if not np.isfinite(outer[side]):
-                    slope = height[row] / shift[row]
+                    slope = height[row] / max(shift[row], 1e-300)
                     ahead = (goal - height[row]) / max(slope, 1e-300)
                     stride[side] = np.clip(1.2 * ahead, 0.1 * stride[side], _STRIDE)
             near = min(abs(inner_height[side] - goal), abs(outer_height[side] - goal))

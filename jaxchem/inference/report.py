@@ -15,6 +15,7 @@ _IN_WORDS = {
     "at most": "only an upper limit",
     "open": "not determined",
     "not seen": "not seen in these data",
+    "as before": "not seen; as known before",
 }
 
 
@@ -91,7 +92,9 @@ def findings(found: Fit) -> str:
         at = ", ".join(f"{name} {value:g}" for name, value in problem.reference.items())
         lines.append(f"- coefficients are those at {at}")
     lines += ["", *_estimates(found), ""]
-    for deviation, members in found.open[:5]:
+    verdicts = dict(zip(best.names, best.verdict, strict=True))
+    loose = [d for d in found.open if any(verdicts[n] != "determined" for n, _ in d[1])]
+    for deviation, members in loose[:5]:
         combination = " ".join(f"{part:+.2f} ln {name}" for name, part in members[:6])
         lines.append(f"- not told by the data (deviation {deviation:.2g}): {combination}")
     lines += ["", "## Whether it fits", "", *_residuals(found), ""]
@@ -110,7 +113,10 @@ def _estimates(found: Fit) -> list[str]:
         low, high = (
             f"{end:.4g}" if np.isfinite(end) else "" for end in (best.low[i], best.high[i])
         )
-        interval = f"{low} to {high}{' *' * best.profiled[i]}" if low or high else ""
+        interval = (
+            f"{low} to {high}" if low and high else f"above {low}" if low else f"below {high}"
+        )
+        interval = f"{interval}{' *' * best.profiled[i]}" if low or high else ""
         verdict = _IN_WORDS.get(best.verdict[i], best.verdict[i])
         cells = (f"{best.values[i]:.5g}", interval, f"{p.value:.3g}", verdict)
         rows.append((p.name, equations.get(p.name, ""), p.unit, *cells))
@@ -132,7 +138,7 @@ def _residuals(found: Fit) -> list[str]:
         r = found.residual[of]
         if not len(r):
             continue
-        p_runs, p_normal = _runs(r), _normal(r)
+        p_runs, p_normal = _runs(r), _normal(found.scaled[of])
         for p, what in ((p_runs, "residuals in a row have one sign"), (p_normal, "not normal")):
             if p < 0.01:
                 told.append(f"- {name}: {what} (p = {p:.1g}): look whether the model is at fault")
