@@ -317,7 +317,7 @@ def _starts(
 def _integrable(evaluate: Evaluate, begin: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """The starts, but nearer to the centre where they cannot be integrated."""
     for _ in range(4):
-        lost = ~np.isfinite(evaluate(begin)[0]).all(axis=1)
+        lost = np.array([not np.isfinite(residual).all() for residual in evaluate(begin)[0]])
         if not lost.any():
             break
         begin = np.where(lost[:, None], 0.5 * (begin + centre), begin)
