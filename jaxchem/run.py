@@ -132,8 +132,8 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     progress = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN
     raw: Any = OmegaConf.to_container(cfg)  # building resolves what it refers to
-    if missing := _missing(raw):
-        raise ValueError(f"{min(missing)} is to be given: {min(missing)}=VALUE.")
+    if lost := stages.missing(raw):
+        raise ValueError(f"{min(lost)} is to be given: {min(lost)}=VALUE.")
     network, solver = _build(cfg.network), _build(cfg.solver)
     job = Job(progress=progress, save_every=cfg.save_every)
     if whole := [name for name in _WHOLE if name in cfg]:
@@ -188,13 +188,6 @@ def finished(folder: Path) -> tuple[Any, Any]:
     if not path.is_file():
         raise ValueError(f"{folder}: no run there (it has no .hydra/config.yaml); give its folder.")
     return record.finished(folder, _build(OmegaConf.load(path).network))
-
-
-def _missing(part: Any, name: str = "") -> list[str]:
-    """The settings that have no value yet; what refers to one is none of them."""
-    if isinstance(part, dict):
-        return [found for n, inner in part.items() for found in _missing(inner, f"{name}.{n}")]
-    return [name.removeprefix(".")] if part == "???" else []
 
 
 def _build(cfg: Any) -> Any:

@@ -7,6 +7,7 @@ from .check import check as check
 from .check import check_order as check_order
 from .check import check_settings as check_settings
 from .check import check_used as check_used
+from .check import missing as missing
 from .check import rehearse as rehearse
 from .committee import committee as committee
 from .derivative import derivative as derivative

@@ -17,7 +17,7 @@ from ..suggest import closest, no_setting
 from ..train import Job
 from .prepare import unused
 
-__all__ = ["check", "check_order", "check_settings", "check_used", "rehearse"]
+__all__ = ["check", "check_order", "check_settings", "check_used", "missing", "rehearse"]
 
 log = logging.getLogger("jaxchem")
 
@@ -67,6 +67,13 @@ def check_settings(built: Any, where: str) -> None:
             free = [n for n, p in known.items() if p.kind is p.KEYWORD_ONLY and n not in _OURS]
             raise ValueError(f"{no_setting(where, name, free)}.")
         check_settings(value, f"{where}.{name}")
+
+
+def missing(part: Any, name: str = "") -> list[str]:
+    """The settings that have no value yet; what refers to one is none of them."""
+    if isinstance(part, dict):
+        return [found for n, inner in part.items() for found in missing(inner, f"{name}.{n}")]
+    return [name.removeprefix(".")] if part == "???" else []
 
 
 def check_used(overrides: Iterable[str], raw: Any, used: Iterable[str]) -> None:
