@@ -162,7 +162,6 @@ def infer_rates(
         )
     best = _best(found)
     notes: list[str] = []
-    met = int(np.sum(found.value < best.value[0] + _SAME))
     widened = 1.0
     wanted = (noise or {}).get("autocorrelated")
     data = problem.measured
@@ -183,6 +182,7 @@ def infer_rates(
     chosen &= [verdict not in ("not seen", "as before") for verdict in told_of.verdict]
     if chosen.any():
         told_of, best = _profiled(evaluate, misfit, best, told_of, chosen, bounds, job)
+    met = int(np.sum(found.value < best.value[0] + _SAME))
     squares = misfit.squares(best.residual)[0]
     deviation = np.where(how.known, np.nan, np.sqrt(squares / misfit.counts))
     if not np.any(
