@@ -135,12 +135,17 @@ def _check_concentrations(
 _Content = tuple[np.ndarray, list[str], np.ndarray, np.ndarray | None, dict[str, Any]]
 
 
-def _read_netcdf(path: Path) -> _Content:
+def opened(path: Path) -> xr.Dataset:
+    """What a NetCDF file holds, times as numbers; `ValueError` if it cannot be read."""
     try:
         with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as dataset:
-            dataset.load()
+            return dataset.load()
     except Exception as error:
         raise ValueError(f"{path}: not a readable NetCDF file ({error}).") from error
+
+
+def _read_netcdf(path: Path) -> _Content:
+    dataset = opened(path)
     values = dataset.get("concentration")
     if values is not None and "case" not in values.dims:
         values = values.expand_dims("case")

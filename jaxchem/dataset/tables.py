@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from ..rates import CONDITIONS
+from .files import opened
 
 __all__ = ["EXPERIMENT", "Cells", "Table", "decimal", "instants", "numbers", "read_tables"]
 
@@ -406,11 +407,7 @@ def _instant(cell: str) -> tuple[int, bool] | None:
 
 
 def _read_netcdf(path: Path) -> Table:
-    try:
-        with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as dataset:
-            dataset.load()
-    except Exception as error:
-        raise ValueError(f"{path}: not a readable NetCDF file ({error}).") from error
+    dataset = opened(path)
     whole = dict(dataset.variables)
     if "species" in dataset.coords:  # a variable by species is a column for each
         for name in [n for n, v in whole.items() if "species" in v.dims and n != "species"]:
