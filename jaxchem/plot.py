@@ -290,7 +290,8 @@ def readings(dataset: xr.Dataset, ax: Any) -> Any:
     values = {n: dataset.isel(reading_number=dataset["observable"].values == n) for n in names}
     tops = {n: float(np.max(np.abs(part["reading"].values))) or 1.0 for n, part in values.items()}
     alike = max(tops.values()) < 100 * min(tops.values())
-    for colour, (name, part) in zip(_colours(), values.items(), strict=False):
+    for i, (name, part) in enumerate(values.items()):
+        colour = f"C{i % 10}"
         top = 1.0 if alike else tops[name]
         for e, experiment in enumerate(dict.fromkeys(part["experiment"].values)):
             own = part.isel(reading_number=part["experiment"].values == experiment)
@@ -308,11 +309,9 @@ def readings(dataset: xr.Dataset, ax: Any) -> Any:
 def residuals(dataset: xr.Dataset, ax: Any) -> Any:
     """Predictions less readings, over their deviations, against time."""
     scaled = dataset["scaled"]
-    for colour, name in zip(_colours(), dict.fromkeys(dataset["observable"].values), strict=False):
+    for name in dict.fromkeys(dataset["observable"].values):
         own = dataset["observable"].values == name
-        ax.plot(
-            dataset["time"].values[own], scaled.values[own], ".", ms=4, color=colour, label=name
-        )
+        ax.plot(dataset["time"].values[own], scaled.values[own], ".", ms=4, label=name)
     for level in (-2, 0, 2):
         ax.axhline(level, lw=0.8, color="k", ls="-" if level == 0 else ":")
     ax.set_xlabel(f"time [{dataset['time'].attrs.get('units', '')}]")
@@ -337,7 +336,3 @@ def estimates(dataset: xr.Dataset, ax: Any) -> Any:
     ax.set_xticks(place, [str(n) for n in dataset["parameter"].values], rotation=60, ha="right")
     ax.set_ylabel("estimate / start of the search")
     return ax
-
-
-def _colours() -> Any:
-    return (f"C{i % 10}" for i in range(10**6))

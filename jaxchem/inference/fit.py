@@ -1,6 +1,5 @@
 """The fit of a problem: its misfit, many starts, and what their best says of every parameter."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -19,8 +18,6 @@ from .profiles import profile
 from .search import Evaluate, Misfit, Optima, minimise
 
 __all__ = ["Fit", "infer_rates"]
-
-log = logging.getLogger("jaxchem")
 
 _KINDS = ("absolute", "relative", "log")
 _PER = ("unit", "observable", "all")
@@ -173,13 +170,12 @@ def infer_rates(
             f"{widened:.2g} times those of independent readings"
         )
     told_of = posterior(free, misfit, best.x[0], best.residual[0], best.slope[0], widened)
-    unseen = np.array([verdict in ("not seen", "as before") for verdict in told_of.verdict])
-    if unseen.any():  # where a search has left them means nothing
-        best = best._replace(x=np.where(unseen, centre, best.x))
+    if not told_of.seen.all():  # where a search has left the others means nothing
+        best = best._replace(x=np.where(told_of.seen, best.x, centre))
         told_of = posterior(free, misfit, best.x[0], best.residual[0], best.slope[0], widened)
     chosen = doubtful(told_of) if profiles == "doubtful" else np.full(len(free), profiles == "all")
     chosen |= (best.x[0] <= low) | (best.x[0] >= high)
-    chosen &= [verdict not in ("not seen", "as before") for verdict in told_of.verdict]
+    chosen &= told_of.seen
     if chosen.any():
         told_of, best = _profiled(evaluate, misfit, best, told_of, chosen, bounds, job)
     met = int(np.sum(found.value < best.value[0] + _SAME))
@@ -190,9 +186,9 @@ def infer_rates(
     ):
         notes.append("nothing could be learnt: no parameter moves what was measured")
     at_bound = (best.x[0] <= low) | (best.x[0] >= high)
-    for p in (p for p, there in zip(free, at_bound, strict=True) if there):
-        notes.append(f"{p.name} ended at its bound, {p.back(best.x[0][free.index(p)]):.4g}")
-    exact = ~how.known & (misfit.squares(best.residual)[0] <= misfit.counts * least**2 * 1.0001)
+    for i in np.flatnonzero(at_bound):
+        notes.append(f"{free[i].name} ended at its bound, {told_of.values[i]:.4g}")
+    exact = ~how.known & (squares <= misfit.counts * least**2 * 1.0001)
     for name in (n for n, there in zip(how.names, exact, strict=True) if there):
         notes.append(
             f"residuals of {name} are as small as the solver's error, which intervals then tell: "

@@ -47,6 +47,11 @@ class Posterior(NamedTuple):
         return tuple(p.name for p in self.parameters)
 
     @property
+    def seen(self) -> Bool[np.ndarray, " n"]:
+        """[n] which of them the readings depend on."""
+        return np.array([v not in ("not seen", "as before") for v in self.verdict], dtype=bool)
+
+    @property
     def units(self) -> tuple[str, ...]:
         """Of the parameters' values."""
         return tuple(p.unit for p in self.parameters)
@@ -103,8 +108,7 @@ def hessian(
         of = misfit.group == g
         along = slope[of].T @ residual[of] / squares[g]
         found -= 2.0 * misfit.counts[g] * np.outer(along, along)
-    prior = np.where(np.isfinite(misfit.prior), misfit.prior**-2.0, 0.0)
-    return found + np.diag(prior)
+    return found
 
 
 def posterior(
@@ -122,19 +126,17 @@ def posterior(
     """
     size = np.linalg.norm(slope * np.sqrt(misfit.weights(residual[None])[0])[:, None], axis=0)
     seen = size > 1e-9 * max(float(size.max(initial=0.0)), 1e-300)
-    alone = misfit._replace(prior=np.full(len(x), np.inf))
-    curvature = hessian(alone, residual, slope)
     estimated = not misfit.known.all()
     degrees = float(len(residual) - len(x)) if estimated else np.inf
     variance = widened**2 * (len(residual) / degrees if estimated and degrees > 0 else 1.0)
-    before = np.where(np.isfinite(misfit.prior), misfit.prior**-2.0, 0.0)
-    curvature = curvature / variance + np.diag(before)
+    known = np.isfinite(misfit.prior)
+    before = np.where(known, misfit.prior**-2.0, 0.0)
+    curvature = hessian(misfit, residual, slope) / variance + np.diag(before)
     size = np.sqrt(np.maximum(np.diag(curvature), 0.0))
     scale = np.where(size > 0, size, 1.0)
     values, vectors = np.linalg.eigh(curvature / np.outer(scale, scale))
     covariance = (vectors / np.maximum(values, 1e-14)) @ vectors.T / np.outer(scale, scale)
     reach = scipy.stats.t.ppf(0.975, max(degrees, 1.0)) * np.sqrt(np.diag(covariance))
-    known = np.isfinite(misfit.prior)
     low, high, verdict = np.full(len(x), np.nan), np.full(len(x), np.nan), []
     for i, p in enumerate(parameters):
         if seen[i] or known[i]:
@@ -168,10 +170,8 @@ def doubtful(found: Posterior) -> Bool[np.ndarray, " n"]:
         np.array([which(p) for p in found.parameters], dtype=bool)
         for which in (lambda p: p.log, lambda p: p.kind == "start")
     )
-    unseen = ("not seen", "as before")
-    seen = np.array([verdict not in unseen for verdict in found.verdict], dtype=bool)
-    bent = np.any(root[log & seen] > DOUBTFUL)
-    return seen & (start | (log & ((root > 0.2) | bent)))
+    bent = np.any(root[log & found.seen] > DOUBTFUL)
+    return found.seen & (start | (log & ((root > 0.2) | bent)))
 
 
 def autocorrelation(
@@ -201,9 +201,7 @@ def directions(found: Posterior, limit: float = 1.0) -> list[tuple[float, list[t
 
     Each is the members of an eigenvector of the covariance, largest part first.
     """
-    unseen = ("not seen", "as before")
-    parts = zip(found.parameters, found.verdict, strict=True)
-    of = np.flatnonzero([p.log and verdict not in unseen for p, verdict in parts])
+    of = np.flatnonzero(found.seen & [p.log for p in found.parameters])
     if not len(of):
         return []
     values, vectors = np.linalg.eigh(found.covariance[np.ix_(of, of)])

@@ -25,8 +25,7 @@ def profile(
     reach: float = 20.0,
     told: Any = None,
 ) -> tuple[Float[np.ndarray, "p 2"], Float[np.ndarray, " n"], float]:
-    """Ends of intervals by the likelihood ratio (Venzon & Moolgavkar
-    1988, Appl. Stat. 37, 87).
+    """Ends of intervals by the likelihood ratio (Venzon & Moolgavkar 1988, Appl. Stat. 37, 87).
 
     Both sides of all parameters go outwards together; each is led by where the misfit has risen
     so far, and what the others were at the last point is where they begin at the next. Once an end
@@ -51,7 +50,6 @@ def profile(
     sides = [(i, sign) for i in of for sign in (-1.0, 1.0)]
     index = np.array([i for i, _ in sides], dtype=int)
     sign = np.array([s for _, s in sides])
-
     goal = np.sqrt(rise)
     root = np.sqrt(np.diag(covariance))
     stride = np.clip(1.9 * root[index], 1e-6, _STRIDE)
@@ -103,5 +101,4 @@ def profile(
                 closer = abs(inner_height[side] - goal) < abs(outer_height[side] - goal)
                 ends[side] = inner[side] if closer else outer[side]
                 done[side] = True
-
     return (best.x[0, index] + sign * ends).reshape(-1, 2), lowest_x, lowest
