@@ -12,7 +12,7 @@ import pytest
 import scipy
 
 import jaxchem
-from jaxchem.inference import Measurements, infer_rates, problem
+from jaxchem.inference import Measurements, infer_rates, problem, report
 from jaxchem.inference.estimate import settings
 from jaxchem.inference.posterior import autocorrelation
 from jaxchem.inference.search import Misfit, minimise
@@ -360,6 +360,54 @@ def test_kinds_of_noise(network, kind):
     with pytest.raises(ValueError, match=r"positive readings, but A is -1 \(line 2\)"):
         data = dataclasses.replace(asked.measured, value=np.append(-1.0, values.ravel()[1:]))
         infer_rates(asked._replace(measured=data), noise={"kind": kind}, job=QUIET)
+
+
+def test_deviations_with_an_absolute_and_a_relative_part(network):
+    """The two parts and the coefficients are those of the whole likelihood, minimised by SciPy."""
+    rng, ts = np.random.default_rng(5), np.linspace(1.0, 40.0, 80)
+    clean = chain(ts, 0.08, 0.21, 100.0)
+    values = clean + rng.normal(0, 1, clean.shape) * np.hypot(0.5, 0.08 * clean)
+
+    def twice(x):
+        model = chain(ts, *np.exp(x[:2]), 100.0)
+        variance = np.exp(2 * x[2]) + np.exp(2 * x[3]) * model**2
+        return np.sum((model - values) ** 2 / variance + np.log(variance))
+
+    how = {"method": "Nelder-Mead", "options": {"xatol": 1e-6, "fatol": 1e-6, "maxiter": 4000}}
+    right = scipy.optimize.minimize(twice, np.log([0.08, 0.21, 0.5, 0.08]), **how)
+    asked = problem(network(CHAIN), measured(ts, values, "ABC"), initial={"A": 100.0})
+    found = infer_rates(asked, noise={"kind": "both"}, starts=4, job=QUIET)
+    # the means take nothing from the variances here, which moves them by a part of a deviation
+    assert np.all(np.abs(found.posterior.x - right.x[:2]) < 0.3 * found.posterior.deviation)
+    parts = found.objective.noise.split[0] * found.deviation[0]
+    np.testing.assert_allclose(parts, np.exp(right.x[2:]), rtol=0.05)
+    known = {"kind": "both", "sd": 0.5, "relative": 0.08}
+    stated = infer_rates(asked, noise=known, starts=4, job=QUIET)
+    weights = 1 / np.hypot(0.5, 0.08 * stated.predicted)
+    np.testing.assert_allclose(stated.objective.noise.weight, weights, rtol=1e-3)
+    assert "of the value, estimated" in report(found)
+
+
+def test_a_floor_and_heavy_tails(network):
+    """Zeros beside logarithms, and readings that are far off, as SciPy has them by the formula."""
+    values = chain(TS, 0.08, 0.21) * np.exp(np.random.default_rng(6).normal(0, 0.02, (14, 3)))
+    values[3, 0] *= 3.0
+    values[0, 2] = 0.0
+    asked = problem(network(CHAIN), measured(TS, values, "ABC"))
+    how = {"kind": "log", "floor": 1e-3, "sd": 0.02, "tail": 2.0}
+    found = infer_rates(asked, noise=how, starts=4, job=QUIET)
+    floor = 2e-3 * values.max(axis=0)
+
+    def twice(x):
+        off = (np.arcsinh(chain(TS, *np.exp(x)) / floor) - np.arcsinh(values / floor)) / 0.02
+        return -2 * scipy.stats.t.logpdf(off, 2.0).sum()
+
+    right = scipy.optimize.minimize(twice, np.log([0.08, 0.21]), tol=1e-10, method="Nelder-Mead")
+    np.testing.assert_allclose(found.posterior.x, right.x, atol=1e-4)
+    told = right.fun / 2 + values.size * np.log(0.02) + 0.5 * np.log(values**2 + floor**2).sum()
+    np.testing.assert_allclose(found.negative_log_likelihood, told, rtol=1e-6)
+    off = np.arcsinh(found.predicted / np.tile(floor, 14)) - np.arcsinh(values / floor).ravel()
+    np.testing.assert_allclose(found.scaled, off / 0.02, rtol=1e-5, atol=1e-6)
 
 
 def test_neighbours_that_agree_widen_intervals(network):

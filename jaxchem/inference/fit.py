@@ -3,25 +3,22 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy
 from jaxtyping import Float
 
-from ..suggest import closest
 from ..train import Job
-from .parameters import number
+from .objective import Objective, objective
 from .posterior import DOUBTFUL, Posterior, autocorrelation, directions, doubtful, posterior
 from .problem import Problem
 from .profiles import profile
-from .search import Evaluate, Misfit, Optima, minimise
+from .search import Evaluate, Optima, minimise
 
 __all__ = ["Fit", "infer_rates"]
 
-_KINDS = ("absolute", "relative", "log")
-_PER = ("unit", "observable", "all")
-_NOISE = ("kind", "per", "sd", "autocorrelated")
+_ADAPTED = 20
+"""Rounds of deviations that follow predictions, at most."""
+
 _SAME = 0.5
 """Optima whose misfits differ by less are one."""
 
@@ -30,7 +27,7 @@ class Fit(NamedTuple):
     """What measurements say of a problem.
 
     Attributes:
-        problem: what was asked.
+        objective: what was minimised.
         posterior: of the parameters that are estimated.
         k: [R] coefficients of all reactions under the reference conditions.
         predicted: [N] what the readings should have been.
@@ -48,7 +45,7 @@ class Fit(NamedTuple):
         notes: whatever has to be said.
     """
 
-    problem: Problem
+    objective: Objective
     posterior: Posterior
     k: Float[np.ndarray, " R"]
     predicted: Float[np.ndarray, " N"]
@@ -65,15 +62,10 @@ class Fit(NamedTuple):
     open: list[tuple[float, list[tuple[str, float]]]]
     notes: tuple[str, ...]
 
-
-class _Noise(NamedTuple):
-    """How readings scatter: the kind, each reading's weight, and the groups of one deviation."""
-
-    kind: str
-    weight: np.ndarray
-    group: np.ndarray
-    known: np.ndarray
-    names: tuple[str, ...]
+    @property
+    def problem(self) -> Problem:
+        """What was asked."""
+        return self.objective.problem
 
 
 def infer_rates(
@@ -91,9 +83,13 @@ def infer_rates(
     Args:
         problem: as `problem` makes it.
         noise: of the readings: `kind`, ``"absolute"`` (the default), ``"relative"`` to the reading,
-            or ``"log"``, of logarithms; `sd`, where it is known (a number, or one for each
-            observable), in place of being estimated; `per`, ``"unit"`` (the default),
-            ``"observable"`` or ``"all"``: what has one deviation; `autocorrelated`, whether
+            ``"log"``, of logarithms, or ``"both"``, an absolute and a relative part; `sd`, where it
+            is known (a number, or one for each observable), in place of being estimated, and
+            `relative` beside it; `per`, ``"unit"`` (the default), ``"observable"`` or ``"all"``:
+            what has one deviation; `floor`, of ``"log"``: readings well below this part of the
+            largest of their observable are compared themselves, so zeros may be among them;
+            `tail`, degrees of freedom of Student's distribution, where some readings are far worse
+            than their deviation says (1 is the most forgiving); `autocorrelated`, whether
             intervals are widened for it: `None` looks at the residuals. Deviations that the
             tables state of readings are taken as they are.
         starts: how many searches: one from the problem's values, others from around them.
@@ -111,26 +107,13 @@ def infer_rates(
         raise ValueError(f"profiles={profiles!r}: give doubtful, all or none.")
     if starts < 1:
         raise ValueError(f"starts={starts}: give one or more.")
-    free = problem.free
-    how = _noise(problem, noise or {})
-    if not how.known.all() and len(how.weight) <= len(free):
-        raise ValueError(
-            f"{len(how.weight)} readings leave no deviation to be estimated beside {len(free)} "
-            "parameters: state what it is (noise: {sd: ...}), or estimate fewer."
-        )
-    target = np.log(problem.measured.value) if how.kind == "log" else problem.measured.value
-
-    def residual(x: Float[Any, " n"]) -> Float[Any, " N"]:
-        found = problem.predicted(x)
-        found = jnp.log(found) if how.kind == "log" else found
-        return (found - target) * how.weight
-
-    evaluate = _evaluation(residual)
-    low = np.array([float(p.coordinate(p.low)) for p in free])
-    high = np.array([float(p.coordinate(p.high)) for p in free])
-    centre = np.array([float(p.coordinate(p.value)) for p in free])
-    least = 10 * float(problem.integrator.rtol) * _spreads(target * how.weight, how.group)
-    misfit = Misfit(how.group, how.known, least, centre, np.array([p.prior for p in free]))
+    asked = objective(problem, noise)
+    free, how, misfit = problem.free, asked.noise, asked.misfit
+    low, high, centre = asked.low, asked.high, asked.centre
+    bounds = {"low": low, "high": high}
+    data = problem.measured
+    target = np.asarray(how.seen(data.value))
+    evaluate = asked.evaluate
     begin = _integrable(evaluate, _starts(free, centre, low, high, starts, seed), centre)
     with job.bar(starts, 0) as bar:
 
@@ -139,29 +122,36 @@ def infer_rates(
             bar.set_postfix(best=f"{np.min(value):.6g}", refresh=False)
             bar.refresh()
 
-        bounds: dict[str, Any] = {"low": low, "high": high}
         if len(how.known) > 1 and not how.known.all():
             # from afar one group's deviation would fall at the others' cost: as if all were large
-            rough = np.where(how.known, 1.0, _spreads(target * how.weight, how.group))[how.group]
+            rough = np.where(how.known, 1.0, misfit.least / (10 * problem.integrator.rtol))
 
             def roughly(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 value, slope = evaluate(x)
-                return value / rough, slope / rough[:, None]
+                return value / rough[how.group], slope / rough[how.group][:, None]
 
             first = misfit._replace(known=np.ones_like(how.known))
             how_far = {"iterations": iterations, "tolerance": 1e-3, "told": told}
             begin = minimise(roughly, first, begin, **how_far, **bounds).x
         found = minimise(evaluate, misfit, begin, iterations=iterations, told=told, **bounds)
-    if not np.any(np.isfinite(found.value)):
-        raise ValueError(
-            f"{job.label}: none of {starts} starts could be integrated; begin nearer (value of "
-            "the parameters), or raise max_steps of the solver."
-        )
+        if not np.any(np.isfinite(found.value)):
+            raise ValueError(
+                f"{job.label}: none of {starts} starts could be integrated; begin nearer (value of "
+                "the parameters), or raise max_steps of the solver."
+            )
+        for _ in range(_ADAPTED):  # deviations that follow what is predicted
+            at = _best(found)
+            values = how.back(at.residual[0] / how.weight + target)
+            how = how.adapted(values, data.value)
+            if np.allclose(how.weight, asked.noise.weight, rtol=1e-4):
+                break
+            asked = asked.weighted(how)
+            evaluate = asked.evaluate
+            found = minimise(evaluate, misfit, found.x, iterations=iterations, told=told, **bounds)
     best = _best(found)
     notes: list[str] = []
     widened = 1.0
     wanted = (noise or {}).get("autocorrelated")
-    data = problem.measured
     correlation = autocorrelation(best.residual[0], data.experiment, data.observable, data.time)
     if wanted is not False and correlation:
         widened = float(np.sqrt((1 + correlation) / (1 - correlation)))
@@ -177,7 +167,7 @@ def infer_rates(
     chosen |= (best.x[0] <= low) | (best.x[0] >= high)
     chosen &= told_of.seen
     if chosen.any():
-        told_of, best = _profiled(evaluate, misfit, best, told_of, chosen, bounds, job)
+        told_of, best = _profiled(asked, best, told_of, chosen, job)
     met = int(np.sum(found.value < best.value[0] + _SAME))
     squares = misfit.squares(best.residual)[0]
     deviation = np.where(how.known, np.nan, np.sqrt(squares / misfit.counts))
@@ -188,7 +178,7 @@ def infer_rates(
     at_bound = (best.x[0] <= low) | (best.x[0] >= high)
     for i in np.flatnonzero(at_bound):
         notes.append(f"{free[i].name} ended at its bound, {told_of.values[i]:.4g}")
-    exact = ~how.known & (squares <= misfit.counts * least**2 * 1.0001)
+    exact = ~how.known & (squares <= misfit.counts * misfit.least**2 * 1.0001)
     for name in (n for n, there in zip(how.names, exact, strict=True) if there):
         notes.append(
             f"residuals of {name} are as small as the solver's error, which intervals then tell: "
@@ -198,18 +188,18 @@ def infer_rates(
         notes.append(f"only {met} of {starts} starts met the best: there may be a better one")
     if not best.converged[0]:
         notes.append("the best is no optimum yet: raise iterations")
-    predicted = best.residual[0] / how.weight + target
+    predicted = how.back(how.unbent(best.residual[0]) / how.weight + target)
     return Fit(
-        problem,
+        asked,
         told_of,
         np.asarray(_reference_k(problem, best.x[0])),
-        np.exp(predicted) if how.kind == "log" else predicted,
-        best.residual[0] / how.weight,
-        best.residual[0] * np.sqrt(misfit.weights(best.residual)[0]),
+        predicted,
+        how.unbent(best.residual[0]) / how.weight,
+        how.unbent(best.residual[0]) * np.sqrt(misfit.weights(best.residual)[0]),
         how.names,
         deviation,
         how.group,
-        _negative_log_likelihood(how, misfit, best, target),
+        _negative_log_likelihood(asked, best),
         float(np.sum(squares)),
         np.sort(found.value),
         met,
@@ -219,17 +209,13 @@ def infer_rates(
     )
 
 
-def _negative_log_likelihood(
-    how: _Noise, misfit: Misfit, best: Optima, target: Float[np.ndarray, " N"]
-) -> float:
+def _negative_log_likelihood(asked: Objective, best: Optima) -> float:
     """Of the readings themselves, with all that no parameter changes."""
+    misfit, values = asked.misfit, asked.problem.measured.value
     alone = misfit._replace(prior=np.full(len(misfit.prior), np.inf))
     twice = float(alone.value(best.x, best.residual)[0])
-    twice += float(np.sum(misfit.counts[~misfit.known]))
-    twice += len(target) * np.log(2 * np.pi) - 2 * float(np.sum(np.log(how.weight)))
-    if how.kind == "log":
-        twice += 2 * float(np.sum(target))
-    return 0.5 * twice
+    twice += float(np.sum(misfit.counts[~misfit.known])) + len(values) * np.log(2 * np.pi)
+    return 0.5 * twice - asked.noise.log_densities(values)
 
 
 def _reference_k(problem: Problem, x: np.ndarray) -> np.ndarray:
@@ -242,15 +228,10 @@ def _reference_k(problem: Problem, x: np.ndarray) -> np.ndarray:
 
 
 def _profiled(
-    evaluate: Evaluate,
-    misfit: Misfit,
-    best: Optima,
-    told_of: Posterior,
-    chosen: np.ndarray,
-    bounds: Mapping[str, Any],
-    job: Job,
+    asked: Objective, best: Optima, told_of: Posterior, chosen: np.ndarray, job: Job
 ) -> tuple[Posterior, Optima]:
     """With the ends of profiles; a lower point that these find is searched from again."""
+    evaluate, misfit, bounds = asked.evaluate, asked.misfit, {"low": asked.low, "high": asked.high}
     of = np.flatnonzero(chosen)
     with job._replace(label="profiles").bar(2 * len(of), 0) as bar:
 
@@ -267,7 +248,7 @@ def _profiled(
             free = told_of.parameters
             again = (better.x[0], better.residual[0], better.slope[0], told_of.widened)
             again = posterior(free, misfit, *again)
-            return _profiled(evaluate, misfit, better, again, chosen, bounds, job)
+            return _profiled(asked, better, again, chosen, job)
     low, high = told_of.low.copy(), told_of.high.copy()
     verdict, profiled = list(told_of.verdict), list(told_of.profiled)
     for i, (left, right) in zip(of, ends, strict=True):
@@ -285,13 +266,6 @@ def _profiled(
             verdict[i] = "poorly determined" if wide else "determined"
     found = told_of._replace(low=low, high=high, verdict=tuple(verdict), profiled=tuple(profiled))
     return found, best
-
-
-def _spreads(values: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """The largest magnitude in each group; 1 where all are zero."""
-    found = np.zeros(group.max() + 1)
-    np.maximum.at(found, group, np.abs(values))
-    return np.where(found > 0, found, 1.0)
 
 
 def _best(found: Optima) -> Optima:
@@ -318,79 +292,3 @@ def _integrable(evaluate: Evaluate, begin: np.ndarray, centre: np.ndarray) -> np
             break
         begin = np.where(lost[:, None], 0.5 * (begin + centre), begin)
     return begin
-
-
-def _evaluation(residual: Any) -> Evaluate:
-    """Residuals and slopes of a batch, compiled for powers of two."""
-
-    def both(x: Any) -> Any:
-        value = residual(x)
-        return value, value
-
-    run = jax.jit(jax.vmap(jax.jacfwd(both, has_aux=True)))
-
-    def evaluate(x: Float[np.ndarray, "B n"]) -> tuple[np.ndarray, np.ndarray]:
-        size = 1 << (len(x) - 1).bit_length()
-        filled = np.concatenate([x, np.repeat(x[:1], size - len(x), axis=0)])
-        slope, value = (np.asarray(part)[: len(x)] for part in run(jnp.asarray(filled)))
-        pairs = zip(value, slope, strict=True)
-        bad = np.array([not (np.isfinite(v).all() and np.isfinite(s).all()) for v, s in pairs])
-        return np.where(bad[:, None], np.inf, value), np.where(bad[:, None, None], 0.0, slope)
-
-    return evaluate
-
-
-def _noise(problem: Problem, setting: Mapping[str, Any]) -> _Noise:
-    data = problem.measured
-    for name in setting:
-        if name not in _NOISE:
-            raise ValueError(
-                f"noise has no setting {name!r}{closest(name, _NOISE)} Known: {', '.join(_NOISE)}."
-            )
-    if setting.get("autocorrelated") not in (None, True, False):
-        raise ValueError("noise: autocorrelated is true or false, or left out to be looked for.")
-    kind, per = setting.get("kind", "absolute"), setting.get("per", "unit")
-    if kind not in _KINDS or per not in _PER:
-        raise ValueError(
-            f"noise: kind {kind!r} per {per!r}; kinds are {', '.join(_KINDS)}, and one deviation "
-            f"is per {', '.join(_PER)}."
-        )
-    if kind != "absolute" and np.any(data.value <= 0):
-        n = int(np.argmax(data.value <= 0))
-        name = data.observables[data.observable[n]]
-        raise ValueError(
-            f"noise: kind {kind} wants positive readings, but {name} is {data.value[n]:g} (line "
-            f"{data.lines[n]}); use kind absolute."
-        )
-    units = [*dict.fromkeys(data.units)]
-    names = {"unit": units, "observable": [*data.observables], "all": ["all"]}[per]
-    index = {
-        "unit": np.array([units.index(u) for u in data.units]),
-        "observable": np.arange(len(data.observables)),
-        "all": np.zeros(len(data.observables), int),
-    }[per]
-    group = index[data.observable]
-    weight = 1 / data.value if kind == "relative" else np.ones(len(data.value))
-    known = np.zeros(len(names), bool)
-    stated = np.asarray(np.isfinite(data.deviation))
-    if stated.any():
-        own = data.value if kind == "log" else np.ones(len(data.value))
-        weight = np.where(stated, own / np.where(stated, data.deviation, 1.0), weight)
-        group = np.where(stated, len(names), group)
-        names, known = [*names, "stated"], np.append(known, True)
-    sd = setting.get("sd")
-    if sd is not None:
-        each = dict.fromkeys(data.observables, sd) if not isinstance(sd, Mapping) else dict(sd)
-        for name, value in each.items():
-            if name not in data.observables:
-                raise ValueError(f"noise: sd of {name!r}, which is not observed.")
-            value = number(value, f"sd of {name}", "noise")
-            if not value > 0:
-                raise ValueError(f"noise: sd of {name} is {value:g}; give a positive number.")
-            of = (data.observable == data.observables.index(name)) & ~stated
-            weight = np.where(of, weight / value, weight)
-            group = np.where(of, len(names), group)
-        names, known = [*names, "given"], np.append(known, True)
-    kept = [g for g in range(len(names)) if np.any(group == g)]
-    group = np.searchsorted(kept, group)
-    return _Noise(kind, weight, group, known[kept], tuple(names[g] for g in kept))

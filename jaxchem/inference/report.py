@@ -145,11 +145,15 @@ def _residuals(found: Fit) -> list[str]:
         cells = (f"{p:.2g}" if np.isfinite(p) else "" for p in (p_runs, p_normal))
         size = (str(len(r)), f"{np.sqrt(np.mean(r**2)):.4g}", f"{r[np.argmax(np.abs(r))]:.4g}")
         rows.append((name, *size, *cells))
-    names = [
-        f"- deviation of {group}: {value * fair:.4g}, estimated ({value:.4g} is the most likely)"
-        for group, value in zip(found.groups, found.deviation, strict=True)
-        if np.isfinite(value)
-    ]
+    names = []
+    split = found.objective.noise.split
+    for group, value, parts in zip(found.groups, found.deviation, split, strict=True):
+        if np.isfinite(parts).all():
+            a, b = parts * value * fair
+            names.append(f"- deviation of {group}: {a:.4g} and {b:.4g} of the value, estimated")
+        elif np.isfinite(value):
+            likely = f"{value:.4g} is the most likely"
+            names.append(f"- deviation of {group}: {value * fair:.4g}, estimated ({likely})")
     ends = ["", "runs, normal: probabilities of such residuals by chance (Wald and Wolfowitz 1940,"]
     ends += ["Ann. Math. Stat. 11, 147; D'Agostino and Pearson 1973, Biometrika 60, 613).", ""]
     return [*_markdown(rows), *ends, *names, *told]

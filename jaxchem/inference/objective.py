@@ -1,0 +1,125 @@
+"""What a fit minimises: -2 ln L of the readings of a problem, by the parameters' coordinates."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from .noise import Noise, noise
+from .posterior import hessian
+from .problem import Problem
+from .search import Evaluate, Misfit
+
+__all__ = ["Objective", "evaluation", "objective"]
+
+
+class Objective(NamedTuple):
+    """-2 ln L of a problem, with deviations that are not known at their likeliest.
+
+    Attributes:
+        problem: what is estimated from what.
+        noise: of the readings.
+        misfit: what becomes of residuals.
+        residual: `x [n] -> [N]`, a pure function of JAX; NaN where a solve fails.
+        evaluate: `x [B, n] -> (residual [B, N], slope [B, N, n])`, compiled; infinite where a
+            solve fails.
+        low: [n] bounds of the coordinates.
+        high: likewise.
+    """
+
+    problem: Problem
+    noise: Noise
+    misfit: Misfit
+    residual: Callable[[Any], Any]
+    evaluate: Evaluate
+    low: Float[np.ndarray, " n"]
+    high: Float[np.ndarray, " n"]
+
+    @property
+    def centre(self) -> Float[np.ndarray, " n"]:
+        """[n] where the search begins."""
+        return self.misfit.centre
+
+    def __call__(self, x: Float[np.ndarray, " n"]) -> float:
+        """-2 ln L and -2 ln of the prior, but for what no parameter changes."""
+        x = np.asarray(x, float)[None]
+        return float(self.misfit.value(x, self.evaluate(x)[0])[0])
+
+    def gradient(self, x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """[n] of what a call gives; zero where a solve fails."""
+        x = np.asarray(x, float)[None]
+        residual, slope = self.evaluate(x)
+        if not np.isfinite(residual).all():
+            return np.zeros(x.shape[1])
+        weight = self.misfit.weights(residual)[0]
+        back = (x[0] - self.misfit.centre) / self.misfit.prior**2
+        return 2 * (slope[0].T @ (weight * residual[0]) + back)
+
+    def hessian(self, x: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:
+        """[n, n] second derivatives by the slopes of the residuals (Gauss and Newton's)."""
+        residual, slope = self.evaluate(np.asarray(x, float)[None])
+        if not np.isfinite(residual).all():
+            return np.eye(slope.shape[2])
+        return 2 * (hessian(self.misfit, residual[0], slope[0]) + np.diag(self.misfit.prior**-2.0))
+
+    def weighted(self, noise: Noise) -> "Objective":
+        """The same with deviations of the same groups that are others."""
+        ratio = noise.weight / self.noise.weight
+
+        def evaluate(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            residual, slope = self.evaluate(x)
+            return residual * ratio, slope * ratio[:, None]
+
+        def residual(x: Any) -> Any:
+            return self.residual(x) * ratio
+
+        return self._replace(noise=noise, residual=residual, evaluate=evaluate)
+
+
+def objective(problem: Problem, setting: Mapping[str, Any] | None = None) -> Objective:
+    """Of a problem, with its noise as `infer_rates` takes it."""
+    free, data = problem.free, problem.measured
+    how = noise(data, setting)
+    if not how.known.all() and len(how.weight) <= len(free):
+        raise ValueError(
+            f"{len(how.weight)} readings leave no deviation to be estimated beside {len(free)} "
+            "parameters: state what it is (noise: {sd: ...}), or estimate fewer."
+        )
+    target = np.asarray(how.seen(data.value))
+
+    def residual(x: Float[Any, " n"]) -> Float[Any, " N"]:
+        return how.residual(problem.predicted(x), target)
+
+    low, high, centre = (
+        np.array([float(p.coordinate(getattr(p, name))) for p in free])
+        for name in ("low", "high", "value")
+    )
+    largest = np.zeros(len(how.known))
+    np.maximum.at(largest, how.group, np.abs(target * how.weight))
+    largest = np.where(largest > 0, largest, 1.0)
+    least = 10 * float(problem.integrator.rtol) * largest
+    misfit = Misfit(how.group, how.known, least, centre, np.array([p.prior for p in free]))
+    return Objective(problem, how, misfit, residual, evaluation(residual), low, high)
+
+
+def evaluation(residual: Any) -> Evaluate:
+    """Residuals and slopes of a batch, compiled for powers of two."""
+
+    def both(x: Any) -> Any:
+        value = residual(x)
+        return value, value
+
+    run = jax.jit(jax.vmap(jax.jacfwd(both, has_aux=True)))
+
+    def evaluate(x: Float[np.ndarray, "B n"]) -> tuple[np.ndarray, np.ndarray]:
+        size = 1 << (len(x) - 1).bit_length()
+        filled = np.concatenate([x, np.repeat(x[:1], size - len(x), axis=0)])
+        slope, value = (np.asarray(part)[: len(x)] for part in run(jnp.asarray(filled)))
+        pairs = zip(value, slope, strict=True)
+        bad = np.array([not (np.isfinite(v).all() and np.isfinite(s).all()) for v, s in pairs])
+        return np.where(bad[:, None], np.inf, value), np.where(bad[:, None, None], 0.0, slope)
+
+    return evaluate
