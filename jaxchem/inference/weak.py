@@ -9,10 +9,12 @@ import numpy as np
 import scipy
 from jaxtyping import Bool, Float
 
+from ..expression import Name
 from ..kinetics import flux
 from ..network import Network
+from .problem import Problem
 
-__all__ = ["Course", "Regression", "weak_form"]
+__all__ = ["Course", "Regression", "weak_form", "weak_starts"]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
 _TINY = np.finfo(float).tiny
@@ -46,6 +48,58 @@ class Regression(NamedTuple):
     values: Float[np.ndarray, " n"]
     seen: Bool[np.ndarray, " n"]
     losses: Float[np.ndarray, " rounds"]
+
+
+def weak_starts(problem: Problem) -> list[Regression]:
+    """Starts of the coefficients of a problem, from its readings as they are and smoothed.
+
+    Values are those of `problem.free`. None where a time is estimated from which on anything
+    happens, or no reading tells one.
+    """
+    if any(p.kind == "start" for p in problem.parameters):
+        return []
+    size, rates = len(problem.at), [p for p in problem.parameters if p.kind == "rate"]
+    at = np.where(problem.at > 0, problem.at, 1.0)
+    relative = np.where(problem.at > 0, problem.k / at, 1.0)
+    columns, given = np.zeros((size, len(problem.free))), problem.at.copy()
+    for p in rates:
+        of = np.array(p.of, dtype=int)
+        given[of] = 0.0 if p.free else p.value * np.array(p.ratios)
+        if p.free:
+            columns[of, problem.free.index(p)] = p.ratios
+    courses = [_course(problem, e, relative[e]) for e in range(len(relative))]
+    found = [weak_form(problem.network, courses, columns, given, smooth=s) for s in (False, True)]
+    return [one for one in found if one.seen.any()]
+
+
+def _course(problem: Problem, e: int, relative: Float[np.ndarray, " R"]) -> Course:
+    """The readings of species in an experiment, replicates by their mean, and what is given."""
+    data, network = problem.measured, problem.network
+    species = {name: s for s, name in enumerate(network.species)}
+    moved = {o for p in problem.parameters if p.kind in ("scale", "offset") for o in p.of}
+    of = {
+        o: species[tree.name]
+        for o, tree in enumerate(problem.observed)
+        if isinstance(tree, Name) and tree.name in species and o not in moved
+    }
+    ts = data.ts[e, : data.counts[e]]
+    total, counts = np.zeros((2, len(ts), len(species)))
+    for n in np.flatnonzero(data.experiment == e):
+        o = int(data.observable[n])
+        if o in of:
+            total[data.time[n], of[o]] += data.value[n]
+            counts[data.time[n], of[o]] += 1
+    ys = np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
+    sought = {p.of[0] for p in problem.free if p.kind == "initial" and e in p.experiments}
+    first = problem.y0[e].copy()
+    first[[*sought]] = np.nan
+    if ts[0] > problem.t0:
+        ts, ys = np.append(problem.t0, ts), np.concatenate([first[None], ys])
+    else:
+        ys[0] = np.where(np.isnan(ys[0]), first, ys[0])
+    still = ~np.any(network.stoichiometry != 0, axis=1)  # no reaction changes them
+    ys[:, still] = first[still]
+    return Course(ts, ys, relative)
 
 
 class _Rows(NamedTuple):
