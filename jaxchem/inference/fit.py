@@ -278,7 +278,7 @@ def _profiled(
             bar.refresh()
 
         how = {"covariance": told_of.covariance, "told": told}
-        how["rise"] = told_of.rise(misfit)
+        how |= {"rise": told_of.rise(misfit), "lower": _SAME}
         ends, at, lowest = profile(evaluate, misfit, best, of, **bounds, **how)
     if lowest < best.value[0] - _SAME:
         better = minimise(evaluate, misfit, at[None], **bounds)

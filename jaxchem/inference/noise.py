@@ -16,6 +16,7 @@ __all__ = ["Noise", "noise"]
 
 _KINDS = ("absolute", "relative", "log", "both")
 _PER = ("unit", "observable", "all")
+_NEGLIGIBLE = 1e-9
 _KNOWN = ("kind", "per", "sd", "relative", "floor", "tail", "autocorrelated")
 
 
@@ -27,8 +28,8 @@ class Noise(NamedTuple):
 
     Attributes:
         kind: ``"absolute"``, ``"relative"``, ``"log"`` or ``"both"``.
-        floor: [N] readings well below it are compared themselves, also where others by their
-            logarithms; 0 for none.
+        floor: [N] what is well below it is compared itself, also where the rest is by its
+            logarithm: asinh(y / 2 floor).
         weight: [N] one over a deviation, or over what it is proportional to.
         group: [N] of which group a reading is.
         known: [G] whether weights are one over the deviation itself.
@@ -53,15 +54,13 @@ class Noise(NamedTuple):
         """What is compared of readings, or of what is predicted of them."""
         if self.kind != "log":
             return jnp.asarray(values)
-        if not self.floor.any():
-            return jnp.log(values)
         return jnp.arcsinh(values / (2 * self.floor))
 
     def back(self, seen: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
         """The readings of which this is seen."""
         if self.kind != "log":
             return np.asarray(seen)
-        return 2 * self.floor * np.sinh(seen) if self.floor.any() else np.exp(seen)
+        return 2 * self.floor * np.sinh(seen)
 
     def residual(self, values: Float[Array, " N"], seen: Float[Any, " N"]) -> Float[Array, " N"]:
         """Differences of predictions from what is seen of readings, over their deviations."""
@@ -160,10 +159,10 @@ def noise(data: Measurements, setting: Mapping[str, Any] | None = None) -> Noise
     for name, of in (("floor", "log"), ("relative", "both")):
         if setting.get(name) is not None and kind != of:
             raise ValueError(f"noise: {name} is of kind {of}, and this one is {kind}.")
-    floor = np.zeros(len(data.value))
+    floor = _NEGLIGIBLE * data.value  # far below, a prediction may be negative by rounding
     if setting.get("floor") is not None:
         floor = _positive(setting["floor"], "floor") * _largest(data)
-    if kind in ("relative", "log") and not floor.any() and np.any(data.value <= 0):
+    elif kind in ("relative", "log") and np.any(data.value <= 0):
         n = int(np.argmax(data.value <= 0))
         hint = ", or give it a floor" * (kind == "log")
         raise ValueError(

@@ -1,5 +1,6 @@
 """What a fit minimises: -2 ln L of the readings of a problem, by the parameters' coordinates."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,6 +15,9 @@ from .problem import Problem
 from .search import Evaluate, Misfit
 
 __all__ = ["Objective", "evaluation", "objective"]
+
+_TOGETHER, _FEW = 8, 2
+"""So many sets of parameters are evaluated by one call, and so few one by one."""
 
 
 class Objective(NamedTuple):
@@ -109,27 +113,32 @@ def objective(problem: Problem, setting: Mapping[str, Any] | None = None) -> Obj
     )
     largest = np.zeros(len(how.known))
     np.maximum.at(largest, how.group, np.abs(target * how.weight))
-    largest = np.where(largest > 0, largest, 1.0)
+    largest = np.where((largest > 0) & (how.kind != "log"), largest, 1.0)
     least = 10 * float(problem.integrator.rtol) * largest
     misfit = Misfit(how.group, how.known, least, centre, np.array([p.prior for p in free]))
     return Objective(problem, how, misfit, residual, evaluation(residual), low, high)
 
 
 def evaluation(residual: Any) -> Evaluate:
-    """Residuals and slopes of a batch, compiled for powers of two."""
+    """Residuals and slopes of a batch, compiled for one and for several at once."""
 
     def both(x: Any) -> Any:
         value = residual(x)
         return value, value
 
     run = jax.jit(jax.vmap(jax.jacfwd(both, has_aux=True)))
+    most = max(_TOGETHER, 2 * (os.cpu_count() or 1))
 
     def evaluate(x: Float[np.ndarray, "B n"]) -> tuple[np.ndarray, np.ndarray]:
-        size = 1 << (len(x) - 1).bit_length()
-        filled = np.concatenate([x, np.repeat(x[:1], size - len(x), axis=0)])
-        slope, value = (np.asarray(part)[: len(x)] for part in run(jnp.asarray(filled)))
-        pairs = zip(value, slope, strict=True)
-        bad = np.array([not (np.isfinite(v).all() and np.isfinite(s).all()) for v, s in pairs])
+        size = most if len(x) > _FEW else 1
+        filled = np.concatenate([x, np.repeat(x[:1], -len(x) % size, axis=0)])
+        parts = [run(jnp.asarray(filled[i : i + size])) for i in range(0, len(filled), size)]
+        slope, value = (np.concatenate(part)[: len(x)] for part in zip(*parts, strict=True))
+        bad = [
+            not (np.isfinite(v).all() and np.isfinite(s).all())
+            for v, s in zip(value, slope, strict=True)
+        ]
+        bad = np.array(bad)
         return np.where(bad[:, None], np.inf, value), np.where(bad[:, None, None], 0.0, slope)
 
     return evaluate

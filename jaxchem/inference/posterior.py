@@ -14,6 +14,9 @@ __all__ = ["DOUBTFUL", "Posterior", "autocorrelation", "hessian", "posterior"]
 DOUBTFUL = 0.5
 """A deviation of a logarithm above which a parabola is no good picture of the likelihood."""
 
+_SHARED = 0.05
+"""Part of a variance that comes with wide parameters, above which the likelihood is profiled."""
+
 
 class Posterior(NamedTuple):
     """Means and covariance of the parameters, in the coordinates of the search.
@@ -162,16 +165,19 @@ def _told(parameter: Parameter, x: float, deviation: float) -> str:
 def doubtful(found: Posterior) -> Bool[np.ndarray, " n"]:
     """Which intervals the curvature at the best does not tell.
 
-    Those of wide logarithms; of all of these, where one is so wide that others change with it; and
+    Those of wide logarithms; those that change with one so wide that it is far from normal; and
     that of a start, at which the likelihood has a kink at every reading.
     """
-    root = np.sqrt(np.diag(found.covariance))
+    variance = np.diag(found.covariance)
     log, start = (
         np.array([which(p) for p in found.parameters], dtype=bool)
         for which in (lambda p: p.log, lambda p: p.kind == "start")
     )
-    bent = np.any(root[log & found.seen] > DOUBTFUL)
-    return found.seen & (start | (log & ((root > 0.2) | bent)))
+    wide = np.flatnonzero(log & found.seen & (variance > DOUBTFUL**2))
+    between = found.covariance[:, wide]
+    inner = np.linalg.pinv(found.covariance[np.ix_(wide, wide)], hermitian=True)
+    share = np.einsum("iw,wv,iv->i", between, inner, between) / np.maximum(variance, 1e-300)
+    return found.seen & (start | (log & ((variance > 0.2**2) | (share > _SHARED))))
 
 
 def autocorrelation(

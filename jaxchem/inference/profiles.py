@@ -10,6 +10,10 @@ from .search import Evaluate, Misfit, Optima, minimise
 __all__ = ["profile"]
 
 _STRIDE = 1.5
+"""Of any coordinate from one point to the next, at most."""
+
+_POINTS = 60
+"""Of a side, at most."""
 
 
 def profile(
@@ -23,13 +27,15 @@ def profile(
     covariance: Float[np.ndarray, "n n"],
     rise: float,
     reach: float = 20.0,
+    lower: float = 0.5,
     told: Any = None,
 ) -> tuple[Float[np.ndarray, "p 2"], Float[np.ndarray, " n"], float]:
     """Ends of intervals by the likelihood ratio (Venzon & Moolgavkar 1988, Appl. Stat. 37, 87).
 
     Both sides of all parameters go outwards together; each is led by where the misfit has risen
-    so far, and what the others were at the last point is where they begin at the next. Once an end
-    lies between two points it is found by secants of the root of the rise.
+    so far, and the others begin where the curvature at the last point says that they follow. Once
+    an end lies between two points it is found by false position in the root of the rise, with the
+    part of an end that stays halved (Illinois; Dowell & Jarratt 1971, BIT 11, 168).
 
     Args:
         evaluate: as of `minimise`.
@@ -41,10 +47,12 @@ def profile(
         covariance: of the parameters, for the first stride and the others' first move.
         rise: of the misfit at the ends.
         reach: an end is open where the misfit has not risen within this distance.
+        lower: see below.
         told: called with the number of sides that are done.
 
     Returns:
-        The ends (NaN where open), the lowest point that was seen, and its misfit.
+        The ends (NaN where open), the lowest point that was seen, and its misfit. One that is
+        lower than the best by `lower` ends it all.
     """
     n = best.x.shape[1]
     sides = [(i, sign) for i in of for sign in (-1.0, 1.0)]
@@ -52,29 +60,33 @@ def profile(
     sign = np.array([s for _, s in sides])
     goal = np.sqrt(rise)
     root = np.sqrt(np.diag(covariance))
-    stride = np.clip(1.9 * root[index], 1e-6, _STRIDE)
+    follow = covariance[index] / root[index, None] ** 2  # the others' change by the parameter's
     x = np.repeat(best.x, len(sides), axis=0)
     inner, inner_height = np.zeros(len(sides)), np.zeros(len(sides))
-    outer, outer_height = np.full(len(sides), np.inf), np.full(len(sides), np.inf)
+    outer = np.full(len(sides), np.inf)
+    below, above = np.full(len(sides), goal), np.full(len(sides), np.inf)  # the goal
+    ahead = 0.95 * goal * root[index]
     ends, done = np.full(len(sides), np.nan), np.zeros(len(sides), bool)
     limit = np.where(sign < 0, best.x[0, index] - low[index], high[index] - best.x[0, index])
     limit = np.minimum(limit, reach)
     lowest, lowest_x = float(best.value[0]), best.x[0]
-    for _ in range(60):
+    for _ in range(_POINTS):
         todo = np.flatnonzero(~done)
         if told is not None:
             told(int(done.sum()))
-        if not len(todo):
+        if not len(todo) or lowest < best.value[0] - lower:
             break
-        between = np.isfinite(outer[todo])
+        stride = _STRIDE / np.max(np.abs(follow[todo]), axis=1)
+        next_ = np.minimum(inner[todo] + np.clip(ahead[todo], 1e-6, stride), limit[todo])
         with np.errstate(all="ignore"):
-            part = (goal - inner_height[todo]) / (outer_height[todo] - inner_height[todo])
-            secant = inner[todo] + np.clip(part, 0.05, 0.95) * (outer[todo] - inner[todo])
-        shift = np.where(between, secant, np.minimum(inner[todo] + stride[todo], limit[todo]))
-        start = x[todo].copy()
-        change = sign[todo] * (shift - inner[todo])
-        first = covariance[index[todo]] / root[index[todo], None] ** 2
-        start += np.clip(first * change[:, None], -1.0, 1.0)
+            part = below[todo] / (below[todo] + above[todo])
+            secant = inner[todo] + part * (outer[todo] - inner[todo])
+        shift = np.where(np.isfinite(outer[todo]), secant, next_)
+        change = follow[todo] * (sign[todo] * (shift - inner[todo]))[:, None]
+        start = (
+            x[todo]
+            + change * np.minimum(1.0, _STRIDE / np.maximum(np.abs(change).max(1), 1e-300))[:, None]
+        )
         start[np.arange(len(todo)), index[todo]] = best.x[0, index[todo]] + sign[todo] * shift
         held = np.zeros((len(todo), n), bool)
         held[np.arange(len(todo)), index[todo]] = True
@@ -86,19 +98,40 @@ def profile(
             at = int(np.argmin(found.value))
             lowest, lowest_x = float(found.value[at]), found.x[at]
         for row, side in enumerate(todo):
+            between = np.isfinite(outer[side])
             if height[row] > goal:
-                outer[side], outer_height[side] = shift[row], height[row]
+                outer[side], above[side] = shift[row], height[row] - goal
+                below[side] *= 0.5 if between else 1.0
             else:
+                slope = height[row] / max(shift[row], 1e-300)
+                ahead[side] = 1.2 * (goal - height[row]) / max(slope, 1e-300)
                 done[side] = shift[row] >= limit[side] * (1 - 1e-12)  # open
                 inner[side], inner_height[side], x[side] = shift[row], height[row], found.x[row]
-                if not np.isfinite(outer[side]):
-                    slope = height[row] / max(shift[row], 1e-300)
-                    ahead = (goal - height[row]) / max(slope, 1e-300)
-                    stride[side] = np.clip(1.2 * ahead, 0.1 * stride[side], _STRIDE)
-            near = min(abs(inner_height[side] - goal), abs(outer_height[side] - goal))
-            width = outer[side] - inner[side]
-            if np.isfinite(outer[side]) and (near < 0.01 * goal or width < 1e-3 * outer[side]):
-                closer = abs(inner_height[side] - goal) < abs(outer_height[side] - goal)
-                ends[side] = inner[side] if closer else outer[side]
-                done[side] = True
+                below[side] = goal - height[row]
+                above[side] *= 0.5
+                follow[side] = _follow(misfit, found, row, index[side], follow[side])
+            near = abs(height[row] - goal) < 0.01 * goal
+            narrow = outer[side] - inner[side] < 1e-3 * outer[side]
+            if np.isfinite(outer[side]) and (near or narrow):
+                if near or goal - inner_height[side] < 0.1 * goal:
+                    ends[side] = shift[row] if near else 0.5 * (inner[side] + outer[side])
+                    done[side] = True
+                else:  # the others had not followed to the outer point, which says nothing
+                    outer[side] = above[side] = np.inf
     return (best.x[0, index] + sign * ends).reshape(-1, 2), lowest_x, lowest
+
+
+def _follow(misfit: Misfit, found: Optima, row: int, i: int, before: Any) -> Any:
+    """How the others follow a parameter along the valley, by the curvature at a point of it."""
+    slope = found.slope[row] * np.sqrt(misfit.weights(found.residual[row : row + 1]))[0][:, None]
+    prior = np.where(np.isfinite(misfit.prior), 1 / misfit.prior, 0.0)
+    matrix = np.vstack([slope, np.diag(prior)])
+    scale = np.linalg.norm(matrix, axis=0)
+    if not scale[i] > 0 or not np.isfinite(scale).all():
+        return before
+    matrix = matrix / np.where(scale > 0, scale, 1.0)
+    others = np.delete(np.arange(matrix.shape[1]), i)
+    change = -np.linalg.lstsq(matrix[:, others], matrix[:, i], rcond=1e-10)[0]
+    follow = np.ones(matrix.shape[1])
+    follow[others] = change * scale[i] / np.where(scale[others] > 0, scale[others], 1.0)
+    return follow
