@@ -22,15 +22,15 @@ from .measurements import read_measurements
 from .problem import problem as problem_of
 from .report import findings, parameter_rows, rate_rows, report
 
-__all__ = ["estimate", "settings"]
+__all__ = ["OF_PROBLEM", "OF_TABLE", "estimate", "settings", "table"]
 
 log = logging.getLogger("jaxchem")
 
-_OF_TABLE = ("columns", "since", "until")
+OF_TABLE = ("columns", "since", "until")
 _OF_BOTH = ("observables", "conditions")
-_OF_PROBLEM = ("rates", "barriers", "constants", "initial", "scales", "offsets", "start")
-_OF_PROBLEM += ("reference",)
-_KNOWN = (*_OF_TABLE, *_OF_BOTH, *_OF_PROBLEM, "noise")
+OF_PROBLEM = ("rates", "barriers", "constants", "initial", "scales", "offsets", "start")
+OF_PROBLEM += ("reference",)
+_KNOWN = (*OF_TABLE, *_OF_BOTH, *OF_PROBLEM, "noise")
 
 
 def settings(given: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
@@ -99,7 +99,7 @@ def estimate(
     given, where = settings(problem)
     given["conditions"] = {**(conditions or {}), **(given.get("conditions") or {})}
     measured = read_measurements(
-        path, network, **{n: given[n] for n in (*_OF_TABLE, *_OF_BOTH) if n in given}
+        path, network, **{n: given[n] for n in (*OF_TABLE, *_OF_BOTH) if n in given}
     )
     log.info("%s", measured)
     asked = problem_of(
@@ -107,7 +107,7 @@ def estimate(
         measured,
         integrator=integrator,
         where=where,
-        **{n: given[n] for n in (*_OF_PROBLEM, *_OF_BOTH) if n in given},
+        **{n: given[n] for n in (*OF_PROBLEM, *_OF_BOTH) if n in given},
     )
     how = {"starts": starts, "seed": seed, "profiles": profiles, "iterations": iterations}
     found = infer_rates(asked, noise=given.get("noise"), **how, job=job)
@@ -118,7 +118,7 @@ def estimate(
         "residuals": Part(readings, plot.residuals, kept=False),
         "estimates": Part(readings, plot.estimates, kept=False),
     }
-    files = {"rates.csv": _table(rate_rows(found)), "parameters.csv": _table(parameter_rows(found))}
+    files = {"rates.csv": table(rate_rows(found)), "parameters.csv": table(parameter_rows(found))}
     return Simulation(readings, parts, _metrics(found), report(found), files=files)
 
 
@@ -155,7 +155,7 @@ def _metrics(found: Fit) -> dict[str, float]:
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
     """Rows as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [*rows[0]], lineterminator="\n")
