@@ -194,6 +194,12 @@ def test_infer_rates(site, tmp_path):
     assert "## Whether it fits" in (tmp_path / "out" / "report.md").read_text()
     said = command(site, tmp_path, "+experiment=infer_rates", "network.path=mine.txt", status=1)
     assert "data.path is to be given" in said
+    text = (tmp_path / "mine.txt").read_text().replace("name = mine", "name = once")
+    (tmp_path / "once.txt").write_text(text.replace("B -> A ; 1e-9 ; guess\n", ""))
+    few = ["inference.starts=2", "data.against=[once.txt]", "hydra.run.dir=both"]
+    assert "mine rather than once" in command(site, tmp_path, *arguments, *few)
+    with (tmp_path / "both" / "comparison.csv").open() as file:
+        assert {row["mechanism"] for row in csv.DictReader(file)} == {"mine", "once"}
     (tmp_path / "table.csv").write_text("time [h],O3 [ppb]\n1,2\n")
     assert "O3" in command(site, tmp_path, *arguments, status=1)
 
@@ -211,7 +217,7 @@ def test_design_rates(site, tmp_path):
     assert "A at 5 s, 2 times" in command(site, tmp_path, *how)
     with (tmp_path / "out" / "design.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["time"], row["readings"]) for row in rows[:2]] == [("5.0", "2"), ("4.0", "0")]
+    assert [(row["time"], row["readings"]) for row in rows[:2]] == [("5.0", "2"), ("6.0", "0")]
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     slope = 20 * np.exp(-1) / 0.1
     deviation = (np.log(1.1) ** -2 + 2 * slope**2) ** -0.5

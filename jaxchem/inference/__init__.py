@@ -1,5 +1,7 @@
 """Rate coefficients with their uncertainty from measurements."""
 
+from .compare import Comparison as Comparison
+from .compare import compare as compare
 from .design import Design as Design
 from .design import candidates as candidates
 from .design import design as design

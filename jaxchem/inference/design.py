@@ -223,7 +223,7 @@ def design(
         notes.append(f"taken as unknown before (give a factor, or an sd): {names}")
     x = _drawn(problem, np.where(stated, prior, 0.0), draws if stated.any() else 1)
     value, slope = evaluation(problem.predicted)(x)
-    done = np.isfinite(value).all(axis=1)
+    done = np.asarray(np.isfinite(value).all(axis=1))
     if not done[0]:
         raise ValueError(
             "the candidates cannot be integrated at the parameters' values: give others, or "
@@ -235,6 +235,8 @@ def design(
     kept = np.ones(value.shape[1], bool)
     if noise.get("kind") in ("relative", "log") and noise.get("floor") is None:
         kept = np.asarray((value > 0).all(axis=0))
+        if not kept.any():
+            raise ValueError("nothing is there to be read at any candidate: give other times.")
         if not kept.all():
             notes.append(f"{int(np.sum(~kept))} readings of nothing are no candidates")
     data = _of(problem.measured, kept, value[0, kept])
