@@ -106,7 +106,9 @@ def test_gains_are_differences_of_log_determinants(network):
 def test_whole_times_are_taken_together(network):
     ts = np.array([1.0, 4.0, 9.0, 20.0, 40.0])
     made = network(CHAIN.replace("B -> C ; 0.1", "B -> C ; 0.3"))
-    asked = problem(made, candidates(made, times=ts, experiments=[{"A": 10.0}, {"A": 2.0}]))
+    asked = problem(
+        made, candidates(made, times=ts, experiments=[{"A": 10.0, "B": 0.0}, {"A": 2.0, "B": 0.0}])
+    )
     found = design(asked, 2, noise={"sd": 0.2}, factor=3.0, together=True, draws=1)
     both = np.concatenate([slopes(ts), slopes(ts, a=2.0)]) / 0.2
     each = np.einsum("toi,toj->tij", both, both)
@@ -116,6 +118,9 @@ def test_whole_times_are_taken_together(network):
     np.testing.assert_array_equal(found.chosen, np.repeat(np.bincount(best, minlength=10), 3))
     gains = np.repeat([bits(before + m, before) for m in each], 3)
     np.testing.assert_allclose(found.alone, gains, rtol=1e-4)
+    assert f"- {ts[best[0] % 5]:g} s, A 10: A, B, C" in repr(found)
+    top = int(np.argmax(gains))
+    assert f"- {ts[top // 3]:g} s, A 10: all, {gains[top]:.3g} bits" in repr(found)
 
 
 def test_a_design_is_good_for_what_may_be(network):
@@ -189,7 +194,12 @@ def test_what_starts_at_nothing_has_no_logarithm(network):
         ({"observables": ["A", "A"]}, "'A' is there twice"),
         ({"experiments": [{"temprature": 300.0}]}, "'temprature' is no species.*'temperature'"),
         ({"experiments": [{"temperature": 300.0}, {}]}, "one has no temperature"),
-        ({"experiments": [{"A": 1.0}, {"A": 1.0}]}, "'A 1' is there twice"),
+        ({"experiments": [{"A": 1.0}, {"A": 1.0}]}, "'as given' is there twice"),
+        ({"experiments": [{"B": 1.0}, {"B": 1.0}, {"B": 2.0}]}, "'B 1' is there twice"),
+        ({"experiments": {"A": 1.0}}, "experiments={'A': 1.0}: give a list"),
+        ({"observables": "AB"}, "observables='AB': give a list"),
+        ({"times": 7}, "times=7: give a list"),
+        ({"times": [-1.0, 1.0]}, "times: -1 is before the start"),
         ({"experiments": [{"A": -1.0}]}, "A is -1; it is not negative"),
     ],
 )
@@ -201,10 +211,11 @@ def test_candidates_that_cannot_be(network, setting, words):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"readings": 0}, "readings=0: give one or more"),
+        ({"readings": 0}, "readings=0: give a whole number, one or more"),
+        ({"draws": 1.5}, "draws=1.5: give a whole number"),
         ({"factor": 1.0}, "factor=1.0"),
-        ({"noise": {}}, "the deviation of every reading"),
-        ({"noise": {"sd": {"A": 0.1}}}, "the deviation of every reading"),
+        ({"noise": {}}, "the deviation of all"),
+        ({"noise": {"sd": {"A": 0.1}}}, "the deviation of all"),
         ({"repeats": False, "readings": 4}, "there are 3 candidates"),
     ],
 )

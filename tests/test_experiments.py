@@ -214,7 +214,7 @@ def test_design_rates(site, tmp_path):
     arguments = ["+experiment=design_rates", "network.path=mine.txt", "data.problem=mine.yaml"]
     arguments += ["inference.times={start: 1, stop: 10, points: 10}", "inference.readings=2"]
     how = [*arguments, "inference.sd=0.1", "inference.observables=[A]", "hydra.run.dir=out"]
-    assert "A at 5 s, 2 times" in command(site, tmp_path, *how)
+    assert "5 s 2 times, as given: A" in command(site, tmp_path, *how)
     with (tmp_path / "out" / "design.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["time"], row["readings"]) for row in rows[:2]] == [("5.0", "2"), ("6.0", "0")]

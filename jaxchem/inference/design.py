@@ -38,6 +38,7 @@ class Design(NamedTuple):
         chosen: [N] how often each candidate is to be read.
         alone: [N] bits that a candidate gains where nothing else is read.
         further: [N] bits that one more of it gains beside those that are chosen.
+        together: whether all observables are read at once.
         gain: bits that all that are chosen gain.
         before: [n] standard deviation of each free parameter now: of its logarithm, where that is
             estimated.
@@ -49,6 +50,7 @@ class Design(NamedTuple):
     chosen: Int[np.ndarray, " N"]
     alone: Float[np.ndarray, " N"]
     further: Float[np.ndarray, " N"]
+    together: bool
     gain: float
     before: Float[np.ndarray, " n"]
     after: Float[np.ndarray, " n"]
@@ -89,12 +91,16 @@ class Design(NamedTuple):
                 taken.setdefault(at, []).append(data.observables[data.observable[n]])
         lines.append("to be read:")
         for (experiment, time, often), names in taken.items():
-            times = f", {often} times" * (often > 1)
-            lines.append(f"- {experiment}: {', '.join(names)} at {time:g} {unit}{times}")
+            times = f" {often} times" * (often > 1)
+            lines.append(f"- {time:g} {unit}{times}, {experiment}: {few(names)}")
         lines.append("would say most by themselves:")
-        for row in shown[:5]:
-            at = f"{row['observable']} at {row['time']:g} {unit}"
-            lines.append(f"- {row['experiment']}: {at}, {row['gain_alone']:.3g} bits")
+        best: dict[str, float] = {}
+        for row in shown:
+            name = "all" if self.together else row["observable"]
+            best.setdefault(
+                f"{row['time']:g} {unit}, {row['experiment']}: {name}", row["gain_alone"]
+            )
+        lines += [f"- {where}, {bits:.3g} bits" for where, bits in [*best.items()][:5]]
         return text([*lines, *(f"note: {note}" for note in self.notes)])
 
 
@@ -122,11 +128,20 @@ def candidates(
         ValueError: no time, observable or experiment; one that is there twice; a name that is no
             species and no condition; a value that cannot be.
     """
+    for what, given in (
+        ("times", times),
+        ("observables", observables),
+        ("experiments", experiments),
+    ):
+        if isinstance(given, str | Mapping | int | float):
+            raise ValueError(f"{what}={given!r}: give a list.")
     ts = np.unique([number(t, "a time", "times") for t in times])
     names = network.species if observables is None else tuple(observables)
     for what, found in (("times", ts), ("observables", names), ("experiments", experiments)):
         if not len(found):
             raise ValueError(f"{what}: give one or more candidates.")
+    if ts[0] < 0:
+        raise ValueError(f"times: {ts[0]:g} is before the start, which is 0.")
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"observables: {name!r} is there twice; leave one out.")
@@ -140,13 +155,7 @@ def candidates(
             raise ValueError(f"experiments: {name} is {np.nanmin(column):g}; it is not negative.")
         if name in CONDITIONS and np.any(np.isnan(column)):
             raise ValueError(f"experiments: one has no {name}, which others have; give it in all.")
-    labels = tuple(
-        ", ".join(f"{name} {float(value):g}" for name, value in one.items()) or "as given"
-        for one in experiments
-    )
-    for label in labels:
-        if labels.count(label) > 1:
-            raise ValueError(f"experiments: {label!r} is there twice; leave one out.")
+    labels = _labels(experiments)
     shape = (len(labels), len(ts), len(names))
     experiment, time, observable = (part.ravel() for part in np.indices(shape))
     none = np.full(len(time), np.nan)
@@ -169,6 +178,20 @@ def candidates(
         taken=(),
         notes=(),
     )
+
+
+def _labels(experiments: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
+    """What each is called: by what it has otherwise than others."""
+    alike = [*experiments[0].items()] if len(experiments) > 1 else []
+    alike = [item for item in alike if all(item in one.items() for one in experiments)]
+    labels = []
+    for one in experiments:
+        own = (f"{name} {float(v):g}" for name, v in one.items() if (name, v) not in alike)
+        labels.append(", ".join(own) or "as given")
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"experiments: {label!r} is there twice; leave one out.")
+    return tuple(labels)
 
 
 def _stated(one: Mapping[str, float], name: str) -> float:
@@ -209,8 +232,8 @@ def design(
             be integrated at its values.
     """
     for name, value in (("readings", readings), ("draws", draws)):
-        if value < 1:
-            raise ValueError(f"{name}={value}: give one or more.")
+        if value < 1 or value != int(value):
+            raise ValueError(f"{name}={value}: give a whole number, one or more.")
     if factor is not None and not factor > 1:
         raise ValueError(f"factor={factor}: one above 1 is uncertain.")
     free, notes = problem.free, [*problem.notes]
@@ -221,7 +244,7 @@ def design(
     if not stated.all():
         names = few([p.name for p, there in zip(free, stated, strict=True) if not there])
         notes.append(f"taken as unknown before (give a factor, or an sd): {names}")
-    x = _drawn(problem, np.where(stated, prior, 0.0), draws if stated.any() else 1)
+    x = _drawn(problem, np.where(stated, prior, 0.0), int(draws) if stated.any() else 1)
     value, slope = evaluation(problem.predicted)(x)
     done = np.asarray(np.isfinite(value).all(axis=1))
     if not done[0]:
@@ -260,6 +283,7 @@ def design(
         chosen[group],
         _gains(information, rows)[group],
         _gains(found, rows)[group],
+        together,
         gain / np.log(4.0),
         prior * size,
         np.sqrt(variance) * size,
@@ -295,7 +319,9 @@ def _scaled(
     """Slopes of what is compared, over its deviation."""
     how = noise_of(dataclasses.replace(data, value=value), setting)
     if not how.known.all():
-        raise ValueError("noise: a design wants the deviation of every reading: noise: {sd: ...}.")
+        raise ValueError(
+            "noise: a design wants the deviation of every reading: give sd, one for all or each."
+        )
     _, bent = jax.jvp(how.seen, (jnp.asarray(value),), (jnp.ones(len(value)),))
     # information of Student's distribution by that of the normal one
     tail = 1.0 if np.isinf(how.tail) else np.sqrt((how.tail + 1) / (how.tail + 3))
@@ -344,7 +370,7 @@ def _exchanged(
         found = _gains(information + _sum(rows, chosen), rows)
         return found if repeats else np.where(chosen > 0, -np.inf, found)
 
-    for _ in range(readings):
+    for _ in range(int(readings)):
         chosen[np.argmax(gains())] += 1
     changed = True
     while changed:
