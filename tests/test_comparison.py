@@ -226,6 +226,8 @@ def test_other_mechanisms_of_a_table(fits, tmp_path):
     shared = {"rates": {"k1": "A -> B", "k2": "B -> C"}}
     found = estimate(one, solver, against=[str(back)], problem=shared, **how)
     assert found.metrics["weight"] > 0 and len(found.files["comparison.csv"].splitlines()) == 3
+    with pytest.raises(ValueError, match="against=7: give a list"):
+        estimate(one, solver, against=7, **how)
     with pytest.raises(ValueError, match=r"back.txt: R2 of the problem may be another reaction"):
         numbered = {"rates": {"k": {"of": ["A -> B", "R2"]}}}
         estimate(one, solver, against=[str(back)], problem=numbered, **how)

@@ -118,7 +118,7 @@ def test_whole_times_are_taken_together(network):
     np.testing.assert_array_equal(found.chosen, np.repeat(np.bincount(best, minlength=10), 3))
     gains = np.repeat([bits(before + m, before) for m in each], 3)
     np.testing.assert_allclose(found.alone, gains, rtol=1e-4)
-    assert f"- {ts[best[0] % 5]:g} s, A 10: A, B, C" in repr(found)
+    assert best == (2, 2) and "- 9 s 2 times, A 10: A, B, C\n" in repr(found)
     top = int(np.argmax(gains))
     assert f"- {ts[top // 3]:g} s, A 10: all, {gains[top]:.3g} bits" in repr(found)
 
@@ -196,6 +196,7 @@ def test_what_starts_at_nothing_has_no_logarithm(network):
         ({"experiments": [{"temperature": 300.0}, {}]}, "one has no temperature"),
         ({"experiments": [{"A": 1.0}, {"A": 1.0}]}, "'as given' is there twice"),
         ({"experiments": [{"B": 1.0}, {"B": 1.0}, {"B": 2.0}]}, "'B 1' is there twice"),
+        ({"experiments": [3]}, "experiments: 3 is no mapping"),
         ({"experiments": {"A": 1.0}}, "experiments={'A': 1.0}: give a list"),
         ({"observables": "AB"}, "observables='AB': give a list"),
         ({"times": 7}, "times=7: give a list"),
@@ -214,8 +215,9 @@ def test_candidates_that_cannot_be(network, setting, words):
         ({"readings": 0}, "readings=0: give a whole number, one or more"),
         ({"draws": 1.5}, "draws=1.5: give a whole number"),
         ({"factor": 1.0}, "factor=1.0"),
-        ({"noise": {}}, "the deviation of all"),
-        ({"noise": {"sd": {"A": 0.1}}}, "the deviation of all"),
+        ({"factor": "a"}, "factor is 'a', which is no number"),
+        ({"noise": {}}, "the deviation of every reading"),
+        ({"noise": {"sd": {"A": 0.1}}}, "the deviation of every reading"),
         ({"repeats": False, "readings": 4}, "there are 3 candidates"),
     ],
 )

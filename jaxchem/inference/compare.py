@@ -94,9 +94,10 @@ class Comparison(NamedTuple):
     def __repr__(self) -> str:
         lines = ["Comparison, the best first:"]
         for row in self.rows:
-            told = (f"{n} {v:.6g}" for n, v in row.items() if isinstance(v, int | float))
+            shown = {n: row[n] for n in ("parameters", "aic", "aicc", "bic", "weight")}
+            told = (f"{n} {v:.5g}" for n, v in shown.items() if not isinstance(v, str))
             lines.append(f"- {row['mechanism']}: {', '.join(told)}")
-        return text([*lines, *map(str, self.sentences)])
+        return text([*lines, *self.sentences])
 
     @property
     def sentences(self) -> list[str]:

@@ -135,6 +135,9 @@ def candidates(
     ):
         if isinstance(given, str | Mapping | int | float):
             raise ValueError(f"{what}={given!r}: give a list.")
+    for one in experiments:
+        if not isinstance(one, Mapping):
+            raise ValueError(f"experiments: {one!r} is no mapping of names to values, as {{A: 1}}.")
     ts = np.unique([number(t, "a time", "times") for t in times])
     names = network.species if observables is None else tuple(observables)
     for what, found in (("times", ts), ("observables", names), ("experiments", experiments)):
@@ -234,12 +237,12 @@ def design(
     for name, value in (("readings", readings), ("draws", draws)):
         if value < 1 or value != int(value):
             raise ValueError(f"{name}={value}: give a whole number, one or more.")
-    if factor is not None and not factor > 1:
+    if factor is not None and not number(factor, "factor", "design") > 1:
         raise ValueError(f"factor={factor}: one above 1 is uncertain.")
     free, notes = problem.free, [*problem.notes]
     prior = np.array([p.prior for p in free])
     if factor is not None:
-        prior = np.where(np.isinf(prior) & [p.log for p in free], np.log(factor), prior)
+        prior = np.where(np.isinf(prior) & [p.log for p in free], np.log(float(factor)), prior)
     stated = np.isfinite(prior)
     if not stated.all():
         names = few([p.name for p, there in zip(free, stated, strict=True) if not there])

@@ -135,6 +135,10 @@ def _others(
     """Other mechanisms and their problems, by what they are called."""
     if isinstance(against, str):
         against = [against]
+    if not isinstance(against, Mapping | list | tuple):
+        raise ValueError(
+            f"against={against!r}: give a list of mechanisms, or their problems by them."
+        )
     own = against if isinstance(against, Mapping) else dict.fromkeys(against)
     found: dict[str, tuple[Network, Any]] = {}
     for path, its in own.items():
@@ -146,7 +150,7 @@ def _others(
         other = load(path)
         name = other.name
         if name in {network.name, *found}:
-            name += f" ({Path(its).stem if isinstance(its, str) else path})"
+            name += f" ({path})"
         found[name] = (other, problem if its is None else its)
     return found
 
