@@ -16,6 +16,7 @@ from jaxchem.inference import Measurements, infer_rates, problem, report
 from jaxchem.inference.estimate import settings
 from jaxchem.inference.posterior import autocorrelation
 from jaxchem.inference.search import Misfit, minimise
+from jaxchem.inference.weak import weak_starts
 from jaxchem.train import Job
 
 QUIET = Job("fit", progress=False)
@@ -212,6 +213,82 @@ def test_initial_states_are_added_to_the_networks(network):
     np.testing.assert_array_equal(problem(network(CHAIN), stated).y0, [[7.0, 0.0, 0.0]])
     with pytest.raises(ValueError, match=r"initial\.A: the table states it"):
         problem(network(CHAIN), stated, initial={"A": "estimated"})
+
+
+def test_first_readings_as_exact_initial_states(network):
+    """As SciPy fits the formula from the first row, which no longer counts as readings."""
+    ts, ks = np.append(0.0, TS), (0.08, 0.21)
+    values = np.stack([chain(ts, *ks, a) for a in (10.0, 25.0)])
+    values += np.random.default_rng(8).normal(0, 0.1, values.shape) * (ts > 0)[:, None]
+    data = Measurements.of(
+        network(CHAIN), ts, dict(zip("ABC", np.moveaxis(values, 2, 0), strict=True))
+    )
+    asked = problem(network(CHAIN), data, initial="first")
+    found = infer_rates(asked, starts=4, job=QUIET)
+
+    def formula(x):
+        off = [chain(TS, *np.exp(x), a) - v[1:] for a, v in zip((10.0, 25.0), values, strict=True)]
+        return np.concatenate(off).ravel()
+
+    right = scipy.optimize.least_squares(formula, np.log([0.05, 0.3]), xtol=1e-14, ftol=1e-14)
+    np.testing.assert_allclose(found.posterior.x, right.x, atol=1e-6)
+    assert len(found.residual) == 2 * 3 * len(TS)
+    assert any("first readings taken as the initial state: A, B, C" in n for n in asked.notes)
+    with pytest.raises(ValueError, match="experiment 1 has no reading of it at 0"):
+        problem(
+            network(CHAIN),
+            Measurements.of(network(CHAIN), TS, {"B": values[0, 1:, 1]}),
+            initial={"B": "first"},
+        )
+
+
+def test_arrays_as_measurements(network):
+    """Gaps are no readings; what does not fit is told."""
+    chained = network(CHAIN)
+    data = Measurements.of(
+        chained,
+        [1.0, 2.0],
+        {"B": [[1.0, np.nan], [3.0, 4.0]], "A": [[5.0, 6.0], [7.0, 8.0]]},
+        deviation={"B": 0.5},
+        conditions={"temperature": [280.0, 300.0]},
+        initial={"A": 9.0},
+    )
+    assert data.observables == ("A", "B") and data.gaps.tolist() == [0, 1]
+    rows = zip(data.experiment, data.time, data.observable, data.value, strict=True)
+    told = {(int(e), int(t), data.observables[o]): float(v) for e, t, o, v in rows}
+    assert told[0, 0, "B"] == 1.0 and (0, 1, "B") not in told and told[1, 1, "A"] == 8.0
+    assert np.isnan(data.deviation[data.observable == 0]).all()
+    assert (data.deviation[data.observable == 1] == 0.5).all()
+    assert data.conditions["temperature"].tolist() == [280.0, 300.0]
+    assert data.initial["A"].tolist() == [9.0, 9.0]
+    for ts, values, words in (
+        ([1.0, 1.0], {"A": [1.0, 2.0]}, "increasing"),
+        ([1.0, 2.0], {"A": [1.0]}, r"A is \(1, 1\)"),
+        ([1.0, 2.0], {"A": [np.nan, np.nan]}, "every reading is NaN"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Measurements.of(chained, ts, values)
+
+
+def test_searches_begin_from_the_weak_form(network):
+    """Far from any start that was given; what regression cannot see is named."""
+    rates = {f"k{j}": {"of": f"R{j}", "value": 1.0, "low": 1e-20, "high": 1e20} for j in (1, 2)}
+    ts = np.linspace(0.0, 40.0, 30)
+    values = chain(ts, 1e-3, 0.21)
+    whole = dict(zip("ABC", values.T, strict=True))
+    data = Measurements.of(network(CHAIN), ts, whole)
+    one = weak_starts(problem(network(CHAIN), data, rates=rates, initial="first"))[0]
+    assert one.seen.all()
+    np.testing.assert_allclose(one.values, [1e-3, 0.21], rtol=1e-3)
+    del whole["B"]
+    data = Measurements.of(network(CHAIN), ts, whole)
+    asked = problem(network(CHAIN), data, rates=rates, initial={"A": 10.0})
+    one = weak_starts(asked)[0]
+    assert one.seen.tolist() == [True, False]
+    np.testing.assert_allclose(one.values[0], 1e-3, rtol=1e-3)
+    found = infer_rates(asked, noise={"sd": 1e-3}, starts=4, job=QUIET)
+    assert any("too, but k2" in note for note in found.notes)
+    np.testing.assert_allclose(found.k[0], 1e-3, rtol=1e-3)
 
 
 def test_a_and_barrier_from_experiments_at_several_temperatures(network):

@@ -7,17 +7,22 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 
+from ..brief import few
 from ..train import Job
 from .objective import Objective, objective
 from .posterior import DOUBTFUL, Posterior, autocorrelation, directions, doubtful, posterior
 from .problem import Problem
 from .profiles import profile
-from .search import Evaluate, Optima, minimise
+from .search import Evaluate, Misfit, Optima, minimise
+from .weak import weak_starts
 
 __all__ = ["Fit", "infer_rates"]
 
 _ADAPTED = 20
 """Rounds of deviations that follow predictions, at most."""
+
+_TOLERANCE = 1e-8
+"""Of the misfit: an optimum lies within this part of a deviation, squared."""
 
 _SAME = 0.5
 """Optima whose misfits differ by less are one."""
@@ -108,13 +113,7 @@ def infer_rates(
     if starts < 1:
         raise ValueError(f"starts={starts}: give one or more.")
     asked = objective(problem, noise)
-    free, how, misfit = problem.free, asked.noise, asked.misfit
-    low, high, centre = asked.low, asked.high, asked.centre
-    bounds = {"low": low, "high": high}
-    data = problem.measured
-    target = np.asarray(how.seen(data.value))
-    evaluate = asked.evaluate
-    begin = _integrable(evaluate, _starts(free, centre, low, high, starts, seed), centre)
+    begin, notes = _begin(asked, starts, seed)
     with job.bar(starts, 0) as bar:
 
         def told(value: np.ndarray, done: np.ndarray) -> None:
@@ -122,34 +121,14 @@ def infer_rates(
             bar.set_postfix(best=f"{np.min(value):.6g}", refresh=False)
             bar.refresh()
 
-        if len(how.known) > 1 and not how.known.all():
-            # from afar one group's deviation would fall at the others' cost: as if all were large
-            rough = np.where(how.known, 1.0, misfit.least / (10 * problem.integrator.rtol))
-
-            def roughly(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-                value, slope = evaluate(x)
-                return value / rough[how.group], slope / rough[how.group][:, None]
-
-            first = misfit._replace(known=np.ones_like(how.known))
-            how_far = {"iterations": iterations, "tolerance": 1e-3, "told": told}
-            begin = minimise(roughly, first, begin, **how_far, **bounds).x
-        found = minimise(evaluate, misfit, begin, iterations=iterations, told=told, **bounds)
-        if not np.any(np.isfinite(found.value)):
-            raise ValueError(
-                f"{job.label}: none of {starts} starts could be integrated; begin nearer (value of "
-                "the parameters), or raise max_steps of the solver."
-            )
-        for _ in range(_ADAPTED):  # deviations that follow what is predicted
-            at = _best(found)
-            values = how.back(at.residual[0] / how.weight + target)
-            how = how.adapted(values, data.value)
-            if np.allclose(how.weight, asked.noise.weight, rtol=1e-4):
-                break
-            asked = asked.weighted(how)
-            evaluate = asked.evaluate
-            found = minimise(evaluate, misfit, found.x, iterations=iterations, told=told, **bounds)
+        asked, found = _searched(asked, begin, iterations, told)
+    if not np.any(np.isfinite(found.value)):
+        raise ValueError(
+            f"{job.label}: none of {starts} starts could be integrated; begin nearer (value of "
+            "the parameters), or raise max_steps of the solver."
+        )
+    free, how, misfit, data = problem.free, asked.noise, asked.misfit, problem.measured
     best = _best(found)
-    notes: list[str] = []
     widened = 1.0
     wanted = (noise or {}).get("autocorrelated")
     correlation = autocorrelation(best.residual[0], data.experiment, data.observable, data.time)
@@ -161,22 +140,20 @@ def infer_rates(
         )
     told_of = posterior(free, misfit, best.x[0], best.residual[0], best.slope[0], widened)
     if not told_of.seen.all():  # where a search has left the others means nothing
-        best = best._replace(x=np.where(told_of.seen, best.x, centre))
+        best = best._replace(x=np.where(told_of.seen, best.x, asked.centre))
         told_of = posterior(free, misfit, best.x[0], best.residual[0], best.slope[0], widened)
     chosen = doubtful(told_of) if profiles == "doubtful" else np.full(len(free), profiles == "all")
-    chosen |= (best.x[0] <= low) | (best.x[0] >= high)
+    chosen |= asked.pinned(best.x[0])
     chosen &= told_of.seen
     if chosen.any():
         told_of, best = _profiled(asked, best, told_of, chosen, job)
     met = int(np.sum(found.value < best.value[0] + _SAME))
     squares = misfit.squares(best.residual)[0]
     deviation = np.where(how.known, np.nan, np.sqrt(squares / misfit.counts))
-    if not np.any(
-        [v in ("determined", "poorly determined", "at least", "at most") for v in told_of.verdict]
-    ):
+    verdicts = ("determined", "poorly determined", "at least", "at most")
+    if not np.any([v in verdicts for v in told_of.verdict]):
         notes.append("nothing could be learnt: no parameter moves what was measured")
-    at_bound = (best.x[0] <= low) | (best.x[0] >= high)
-    for i in np.flatnonzero(at_bound):
+    for i in np.flatnonzero(asked.pinned(best.x[0])):
         notes.append(f"{free[i].name} ended at its bound, {told_of.values[i]:.4g}")
     exact = ~how.known & (squares <= misfit.counts * misfit.least**2 * 1.0001)
     for name in (n for n, there in zip(how.names, exact, strict=True) if there):
@@ -188,14 +165,15 @@ def infer_rates(
         notes.append(f"only {met} of {starts} starts met the best: there may be a better one")
     if not best.converged[0]:
         notes.append("the best is no optimum yet: raise iterations")
-    predicted = how.back(how.unbent(best.residual[0]) / how.weight + target)
+    residual = how.unbent(best.residual[0])
+    predicted = asked.predicted(best.residual[0])
     return Fit(
         asked,
         told_of,
         np.asarray(_reference_k(problem, best.x[0])),
         predicted,
-        how.unbent(best.residual[0]) / how.weight,
-        how.unbent(best.residual[0]) * np.sqrt(misfit.weights(best.residual)[0]),
+        residual / how.weight,
+        residual * np.sqrt(misfit.weights(best.residual)[0]),
         how.names,
         deviation,
         how.group,
@@ -207,6 +185,65 @@ def infer_rates(
         directions(told_of),
         tuple(notes),
     )
+
+
+def _begin(asked: Objective, count: int, seed: int) -> tuple[np.ndarray, list[str]]:
+    """Where searches begin: the problem's values, the weak form's, and around them; and a note.
+
+    Where there are fewer starts than these, those whose misfit is least.
+    """
+    problem, centre = asked.problem, asked.centre
+    guesses, notes = [centre], []
+    found = weak_starts(problem)
+    for one in found:
+        values = [p.coordinate(v) for p, v in zip(problem.free, one.values, strict=True)]
+        guesses.append(np.clip(np.where(one.seen, values, centre), asked.low, asked.high))
+    if found:
+        rates = [i for i, p in enumerate(problem.free) if p.kind == "rate"]
+        unseen = [problem.free[i].name for i in rates if not found[0].seen[i]]
+        but = f", but {few(unseen)}" if unseen else ""
+        notes.append(f"searches begin from regression of the rate equations too{but}")
+    if len(guesses) > count:
+        heights = asked.misfit.value(np.stack(guesses), asked.evaluate(np.stack(guesses))[0])
+        guesses = [guesses[i] for i in np.argsort(heights, kind="stable")[:count]]
+    around = _around(problem.free, centre, count - len(guesses), seed)
+    begin = np.clip(np.vstack([*guesses, around]), asked.low, asked.high)
+    return _integrable(asked.evaluate, begin, centre), notes
+
+
+def _searched(
+    asked: Objective, begin: np.ndarray, iterations: int, told: Any
+) -> tuple[Objective, Optima]:
+    """Where all searches have come to, and what they then minimised."""
+    misfit, how = asked.misfit, asked.noise
+
+    def search(evaluate: Evaluate, misfit: Misfit, begin: np.ndarray, tolerance: float) -> Optima:
+        where = {"low": asked.low, "high": asked.high, "iterations": iterations}
+        return minimise(evaluate, misfit, begin, tolerance=tolerance, told=told, **where)
+
+    if len(how.known) > 1 and not how.known.all():
+        # from afar one group's deviation would fall at the others' cost: as if all were large
+        rough = np.where(how.known, 1.0, misfit.least / (10 * asked.problem.integrator.rtol))
+        rough, whole = rough[how.group], asked.evaluate
+
+        def roughly(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            value, slope = whole(x)
+            return value / rough, slope / rough[:, None]
+
+        first = misfit._replace(known=np.ones_like(how.known))
+        begin = search(roughly, first, begin, 1e-3).x
+    found, data = search(asked.evaluate, misfit, begin, _TOLERANCE), asked.problem.measured
+    for _ in range(_ADAPTED):  # deviations that follow what is predicted
+        at = _best(found)
+        if not np.isfinite(at.value[0]):
+            break
+        how = asked.noise
+        adapted = how.adapted(asked.predicted(at.residual[0]), data.value)
+        if np.allclose(adapted.weight, how.weight, rtol=1e-4):
+            break
+        asked = asked.weighted(adapted)
+        found = search(asked.evaluate, misfit, found.x, _TOLERANCE)
+    return asked, found
 
 
 def _negative_log_likelihood(asked: Objective, best: Optima) -> float:
@@ -231,7 +268,8 @@ def _profiled(
     asked: Objective, best: Optima, told_of: Posterior, chosen: np.ndarray, job: Job
 ) -> tuple[Posterior, Optima]:
     """With the ends of profiles; a lower point that these find is searched from again."""
-    evaluate, misfit, bounds = asked.evaluate, asked.misfit, {"low": asked.low, "high": asked.high}
+    evaluate, misfit = asked.evaluate, asked.misfit
+    bounds: dict[str, Any] = {"low": asked.low, "high": asked.high}
     of = np.flatnonzero(chosen)
     with job._replace(label="profiles").bar(2 * len(of), 0) as bar:
 
@@ -274,14 +312,12 @@ def _best(found: Optima) -> Optima:
     return Optima(*(part[at] for part in found))
 
 
-def _starts(
-    free: Any, centre: np.ndarray, low: np.ndarray, high: np.ndarray, count: int, seed: int
-) -> np.ndarray:
-    """The centre, and points that fill the box about it evenly (a scrambled Sobol sequence)."""
+def _around(free: Any, centre: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Points that fill the box about the centre evenly (a scrambled Sobol sequence)."""
     spread = np.array([min(p.spread, 2 * p.prior) for p in free])
     sequence = scipy.stats.qmc.Sobol(len(free), seed=seed)
-    points = sequence.random_base2(int(np.ceil(np.log2(max(count - 1, 1)))))[: count - 1]
-    return np.clip(np.vstack([centre, centre + (2 * points - 1) * spread]), low, high)
+    points = sequence.random_base2(int(np.ceil(np.log2(max(count, 1)))))[:count]
+    return centre + (2 * points - 1) * spread
 
 
 def _integrable(evaluate: Evaluate, begin: np.ndarray, centre: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ..brief import few, safely, span, table, text
 from ..dataset.tables import read_tables
@@ -70,6 +70,87 @@ class Measurements:
     time_unit: str
     taken: tuple[tuple[str, str, str], ...]
     notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        ts: Float[Any, "E T"] | Float[Any, " T"],
+        values: Mapping[str, Any],
+        *,
+        deviation: Mapping[str, Any] | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        initial: Mapping[str, Any] | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> "Measurements":
+        """Readings that are arrays already.
+
+        Args:
+            network: whose species are measured, and whose units times and values are in.
+            ts: times, which increase; of each experiment, or of all.
+            values: observable -> [E, T], or [T] for one experiment; NaN where nothing was read.
+            deviation: observable -> standard deviations of the readings, of a shape that
+                broadcasts to theirs.
+            conditions: name -> [E] or a number.
+            initial: species -> [E] or a number.
+            units: observable -> unit, of those that are no concentrations.
+
+        Raises:
+            ValueError: shapes that do not fit, times that do not increase, or no reading.
+        """
+        read = {name: np.atleast_2d(np.asarray(v, dtype=float)) for name, v in values.items()}
+        count = max((len(v) for v in read.values()), default=1)
+        times = np.atleast_2d(np.asarray(ts, dtype=float))
+        shape = (count, times.shape[1])
+        if len(times) not in (1, count) or not np.all(np.diff(times, axis=1) > 0):
+            raise ValueError(f"ts is {times.shape}; give increasing times [T] or [{count}, T].")
+        for name, v in read.items():
+            if v.shape != shape:
+                raise ValueError(f"{name} is {v.shape}, but there are {shape} [E, T] readings.")
+        for what, others in (("deviation", deviation), ("units", units)):
+            if unknown := set(others or {}) - set(read):
+                raise ValueError(f"{what}: {min(unknown)!r} is not among the values.")
+        order = [n for n in network.species if n in read] + [
+            n for n in read if n not in network.species
+        ]
+        stack = np.stack([read[name] for name in order], axis=2)  # [E, T, O]
+        spread = np.full(stack.shape, np.nan)
+        for name, v in (deviation or {}).items():
+            spread[:, :, order.index(name)] = v
+        where = np.nonzero(np.isfinite(stack))
+        if not len(where[0]):
+            raise ValueError("every reading is NaN; give one that is a number.")
+        unknown_start = set(initial or {}) - set(network.species)
+        if unknown_start:
+            network.index(min(unknown_start))
+
+        def each(given: Any) -> np.ndarray:
+            return np.broadcast_to(np.asarray(given, dtype=float), (count,)).copy()
+
+        return cls(
+            experiments=tuple(f"experiment {e + 1}" for e in range(count)),
+            ts=np.broadcast_to(times, shape).copy(),
+            counts=np.full(count, shape[1]),
+            conditions={n: each(v) for n, v in Conditions(**(conditions or {})).values.items()},
+            initial={name: each(v) for name, v in (initial or {}).items()},
+            observables=tuple(order),
+            units=tuple((units or {}).get(n, network.units.concentration) for n in order),
+            experiment=where[0],
+            time=where[1],
+            observable=where[2],
+            value=stack[where],
+            deviation=spread[where],
+            lines=np.zeros(len(where[0]), dtype=int),
+            gaps=np.isnan(stack).sum(axis=(0, 1)),
+            time_unit=network.units.time,
+            taken=(),
+            notes=(),
+        )
+
+    def without(self, rows: Bool[np.ndarray, " N"]) -> "Measurements":
+        """All other readings."""
+        parts = ("experiment", "time", "observable", "value", "deviation", "lines")
+        return dataclasses.replace(self, **{n: getattr(self, n)[~rows] for n in parts})
 
     def __repr__(self) -> str:
         return text([*self._about(), *(", ".join(row) for row in _most(self._rows(), 10))])

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from .noise import Noise, noise
 from .posterior import hessian
@@ -64,6 +64,16 @@ class Objective(NamedTuple):
         if not np.isfinite(residual).all():
             return np.eye(slope.shape[2])
         return 2 * (hessian(self.misfit, residual[0], slope[0]) + np.diag(self.misfit.prior**-2.0))
+
+    def pinned(self, x: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+        """Which coordinates are at a bound."""
+        return (x <= self.low) | (x >= self.high)
+
+    def predicted(self, residual: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+        """What readings should have been where these are the residuals."""
+        how = self.noise
+        seen = np.asarray(how.seen(self.problem.measured.value))
+        return how.back(how.unbent(residual) / how.weight + seen)
 
     def weighted(self, noise: Noise) -> "Objective":
         """The same with deviations of the same groups that are others."""

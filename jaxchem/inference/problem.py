@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from ..brief import few
 from ..expression import Expression, Name, parse
 from ..expression import names as names_of
 from ..kinetics import tendency
@@ -144,7 +145,7 @@ def problem(
     barriers: Any = None,
     observables: Mapping[str, str] | None = None,
     constants: Mapping[str, Any] | None = None,
-    initial: Mapping[str, Any] | None = None,
+    initial: Mapping[str, Any] | str | None = None,
     scales: Mapping[str, Any] | None = None,
     offsets: Mapping[str, Any] | None = None,
     start: Any = None,
@@ -169,9 +170,11 @@ def problem(
             all that depend on temperature, where experiments differ in it.
         observables: name -> expression of species and constants.
         constants: of the expressions, by name.
-        initial: species -> initial concentration, of every experiment. What the tables state comes
-            first, then this, then the network's own; where none of them states anything, species
-            that are observed are estimated for each experiment, and the others are zero.
+        initial: species -> initial concentration, of every experiment; ``"first"`` takes the first
+            reading of each, as if it were exact. What the tables state comes first, then this,
+            then the network's own; where none of them states anything, species that are observed
+            are estimated for each experiment, and the others are zero. ``"first"`` in place of
+            names is of all species that are read.
         scales: observable -> a factor on it.
         offsets: observable -> what is added, as the zero of an instrument.
         start: the time from which on anything happens; before it the initial state stays.
@@ -185,10 +188,13 @@ def problem(
     """
     notes: list[str] = []
     asked = {"rates": rates, "observables": observables, "constants": constants}
+    if initial == "first":
+        initial = dict.fromkeys([n for n in network.species if n in measured.observables], "first")
     asked |= {"initial": initial, "scales": scales, "offsets": offsets, "reference": reference}
     for name, setting in {**asked, "conditions": conditions}.items():
         if setting is not None and not isinstance(setting, Mapping):
             raise ValueError(f"{where}: {name} is {setting!r}; write names with a value each.")
+    assert not isinstance(initial, str)
     if not isinstance(barriers, Mapping | list | tuple | None):
         raise ValueError(f"{where}: barriers is {barriers!r}; write a list of rates.")
     names = sorted(measured.conditions)
@@ -255,7 +261,7 @@ def problem(
         value, free = parts.pop("value"), parts.pop("free", True)
         one = Parameter("start", "start", value, network.units.time, free=free)
         found.append(_linear(one, parts, 0.1 * span))
-    y0, more, told = _initial(network, measured, initial, where)
+    y0, measured, more, told = _initial(network, measured, initial, t0, where)
     found += more
     notes += told
     for p in found:
@@ -410,14 +416,19 @@ def _of_observables(
 
 
 def _initial(
-    network: Network, measured: Measurements, initial: Mapping[str, Any] | None, where: str
-) -> tuple[np.ndarray, list[Parameter], list[str]]:
-    """[E, S] initial states, the parameters among them, and what was supplied."""
+    network: Network,
+    measured: Measurements,
+    initial: Mapping[str, Any] | None,
+    t0: float,
+    where: str,
+) -> tuple[np.ndarray, Measurements, list[Parameter], list[str]]:
+    """[E, S] initial states, the readings that are left, parameters, and what was supplied."""
     count, unit = len(measured.experiments), network.units.concentration
     y0 = np.zeros((count, len(network.species)))
     stated = {**dict(network.initial), **(initial or {})}
     found: list[Parameter] = []
     zero: list[str] = []
+    exact: list[str] = []
     for s, name in enumerate(network.species):
         table = measured.initial.get(name, np.full(count, np.nan))
         y0[:, s] = np.where(np.isnan(table), 0.0, table)
@@ -430,7 +441,12 @@ def _initial(
             )
         if not len(rest):
             continue
-        if name in stated:
+        if stated.get(name) == "first":
+            y0[rest, s] = np.maximum(first[rest], 0.0)
+            rows = _at_start(measured, name, rest, t0, where)
+            measured = measured.without(rows)
+            exact.append(name)
+        elif name in stated:
             parts = declared(name, stated[name], f"{where}: initial")
             guess = float(np.nanmean(first)) if np.any(np.isfinite(first)) else 1.0
             value, free = parts.pop("value", max(guess, 0.0)), parts.pop("free", True)
@@ -453,18 +469,38 @@ def _initial(
     if unknown := set(stated) - set(network.species):
         network.index(min(unknown))
     notes = [f"initially zero, as nothing states them: {', '.join(zero)}"] if zero else []
-    return y0, found, notes
+    if exact:
+        notes.append(f"first readings taken as the initial state: {few(exact)}")
+    return y0, measured, found, notes
+
+
+def _at_start(
+    measured: Measurements, name: str, experiments: np.ndarray, t0: float, where: str
+) -> Bool[np.ndarray, " N"]:
+    """Which readings are of a species at the beginning of these experiments."""
+    rows = np.zeros(len(measured.value), bool)
+    if name in measured.observables:
+        rows = measured.observable == measured.observables.index(name)
+    rows &= measured.ts[measured.experiment, measured.time] == t0
+    for e in experiments:
+        if not np.any(rows & (measured.experiment == e)):
+            raise ValueError(
+                f"{where}: initial.{name}: first, but {measured.experiments[e]} has no reading of "
+                f"it at {t0:g}, where it begins; give a number, or estimated."
+            )
+    return rows & np.isin(measured.experiment, experiments)
 
 
 def _first(measured: Measurements, name: str) -> np.ndarray:
-    """[E] the first reading of a species in each experiment, NaN where there is none."""
+    """[E] the first reading of a species in each experiment, replicates by their mean, or NaN."""
     found = np.full(len(measured.experiments), np.nan)
     if name in measured.observables:
         of = measured.observable == measured.observables.index(name)
         for e in range(len(found)):
             here = np.flatnonzero(of & (measured.experiment == e))
+            times = measured.time[here]
             if len(here):
-                found[e] = measured.value[here[np.argmin(measured.time[here])]]
+                found[e] = np.mean(measured.value[here[times == times.min()]])
     return found
 
 
