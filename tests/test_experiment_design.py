@@ -227,6 +227,13 @@ def test_designs_that_cannot_be(network, setting, words):
         design(asked, **{"readings": 1, "noise": {"sd": 0.1}, **setting})
 
 
+def test_first_readings_are_not_known_to_a_design(network):
+    data = candidates(network(CHAIN), times=[0.0, 1.0])
+    asked = problem(network(CHAIN), data, initial={"A": "first"})
+    with pytest.raises(ValueError, match="initial: first readings are not known"):
+        design(asked, 1, noise={"sd": 0.1})
+
+
 def test_a_map_of_gains():
     gain = np.array([1.0, 2.0, 3.0, 0.5, 4.0])
     dataset = label_readings(

@@ -159,27 +159,17 @@ def candidates(
         if name in CONDITIONS and np.any(np.isnan(column)):
             raise ValueError(f"experiments: one has no {name}, which others have; give it in all.")
     labels = _labels(experiments)
-    shape = (len(labels), len(ts), len(names))
-    experiment, time, observable = (part.ravel() for part in np.indices(shape))
-    none = np.full(len(time), np.nan)
-    return Measurements(
-        experiments=labels,
-        ts=np.tile(ts, (len(labels), 1)),
-        counts=np.full(len(labels), len(ts)),
+    found = Measurements.of(
+        network,
+        ts,
+        {name: np.zeros((len(labels), len(ts))) for name in names},
         conditions={n: v for n, v in columns.items() if n not in network.species},
         initial={n: v for n, v in columns.items() if n in network.species},
-        observables=names,
-        units=tuple(network.units.concentration * (n in network.species) for n in names),
-        experiment=experiment,
-        time=time,
-        observable=observable,
-        value=none,
-        deviation=none,
-        lines=np.arange(1, len(time) + 1),
-        gaps=np.zeros(len(names), int),
-        time_unit=network.units.time,
-        taken=(),
-        notes=(),
+        units={name: "" for name in names if name not in network.species},
+    )
+    count = len(found.value)
+    return dataclasses.replace(
+        found, experiments=labels, value=np.full(count, np.nan), lines=np.arange(1, count + 1)
     )
 
 
@@ -239,6 +229,8 @@ def design(
             raise ValueError(f"{name}={value}: give a whole number, one or more.")
     if factor is not None and not number(factor, "factor", "design") > 1:
         raise ValueError(f"factor={factor}: one above 1 is uncertain.")
+    if not np.isfinite(problem.y0).all():
+        raise ValueError("initial: first readings are not known to a design; give numbers.")
     free, notes = problem.free, [*problem.notes]
     prior = np.array([p.prior for p in free])
     if factor is not None:
@@ -265,7 +257,7 @@ def design(
             raise ValueError("nothing is there to be read at any candidate: give other times.")
         if not kept.all():
             notes.append(f"{int(np.sum(~kept))} readings of nothing are no candidates")
-    data = _of(problem.measured, kept, value[0, kept])
+    data = dataclasses.replace(problem.measured.without(~kept), value=value[0, kept])
     scaled = [
         _scaled(data, v, s, noise) for v, s in zip(value[:, kept], slope[:, kept], strict=True)
     ]
@@ -304,13 +296,6 @@ def _drawn(problem: Problem, spread: Float[np.ndarray, " n"], count: int) -> Any
     points = scipy.stats.norm.ppf(sequence.random_base2((count - 1).bit_length())[:count])
     points[0] = 0.0
     return np.clip(centre + points * spread, low, high)
-
-
-def _of(data: Measurements, kept: Any, value: Any) -> Measurements:
-    """Of all readings those that are kept, with values."""
-    parts = ("experiment", "time", "observable", "deviation", "lines")
-    own = {name: getattr(data, name)[kept] for name in parts}
-    return dataclasses.replace(data, **own, value=value)
 
 
 def _scaled(
