@@ -14,6 +14,7 @@ __all__ = [
     "conservation",
     "errors",
     "estimates",
+    "gains",
     "history",
     "latents",
     "phases",
@@ -335,4 +336,39 @@ def estimates(dataset: xr.Dataset, ax: Any) -> Any:
         ax.set_yscale("log")
     ax.set_xticks(place, [str(n) for n in dataset["parameter"].values], rotation=60, ha="right")
     ax.set_ylabel("estimate / start of the search")
+    return ax
+
+
+def gains(dataset: xr.Dataset, ax: Any, *, rows: int = 30) -> Any:
+    """Bits that readings gain by themselves, by time and observable; chosen ones are marked.
+
+    Args:
+        dataset: of `label_readings`, with `gain` and `chosen`.
+        ax: matplotlib axes.
+        rows: so many observables of experiments, those that gain most.
+    """
+    time, gain, chosen = (dataset[n].values for n in ("time", "gain", "chosen"))
+    labels = [*zip(dataset["experiment"].values, dataset["observable"].values, strict=True)]
+    many = len({experiment for experiment, _ in labels}) > 1
+    best: dict[Any, float] = {}
+    for label, bits in zip(labels, gain, strict=True):
+        best[label] = max(bits, best.get(label, 0.0))
+    shown = [*best]
+    if len(shown) > rows:
+        shown = sorted(best, key=lambda label: -best[label])[:rows]
+    ts = np.unique(time)
+    table = np.full((len(shown), len(ts)), np.nan)
+    for label, t, bits, often in zip(labels, time, gain, chosen, strict=True):
+        if label in shown:
+            at = (shown.index(label), int(np.searchsorted(ts, t)))
+            table[at] = bits
+            if often:
+                ax.plot(at[1], at[0], "o", color="C3", mec="w", ms=6 + 2 * min(often - 1, 4))
+    drawn = ax.imshow(table, aspect="auto", cmap="viridis", vmin=0.0, interpolation="nearest")
+    ax.figure.colorbar(drawn, ax=ax, label="gain by itself [bits]")
+    places = np.unique(np.linspace(0, len(ts) - 1, min(len(ts), 8)).round().astype(int))
+    ax.set_xticks(places, [f"{t:.3g}" for t in ts[places]])
+    names = [f"{o} ({e})" if many else o for e, o in shown]
+    ax.set_yticks(np.arange(len(names)), names, fontsize=max(5, 9 - len(names) // 8))
+    ax.set_xlabel(f"time [{dataset['time'].attrs.get('units', '')}] (marked: to be read)")
     return ax

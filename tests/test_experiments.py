@@ -23,7 +23,15 @@ import jaxchem
 from jaxchem.solvers import native
 
 ROOT = Path(__file__).parents[1]
-STEPLESS = {"box_model", "infer_rates", "ism_box", "ism_general", "ism_single", "pinn_benchmark"}
+STEPLESS = {
+    "box_model",
+    "design_rates",
+    "infer_rates",
+    "ism_box",
+    "ism_general",
+    "ism_single",
+    "pinn_benchmark",
+}
 EXPERIMENTS = sorted(
     {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")} - STEPLESS
 )
@@ -186,8 +194,39 @@ def test_infer_rates(site, tmp_path):
     assert "## Whether it fits" in (tmp_path / "out" / "report.md").read_text()
     said = command(site, tmp_path, "+experiment=infer_rates", "network.path=mine.txt", status=1)
     assert "data.path is to be given" in said
+    text = (tmp_path / "mine.txt").read_text().replace("name = mine", "name = once")
+    (tmp_path / "once.txt").write_text(text.replace("B -> A ; 1e-9 ; guess\n", ""))
+    few = ["inference.starts=2", "data.against=[once.txt]", "hydra.run.dir=both"]
+    assert "mine rather than once" in command(site, tmp_path, *arguments, *few)
+    with (tmp_path / "both" / "comparison.csv").open() as file:
+        assert {row["mechanism"] for row in csv.DictReader(file)} == {"mine", "once"}
     (tmp_path / "table.csv").write_text("time [h],O3 [ppb]\n1,2\n")
     assert "O3" in command(site, tmp_path, *arguments, status=1)
+
+
+def test_design_rates(site, tmp_path):
+    """A first-order loss, known within a factor of 1.1, is read at its lifetime."""
+    (tmp_path / "mine.txt").write_text(
+        "name = mine\nunits = ppb, s\nbalanced = none\n[species]\nA = none\nB = none\n"
+        "[initial]\nA = 20\n[sources]\nguess = not measured\n[reactions]\nA -> B ; 0.2 ; guess\n"
+    )
+    (tmp_path / "mine.yaml").write_text("rates: {k: {of: A -> B, factor: 1.1}}\n")
+    arguments = ["+experiment=design_rates", "network.path=mine.txt", "data.problem=mine.yaml"]
+    arguments += ["inference.times={start: 1, stop: 10, points: 10}", "inference.readings=2"]
+    how = [*arguments, "inference.sd=0.1", "inference.observables=[A]", "hydra.run.dir=out"]
+    assert "5 s 2 times, as given: A" in command(site, tmp_path, *how)
+    with (tmp_path / "out" / "design.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["time"], row["readings"]) for row in rows[:2]] == [("5.0", "2"), ("6.0", "0")]
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    slope = 20 * np.exp(-1) / 0.1
+    deviation = (np.log(1.1) ** -2 + 2 * slope**2) ** -0.5
+    assert metrics["largest_deviation"] == pytest.approx(deviation, rel=0.05)
+    assert (tmp_path / "out" / "figures" / "gains.png").stat().st_size
+    assert "5 s" in (tmp_path / "out" / "report.md").read_text()
+    assert "inference.times is to be given" in command(site, tmp_path, *arguments[:3], status=1)
+    said = command(site, tmp_path, *arguments[:3], "inference.times={stop: 3}", status=1)
+    assert "times: a list, or start, stop" in said
 
 
 def test_box_model(site, tmp_path):

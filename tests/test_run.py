@@ -37,6 +37,7 @@ NEEDED = {  # what an option leaves to its user
     ("data", "file"): ["data.path=measured.csv"],
     ("model", "file"): ["model.path=model.eqx"],
     ("experiment", "infer_rates"): ["network.path=robertson", "data.path=measured.csv"],
+    ("experiment", "design_rates"): ["network.path=robertson", "inference.times=[1.0]"],
 }
 SMALL = [
     "+experiment=spin_ode_robertson",

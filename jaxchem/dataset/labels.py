@@ -289,14 +289,16 @@ def label_readings(*, time: Any, time_unit: str, parameter: Any, **columns: Any)
         time: [N] of each reading.
         time_unit: of these.
         parameter: n names.
-        **columns: by name; `estimate`, `low`, `high`, `begin` are [n], all others [N].
+        **columns: by name; `estimate`, `low`, `high`, `begin`, `before`, `after` are [n], all
+            others [N].
     """
     dataset = xr.Dataset(
         {"time": ("reading_number", np.asarray(time), {"units": time_unit})},
         coords={"parameter": np.array(parameter, dtype=object)},
     )
+    own = ("estimate", "low", "high", "begin", "before", "after")
     for name, column in columns.items():
-        of = "parameter" if name in ("estimate", "low", "high", "begin") else "reading_number"
+        of = "parameter" if name in own else "reading_number"
         dataset[name] = (of, np.asarray(column))
     return dataset
 

@@ -3,7 +3,8 @@
 import csv
 import io
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,27 @@ import yaml
 from .. import plot
 from ..dataset import label_readings
 from ..network import Network
+from ..parse import load
 from ..simulate import Part, Simulation
 from ..solvers import Integrator
 from ..suggest import closest
 from ..train import Job
+from .compare import compare
 from .fit import Fit, infer_rates
 from .measurements import read_measurements
+from .problem import Problem
 from .problem import problem as problem_of
-from .report import findings, parameter_rows, rate_rows, report
+from .report import beside, findings, parameter_rows, rate_rows, report
 
-__all__ = ["estimate", "settings"]
+__all__ = ["OF_PROBLEM", "OF_TABLE", "estimate", "settings", "table"]
 
 log = logging.getLogger("jaxchem")
 
-_OF_TABLE = ("columns", "since", "until")
+OF_TABLE = ("columns", "since", "until")
 _OF_BOTH = ("observables", "conditions")
-_OF_PROBLEM = ("rates", "barriers", "constants", "initial", "scales", "offsets", "start")
-_OF_PROBLEM += ("reference",)
-_KNOWN = (*_OF_TABLE, *_OF_BOTH, *_OF_PROBLEM, "noise")
+OF_PROBLEM = ("rates", "barriers", "constants", "initial", "scales", "offsets", "start")
+OF_PROBLEM += ("reference",)
+_KNOWN = (*OF_TABLE, *_OF_BOTH, *OF_PROBLEM, "noise")
 
 
 def settings(given: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
@@ -68,6 +72,7 @@ def estimate(
     path: str | Path,
     problem: str | Path | Mapping[str, Any] | None = None,
     conditions: Mapping[str, Any] | None = None,
+    against: Sequence[str] | Mapping[str, Any] | None = None,
     starts: int = 20,
     seed: int = 0,
     profiles: str = "doubtful",
@@ -83,6 +88,8 @@ def estimate(
         problem: settings of `read_measurements`, of `problem`, and `noise` of `infer_rates`: a
             mapping, or a YAML file.
         conditions: of all experiments, where the settings do not say otherwise.
+        against: other mechanisms to set beside this one: paths of them; or by path a problem of
+            its own, as `problem`, where it wants other settings.
         starts: of `infer_rates`.
         seed: likewise.
         profiles: likewise.
@@ -91,26 +98,19 @@ def estimate(
 
     Returns:
         Readings with what was predicted of them, the report, figures, metrics, and the tables
-        rates.csv and parameters.csv.
+        rates.csv and parameters.csv, and comparison.csv where there are other mechanisms.
 
     Raises:
         ValueError: as these functions do.
     """
-    given, where = settings(problem)
-    given["conditions"] = {**(conditions or {}), **(given.get("conditions") or {})}
-    measured = read_measurements(
-        path, network, **{n: given[n] for n in (*_OF_TABLE, *_OF_BOTH) if n in given}
-    )
-    log.info("%s", measured)
-    asked = problem_of(
-        network,
-        measured,
-        integrator=integrator,
-        where=where,
-        **{n: given[n] for n in (*_OF_PROBLEM, *_OF_BOTH) if n in given},
-    )
     how = {"starts": starts, "seed": seed, "profiles": profiles, "iterations": iterations}
-    found = infer_rates(asked, noise=given.get("noise"), **how, job=job)
+
+    def fitted(network: Network, problem: Any) -> Fit:
+        asked, noise = _asked(network, integrator, path, problem, conditions)
+        return infer_rates(asked, noise=noise, **how, job=job)
+
+    others = _others(network, against or [], problem)
+    found = fitted(network, problem)
     log.info("%s", findings(found))
     readings = label_readings(**_labels(found))
     parts = {
@@ -118,8 +118,71 @@ def estimate(
         "residuals": Part(readings, plot.residuals, kept=False),
         "estimates": Part(readings, plot.estimates, kept=False),
     }
-    files = {"rates.csv": _table(rate_rows(found)), "parameters.csv": _table(parameter_rows(found))}
-    return Simulation(readings, parts, _metrics(found), report(found), files=files)
+    files = {"rates.csv": table(rate_rows(found)), "parameters.csv": table(parameter_rows(found))}
+    text, metrics = report(found), _metrics(found)
+    if others:
+        fits = {name: fitted(*other) for name, other in others.items()}
+        told = compare({network.name: found, **fits})
+        log.info("%s", told)
+        files["comparison.csv"] = table(told.rows)
+        text, metrics["weight"] = f"{text}\n{beside(told)}", told.weights[0]
+    return Simulation(readings, parts, metrics, text, files=files)
+
+
+def _others(
+    network: Network, against: Sequence[str] | Mapping[str, Any], problem: Any
+) -> dict[str, tuple[Network, Any]]:
+    """Other mechanisms and their problems, by what they are called."""
+    if isinstance(against, str):
+        against = [against]
+    if not isinstance(against, Mapping | list | tuple):
+        raise ValueError(
+            f"against={against!r}: give a list of mechanisms, or their problems by them."
+        )
+    own = against if isinstance(against, Mapping) else dict.fromkeys(against)
+    found: dict[str, tuple[Network, Any]] = {}
+    for path, its in own.items():
+        if its is None and (numbers := _numbered(problem)):
+            raise ValueError(
+                f"against {path}: {numbers[0]} of the problem may be another reaction there; "
+                f"write its equation, or a problem of its own: {{{path}: FILE.yaml}}."
+            )
+        other = load(path)
+        name = other.name
+        if name in {network.name, *found}:
+            name += f" ({path})"
+        found[name] = (other, problem if its is None else its)
+    return found
+
+
+def _numbered(problem: Any) -> list[str]:
+    """The reactions that a problem means by their number."""
+    rates = settings(problem)[0].get("rates")
+    found = []
+    for setting in rates.values() if isinstance(rates, Mapping) else ():
+        of = setting.get("of") if isinstance(setting, Mapping) else setting
+        found += [str(one) for one in (of if isinstance(of, list | tuple) else [of])]
+    return [one for one in found if re.fullmatch(r"[Rk]\d+", one.strip())]
+
+
+def _asked(
+    network: Network, integrator: Integrator, path: Any, problem: Any, conditions: Any
+) -> tuple[Problem, Any]:
+    """The problem of a table and of settings, and its noise."""
+    given, where = settings(problem)
+    given["conditions"] = {**(conditions or {}), **(given.get("conditions") or {})}
+    measured = read_measurements(
+        path, network, **{n: given[n] for n in (*OF_TABLE, *_OF_BOTH) if n in given}
+    )
+    log.info("%s", measured)
+    asked = problem_of(
+        network,
+        measured,
+        integrator=integrator,
+        where=where,
+        **{n: given[n] for n in (*OF_PROBLEM, *_OF_BOTH) if n in given},
+    )
+    return asked, given.get("noise")
 
 
 def _labels(found: Fit) -> dict[str, Any]:
@@ -155,7 +218,7 @@ def _metrics(found: Fit) -> dict[str, float]:
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
     """Rows as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [*rows[0]], lineterminator="\n")

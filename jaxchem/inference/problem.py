@@ -406,7 +406,8 @@ def _of_observables(
         o = measured.observables.index(name)
         parts = {"value": usual, **declared(f"{kind} of {name}", setting, f"{where}: {kind}s")}
         values = measured.value[measured.observable == o]
-        size = 1.0 if kind == "scale" else float(np.std(values)) or 1.0
+        spread = float(np.std(values))  # of candidate readings it is not known
+        size = spread if kind == "offset" and spread > 0 else 1.0
         value, free = parts.pop("value"), parts.pop("free", True)
         unit = "1" if kind == "scale" else measured.units[o]
         one = Parameter(f"{kind} of {name}", kind, value, unit, (o,), free=free)

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import scipy
 
+from .compare import Comparison, criteria
 from .fit import Fit
 from .problem import rate_unit
 
-__all__ = ["findings", "parameter_rows", "rate_rows", "report"]
+__all__ = ["beside", "findings", "parameter_rows", "rate_rows", "report"]
 
 _IN_WORDS = {
     "at least": "only a lower limit",
@@ -79,14 +80,11 @@ def findings(found: Fit) -> str:
     lines = ["## What was found", ""]
     for note in (*problem.notes, *found.notes):
         lines.append(f"- {note}")
-    n, k = len(found.residual), len(best.x)
-    groups = int(np.sum(np.isfinite(found.deviation)))
-    information = 2 * found.negative_log_likelihood
+    n, k, told = len(found.residual), len(best.x), criteria(found)
     lines += [
         f"- {n} readings, {k} parameters; {found.met} of {len(found.misfits)} starts met the best",
         f"- -ln L {found.negative_log_likelihood:.6g}, sum of squares {found.sum_of_squares:.6g}; "
-        f"AIC {information + 2 * (k + groups):.6g}, "
-        f"BIC {information + np.log(n) * (k + groups):.6g}",
+        f"AIC {told.aic:.6g}, BIC {told.bic:.6g}",
     ]
     if problem.reference:
         at = ", ".join(f"{name} {value:g}" for name, value in problem.reference.items())
@@ -99,6 +97,19 @@ def findings(found: Fit) -> str:
         lines.append(f"- not told by the data (deviation {deviation:.2g}): {combination}")
     lines += ["", "## Whether it fits", "", *_residuals(found), ""]
     return "\n".join(lines)
+
+
+def beside(found: Comparison) -> str:
+    """Mechanisms beside each other, in Markdown."""
+    head = ("mechanism", "parameters", "-ln L", "AIC", "AICc", "BIC", "above the best", "weight")
+    rows: list[tuple[str, ...]] = [head]
+    for row in found.rows:
+        cells = (f"{v:.6g}" if isinstance(v, int | float) else v for v in [*row.values()][1:])
+        rows.append((row["mechanism"], *cells))
+    told = [f"- {sentence}" for sentence in found.sentences]
+    lines = ["## Beside other mechanisms", "", *_markdown(rows), ""]
+    lines += ["above the best: by AICc, as are weights, which say how likely each is the best.", ""]
+    return "\n".join([*lines, *told, ""])
 
 
 def _estimates(found: Fit) -> list[str]:
