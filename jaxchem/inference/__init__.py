@@ -1,5 +1,7 @@
 """Rate coefficients with their uncertainty from measurements."""
 
+from .bands import Bands as Bands
+from .bands import bands as bands
 from .estimate import estimate as estimate
 from .fit import Fit as Fit
 from .fit import infer_rates as infer_rates
@@ -10,3 +12,5 @@ from .posterior import Posterior as Posterior
 from .problem import Problem as Problem
 from .problem import problem as problem
 from .report import report as report
+from .sampler import Samples as Samples
+from .sampler import sample as sample

@@ -72,8 +72,9 @@ def bands(fit: Fit, samples: Samples | None = None, *, count: int = 500, seed: i
     seen = how.unbent(residual) / how.weight + np.asarray(how.seen(data.value))
     shape = (_REPEATS, *residual.shape)
     spread = rng.standard_normal(shape) if np.isinf(how.tail) else rng.standard_t(how.tail, shape)
-    chi = rng.chisquare(misfit.counts, (_REPEATS, len(residual), len(misfit.counts)))
-    deviation = np.where(misfit.known, 1.0, np.sqrt(misfit.squares(residual) / chi))
+    power = best.widened**-2.0  # readings that are not independent count less
+    chi = rng.chisquare(power * misfit.counts, (_REPEATS, len(residual), len(misfit.counts)))
+    deviation = np.where(misfit.known, 1.0, np.sqrt(power * misfit.squares(residual) / chi))
     noisy = seen + spread * deviation[..., misfit.group] / how.weight
     low, high = np.quantile(how.back(seen), (0.025, 0.975), axis=0)
     least, most = np.quantile(how.back(noisy).reshape(-1, len(data.value)), (0.025, 0.975), axis=0)

@@ -12,13 +12,13 @@ from jaxtyping import Array, Bool, Float
 from ..train import Job
 from .fit import Fit
 
-__all__ = ["Samples", "log_density", "sample", "unlike_normal"]
+__all__ = ["Samples", "library", "log_density", "sample", "unlike_normal"]
 
 _CHUNK = 50
 """Draws between two moves of the bar."""
 
 _FIRST = 0.1
-"""Length of the first step; dual averaging begins with ten times as much, near the best there is."""
+"""Length of the first step; dual averaging begins about ten times as far, where most end."""
 
 _DOUBLINGS = 8
 """A trajectory has at most two to this power of steps: enough for a ridge, not for a plain."""
@@ -74,6 +74,22 @@ class Samples(NamedTuple):
     divergences: int
     gradients: int
     held: tuple[str, ...]
+
+
+def library() -> Any:
+    """BlackJAX, of which only draws have need.
+
+    Raises:
+        ImportError: without the extra `sampler`.
+    """
+    try:
+        import blackjax
+        import blackjax.adaptation.step_size
+    except ImportError as error:
+        raise ImportError(
+            "draws from a posterior want BlackJAX: pip install 'jaxchem[sampler]'"
+        ) from error
+    return blackjax
 
 
 def log_density(fit: Fit) -> Callable[[Float[Array, " n"]], Float[Array, ""]]:
@@ -148,7 +164,7 @@ def sample(
     batch. Bounds are met by coordinates that have none (`_Box`).
 
     What the readings do not see and no prior tells is held where it is: its posterior is none. A
-    parameter of which they tell a limit alone goes as far as its bounds, and its interval is theirs.
+    parameter of which they tell a limit alone goes as far as its bounds, as its interval shows.
 
     Args:
         fit: of `infer_rates`.
@@ -163,13 +179,7 @@ def sample(
         ValueError: too few draws or chains; nothing to be drawn; solves fail all around the best;
             correlated readings that count less than the parameters.
     """
-    try:
-        import blackjax  # an extra, and a second that only draws need
-        from blackjax.adaptation.step_size import dual_averaging_adaptation
-    except ImportError as error:
-        raise ImportError(
-            "sampling a posterior wants BlackJAX: pip install 'jaxchem[sampler]'"
-        ) from error
+    blackjax = library()
     for name, given, least in (("draws", draws, 4), ("warmup", warmup, 1), ("chains", chains, 1)):
         if given < least:
             raise ValueError(f"{job.label}: {name} is {given}; give {least} or more.")
@@ -182,7 +192,7 @@ def sample(
     if not misfit.known.all() and independent <= len(of):
         raise ValueError(
             f"{job.label}: {len(misfit.group)} readings count as {independent:.1f} independent "
-            f"ones, too few for {len(of)} parameters and a deviation: state it (noise: {{sd: ...}})."
+            f"ones, too few for {len(of)} parameters: state the deviation (noise: {{sd: ...}})."
         )
     box, whole = _Box(fit.objective.low[of], fit.objective.high[of]), log_density(fit)
 
@@ -191,7 +201,7 @@ def sample(
         return whole(jnp.asarray(best.x).at[of].set(inside)) + jnp.sum(slope)
 
     kernel = blackjax.nuts.build_kernel()
-    begin, update, end = dual_averaging_adaptation(0.8)
+    begin, update, end = blackjax.adaptation.step_size.dual_averaging_adaptation(0.8)
 
     @jax.jit
     def start(u: Any) -> Any:
@@ -369,21 +379,23 @@ def unlike_normal(fit: Fit, samples: Samples) -> list[str]:
     off = np.abs(ends - best.x - np.array([[-1.0], [1.0]]) * reach) / reach
     chance = 2 * _QUANTILE / np.sqrt(np.maximum(samples.effective, 1.0))
     strange = [i for i in of if np.max(off[:, i]) > _ALIKE + chance[i]]
-    limited = [i for i in strange if best.verdict[i] in ("at least", "at most", "open")]
+    limits = ("at least", "at most", "open")
+    limited = [i for i in of if best.verdict[i] in limits and np.isinf(best.parameters[i].prior)]
+    named = []
     for i in strange:
-        wald = [best.parameters[i].back(best.x[i] + sign * reach[i]) for sign in (-1, 1)]
-        both = f"{samples.low[i]:.4g} to {samples.high[i]:.4g}, not {wald[0]:.4g} to {wald[1]:.4g}"
-        profiled = ""
+        p, low, high = best.parameters[i], samples.low[i], samples.high[i]
+        wald = (p.back(best.x[i] + sign * reach[i]) for sign in (-1, 1))
+        ends = {"curvature": tuple(wald)}
         if best.profiled[i]:
-            low, high = (
-                f"{end:.4g}" if np.isfinite(end) else "open" for end in (best.low[i], best.high[i])
-            )
-            profiled = f" (profile: {low} to {high})"
-        told.append(f"the posterior of {best.names[i]} is not normal: 95 % within {both}{profiled}")
+            ends["profile"] = (best.low[i], best.high[i])
+        others = (f"{name} {_interval(*pair)}" for name, pair in ends.items())
+        named.append(f"{p.name} ({_interval(low, high)}; {', '.join(others)})")
+    if named:
+        told.append(f"the posterior is not normal; 95 % of draws are within: {', '.join(named)}")
     if limited:
         told.append(
-            f"the readings tell no more than a limit of {_listed(best.names, limited)}: draws go as "
-            "far as the bounds, and so do their intervals; say what is known before (factor)"
+            f"the readings tell a limit alone, if any, of {_listed(best.names, limited)}: draws go "
+            "as far as their bounds, which their intervals show; say what is known before (factor)"
         )
     if bent := _bent(x, of):
         pairs = "; ".join(f"{best.names[i]} and {best.names[j]}" for i, j in bent[:5])
@@ -402,8 +414,8 @@ def unlike_normal(fit: Fit, samples: Samples) -> list[str]:
         )
     if samples.divergences:
         told.append(
-            f"{samples.divergences} trajectories of the draws were given up: parts of the posterior "
-            "may be missed"
+            f"{samples.divergences} trajectories of the draws were given up: parts of the "
+            "posterior may be missed"
         )
     if samples.held:
         told.append(f"held while others were drawn: {', '.join(samples.held)}")
@@ -424,6 +436,10 @@ def _bent(x: Float[np.ndarray, "M n"], of: Any) -> list[tuple[int, int]]:
                 found.append((abs(np.corrcoef(square, rest[:, j])[0, 1]), *sorted((i, j))))
     pairs = [(int(i), int(j)) for bend, i, j in sorted(found, reverse=True) if bend > _BENT]
     return list(dict.fromkeys(pairs))
+
+
+def _interval(low: float, high: float) -> str:
+    return " to ".join(f"{end:.4g}" if np.isfinite(end) else "open" for end in (low, high))
 
 
 def _listed(names: tuple[str, ...], of: Any) -> str:
