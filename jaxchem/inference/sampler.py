@@ -104,9 +104,9 @@ def log_density(fit: Fit) -> Callable[[Float[Array, " n"]], Float[Array, ""]]:
     For a linear model of p parameters S is S0 + Q with a quadratic form Q, and (S0 + Q)^(-N/2) is
     Student's distribution in p dimensions with N - p degrees of freedom: its power is half of
     degrees and dimension together. So intervals are those of least squares (Box & Tiao 1973,
-    Bayesian Inference in Statistical Analysis, section 2.7). Jeffreys' rule for all parameters at
-    once, 1/sigma^(p + 1), would leave N degrees, and the likeliest deviation, which has the same
-    density without its prior, is no other: S^(-N/2) is what `Objective` minimises.
+    Bayesian Inference in Statistical Analysis, section 2.7); Jeffreys' rule for all parameters at
+    once, 1/sigma^(p + 1), would leave N degrees. The likelihood with the likeliest deviation, which
+    `Objective` has, is the same function of the parameters.
 
     Readings that are not independent count less: the likelihood is taken to the power 1/w^2, where
     the fit widens its deviations by w (Ribatet, Cooley & Davison 2012, Stat. Sinica 22, 813). Where
@@ -163,6 +163,10 @@ def sample(
     steps lead across, and the length of a step is one for all chains, which run in step as one
     batch. Bounds are met by coordinates that have none (`_Box`).
 
+    A gradient is a solve with sensitivities to every parameter. A draw takes three where the
+    posterior is nearly normal, ten or so along a ridge, and a hundred where many parameters are
+    open: a prior of each, where there is one to be had, is the best remedy.
+
     What the readings do not see and no prior tells is held where it is: its posterior is none. A
     parameter of which they tell a limit alone goes as far as its bounds, as its interval shows.
 
@@ -188,11 +192,11 @@ def sample(
     held = tuple(name for i, name in enumerate(best.names) if i not in of)
     if not len(of):
         raise ValueError(f"{job.label}: the readings see no parameter, so none can be drawn.")
-    independent = len(misfit.group) * best.widened**-2.0
-    if not misfit.known.all() and independent <= len(of):
+    independent, alone = len(misfit.group) * best.widened**-2.0, np.isinf(misfit.prior[of]).sum()
+    if not misfit.known.all() and independent <= alone:
         raise ValueError(
             f"{job.label}: {len(misfit.group)} readings count as {independent:.1f} independent "
-            f"ones, too few for {len(of)} parameters: state the deviation (noise: {{sd: ...}})."
+            f"ones, too few for {alone} parameters: state the deviation (noise: {{sd: ...}})."
         )
     box, whole = _Box(fit.objective.low[of], fit.objective.high[of]), log_density(fit)
 
@@ -404,7 +408,8 @@ def unlike_normal(fit: Fit, samples: Samples) -> list[str]:
     if apart := [i for i in of if not samples.r_hat[i] <= _MIXED]:
         worst = np.nanmax(samples.r_hat[apart])
         told.append(
-            f"chains have not met in {_listed(best.names, apart)} (R-hat {worst:.3g}): more warmup"
+            f"chains have not met in {_listed(best.names, apart)} (R-hat {worst:.3g}): more warmup and draws, "
+            "or say what is known before"
         )
     if few := [i for i in of if samples.effective[i] < _ENOUGH]:
         least = np.min(samples.effective[few])
