@@ -112,8 +112,8 @@ def compare(name: str, fit: Fit) -> None:
     took = time.perf_counter() - begin
     reach = scipy.stats.t.ppf(0.975, best.degrees) * np.sqrt(np.diag(best.covariance))
     print(f"\n## {name}\n")
-    print("| | estimate | curvature | profile | draws | draws, profile | draws, curvature | R-hat |")
-    print("|---|---|---|---|---|---|---|---|")
+    head = ("", "estimate", "curvature", "profile", "draws", "to profile", "to curvature", "R-hat")
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for i, p in enumerate(best.parameters):
         wald = best.x[i] + np.array([-1.0, 1.0]) * reach[i]
         profile, drawn = (
@@ -127,7 +127,8 @@ def compare(name: str, fit: Fit) -> None:
         cells = [p.name, f"{best.values[i]:.4g}", *ends, *off, f"{found.r_hat[i]:.4f}"]
         print(f"| {' | '.join(cells)} |")
     count, least = found.x[..., 0].size, float(np.nanmin(found.effective))
-    print(f"\n{least:.0f} effective draws of {count}, {found.gradients / count:.1f} gradients each;")
+    each = found.gradients / count
+    print(f"\n{least:.0f} effective draws of {count}, {each:.1f} gradients each;")
     print(f"{took:.1f} s, of which compiling about {compiling:.1f} s: {least / took:.0f} a second,")
     print(f"{least / max(took - compiling, 1e-3):.0f} without; {found.divergences} given up.")
     for line in unlike_normal(fit, found):

@@ -11,14 +11,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scipy
+from test_inference import measured
 
 import jaxchem
 from jaxchem import plot
 from jaxchem.inference import bands, estimate, infer_rates, problem, report, sample
 from jaxchem.inference.sampler import unlike_normal
 from jaxchem.train import Job
-
-from test_inference import measured
 
 QUIET = Job("draws", progress=False)
 ENDS = np.array([0.025, 0.975])
@@ -169,7 +168,7 @@ def test_a_seed_gives_the_same_draws(linear):
 
 
 def test_what_is_said_of_draws(linear, drawn):
-    """Nothing of normal ones; of others where they differ, how they bend, and what they are worth."""
+    """Nothing of normal ones; of others where they differ, bend, or are too few."""
     fit, rng = linear[0], np.random.default_rng(0)
     best = fit.posterior
     root = np.linalg.cholesky(best.covariance)

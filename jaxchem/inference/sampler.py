@@ -408,8 +408,8 @@ def unlike_normal(fit: Fit, samples: Samples) -> list[str]:
     if apart := [i for i in of if not samples.r_hat[i] <= _MIXED]:
         worst = np.nanmax(samples.r_hat[apart])
         told.append(
-            f"chains have not met in {_listed(best.names, apart)} (R-hat {worst:.3g}): more warmup and draws, "
-            "or say what is known before"
+            f"chains have not met in {_listed(best.names, apart)} (R-hat {worst:.3g}): more warmup "
+            "and draws, or say what is known before"
         )
     if few := [i for i in of if samples.effective[i] < _ENOUGH]:
         least = np.min(samples.effective[few])
