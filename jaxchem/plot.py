@@ -286,6 +286,7 @@ def readings(dataset: xr.Dataset, ax: Any) -> Any:
     """Readings (points) and what was predicted of them (lines), a colour for each observable.
 
     Observables of unlike size are over their largest. Experiments of one reading are side by side.
+    Bands that hold 95 % of what is predicted, and of what would be read, are shaded where given.
     """
     names = list(dict.fromkeys(dataset["observable"].values))
     values = {n: dataset.isel(reading_number=dataset["observable"].values == n) for n in names}
@@ -301,6 +302,11 @@ def readings(dataset: xr.Dataset, ax: Any) -> Any:
             style = "-" if len(np.unique(x)) > 1 else "_"
             ax.plot(x, own["reading"].values / top, ".", ms=4, color=colour)
             ax.plot(x, own["predicted"].values / top, style, lw=1.2, color=colour, label=label)
+            for kind in ("", "reading_"):
+                if f"band_{kind}low" in own:
+                    ends = (own[f"band_{kind}{end}"].values / top for end in ("low", "high"))
+                    shade = {"color": colour, "alpha": 0.15, "lw": 3 * (style == "_")}
+                    ax.fill_between(x, *ends, **shade)
     ax.set_xlabel(f"time [{dataset['time'].attrs.get('units', '')}]")
     ax.set_ylabel("readings (points) and fit" + ("" if alike else ", over the largest"))
     ax.legend(fontsize="small", ncols=2)

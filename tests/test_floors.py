@@ -40,6 +40,7 @@ HOMES = {
     "hydra": ("run",),
     "omegaconf": ("run",),
     "xarray": ("dataset", "plot"),
+    "blackjax": ("inference",),
     "optax": ("soap", "train", "stages"),
 }
 """Library -> the only modules that import it."""

@@ -1,5 +1,7 @@
 """Rate coefficients with their uncertainty from measurements."""
 
+from .bands import Bands as Bands
+from .bands import bands as bands
 from .compare import Comparison as Comparison
 from .compare import compare as compare
 from .design import Design as Design
@@ -16,3 +18,5 @@ from .posterior import Posterior as Posterior
 from .problem import Problem as Problem
 from .problem import problem as problem
 from .report import report as report
+from .sampler import Samples as Samples
+from .sampler import sample as sample

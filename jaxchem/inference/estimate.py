@@ -19,12 +19,15 @@ from ..simulate import Part, Simulation
 from ..solvers import Integrator
 from ..suggest import closest
 from ..train import Job
+from .bands import Bands, bands
 from .compare import compare
 from .fit import Fit, infer_rates
 from .measurements import read_measurements
 from .problem import Problem
 from .problem import problem as problem_of
-from .report import beside, findings, parameter_rows, rate_rows, report
+from .report import beside, findings, parameter_rows, rate_rows, report, sample_rows
+from .sampler import library
+from .sampler import sample as sample_of
 
 __all__ = ["OF_PROBLEM", "OF_TABLE", "estimate", "settings", "table"]
 
@@ -35,6 +38,7 @@ _OF_BOTH = ("observables", "conditions")
 OF_PROBLEM = ("rates", "barriers", "constants", "initial", "scales", "offsets", "start")
 OF_PROBLEM += ("reference",)
 _KNOWN = (*OF_TABLE, *_OF_BOTH, *OF_PROBLEM, "noise")
+_OF_SAMPLE = ("draws", "warmup", "chains")
 
 
 def settings(given: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
@@ -77,6 +81,7 @@ def estimate(
     seed: int = 0,
     profiles: str = "doubtful",
     iterations: int = 100,
+    sample: bool | Mapping[str, Any] = False,
     job: Job = Job("infer_rates"),
 ) -> Simulation:
     """Estimates rate coefficients from a table of measurements and reports on them.
@@ -94,14 +99,17 @@ def estimate(
         seed: likewise.
         profiles: likewise.
         iterations: likewise.
+        sample: whether to draw from the posterior, or `draws`, `warmup` and `chains` of `sample`.
         job: label and bar.
 
     Returns:
         Readings with what was predicted of them, the report, figures, metrics, and the tables
-        rates.csv and parameters.csv, and comparison.csv where there are other mechanisms.
+        rates.csv and parameters.csv; with draws, samples.csv and bands of the readings; with other
+        mechanisms, comparison.csv.
 
     Raises:
         ValueError: as these functions do.
+        ImportError: `sample` without the extra that it wants.
     """
     how = {"starts": starts, "seed": seed, "profiles": profiles, "iterations": iterations}
 
@@ -109,23 +117,33 @@ def estimate(
         asked, noise = _asked(network, integrator, path, problem, conditions)
         return infer_rates(asked, noise=noise, **how, job=job)
 
+    drawn = _sampling(sample)
+    if drawn is not None:
+        library()  # before the fit, which may be long
     others = _others(network, against or [], problem)
     found = fitted(network, problem)
-    log.info("%s", findings(found))
-    readings = label_readings(**_labels(found))
+    samples = within = None
+    if drawn is not None:
+        samples = sample_of(found, **drawn, seed=seed, job=job._replace(label="sample"))
+        within = bands(found, samples, seed=seed)
+    log.info("%s", findings(found, samples))
+    readings = label_readings(**_labels(found, within))
     parts = {
         "readings": Part(readings, plot.readings, kept=False),
         "residuals": Part(readings, plot.residuals, kept=False),
         "estimates": Part(readings, plot.estimates, kept=False),
     }
-    files = {"rates.csv": table(rate_rows(found)), "parameters.csv": table(parameter_rows(found))}
-    text, metrics = report(found), _metrics(found)
+    tables = {"rates": rate_rows(found), "parameters": parameter_rows(found, samples)}
+    if samples is not None:
+        tables["samples"] = sample_rows(samples)
+    text, metrics = report(found, samples), _metrics(found)
     if others:
         fits = {name: fitted(*other) for name, other in others.items()}
         told = compare({network.name: found, **fits})
         log.info("%s", told)
-        files["comparison.csv"] = table(told.rows)
+        tables["comparison"] = told.rows
         text, metrics["weight"] = f"{text}\n{beside(told)}", told.weights[0]
+    files = {f"{name}.csv": table(rows) for name, rows in tables.items()}
     return Simulation(readings, parts, metrics, text, files=files)
 
 
@@ -185,8 +203,28 @@ def _asked(
     return asked, given.get("noise")
 
 
-def _labels(found: Fit) -> dict[str, Any]:
+def _sampling(given: bool | Mapping[str, Any]) -> dict[str, int] | None:
+    """What is asked of `sample`, or nothing."""
+    if isinstance(given, bool):
+        return {} if given else None
+    if not isinstance(given, Mapping):
+        raise ValueError(f"sample is {given!r}; write true, false, or settings as draws: 2000.")
+    for name, value in given.items():
+        if name not in _OF_SAMPLE:
+            raise ValueError(
+                f"sample has no setting {name!r}{closest(str(name), _OF_SAMPLE)} Known: "
+                f"{', '.join(_OF_SAMPLE)}."
+            )
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"sample: {name} is {value!r}; give a whole number.")
+    return dict(given)
+
+
+def _labels(found: Fit, within: Bands | None) -> dict[str, Any]:
     data, best = found.problem.measured, found.posterior
+    known = {} if within is None else within._asdict()
+    known.pop("lost", None)
+    of_bands = {f"band_{name}": column for name, column in known.items()}
     return {
         "time": data.ts[data.experiment, data.time],
         "time_unit": found.problem.network.units.time,
@@ -200,6 +238,7 @@ def _labels(found: Fit) -> dict[str, Any]:
         "low": best.low,
         "high": best.high,
         "begin": np.array([p.value for p in best.parameters]),
+        **of_bands,
     }
 
 

@@ -8,8 +8,9 @@ import scipy
 from .compare import Comparison, criteria
 from .fit import Fit
 from .problem import rate_unit
+from .sampler import Samples, unlike_normal
 
-__all__ = ["beside", "findings", "parameter_rows", "rate_rows", "report"]
+__all__ = ["beside", "findings", "parameter_rows", "rate_rows", "report", "sample_rows"]
 
 _IN_WORDS = {
     "at least": "only a lower limit",
@@ -44,9 +45,10 @@ def rate_rows(found: Fit) -> list[dict[str, Any]]:
     return rows
 
 
-def parameter_rows(found: Fit) -> list[dict[str, Any]]:
-    """One row a parameter that was estimated."""
+def parameter_rows(found: Fit, samples: Samples | None = None) -> list[dict[str, Any]]:
+    """One row a parameter that was estimated, with what its draws say if there are any."""
     best = found.posterior
+    drawn = [{}] * len(best.x) if samples is None else _drawn(samples)
     return [
         {
             "name": p.name,
@@ -59,8 +61,27 @@ def parameter_rows(found: Fit) -> list[dict[str, Any]]:
             "of": "ln" if p.log else "value",
             "interval": "profile" if best.profiled[i] else "curvature",
             "verdict": best.verdict[i],
+            **drawn[i],
         }
         for i, p in enumerate(best.parameters)
+    ]
+
+
+def _drawn(samples: Samples) -> list[dict[str, Any]]:
+    columns = {"sampled_low": samples.low, "sampled_high": samples.high}
+    columns |= {"effective": samples.effective, "r_hat": samples.r_hat}
+    return [
+        {name: _cell(column[i]) for name, column in columns.items()}
+        for i in range(len(samples.names))
+    ]
+
+
+def sample_rows(samples: Samples) -> list[dict[str, Any]]:
+    """One row a draw: its chain and number, from 1, and every parameter's value."""
+    return [
+        {"chain": c + 1, "draw": d + 1, **dict(zip(samples.names, row, strict=True))}
+        for c, chain in enumerate(samples.values.tolist())
+        for d, row in enumerate(chain)
     ]
 
 
@@ -68,13 +89,15 @@ def _cell(value: float) -> float | str:
     return float(value) if np.isfinite(value) else ""
 
 
-def report(found: Fit) -> str:
+def report(found: Fit, samples: Samples | None = None) -> str:
     """The fit in Markdown: what was read, what was assumed, estimates, and whether they fit."""
     lines = [f"# Rate coefficients of {found.problem.network.name}", "", "## What was read", ""]
-    return "\n".join([*lines, "```", str(found.problem.measured), "```", "", findings(found)])
+    return "\n".join(
+        [*lines, "```", str(found.problem.measured), "```", "", findings(found, samples)]
+    )
 
 
-def findings(found: Fit) -> str:
+def findings(found: Fit, samples: Samples | None = None) -> str:
     """What `report` says below what was read."""
     problem, best = found.problem, found.posterior
     lines = ["## What was found", ""]
@@ -95,6 +118,11 @@ def findings(found: Fit) -> str:
     for deviation, members in loose[:5]:
         combination = " ".join(f"{part:+.2f} ln {name}" for name, part in members[:6])
         lines.append(f"- not told by the data (deviation {deviation:.2g}): {combination}")
+    if samples is not None:
+        lines += [
+            "",
+            *(f"- {line}" for line in (_sampled(samples), *unlike_normal(found, samples))),
+        ]
     lines += ["", "## Whether it fits", "", *_residuals(found), ""]
     return "\n".join(lines)
 
@@ -133,6 +161,15 @@ def _estimates(found: Fit) -> list[str]:
         rows.append((p.name, equations.get(p.name, ""), p.unit, *cells))
     ends = ["", "\\* of the profile of the likelihood; the others by its curvature at the best."]
     return [*_markdown(rows), *ends * any(best.profiled)]
+
+
+def _sampled(samples: Samples) -> str:
+    chains, draws, _ = samples.x.shape
+    return (
+        f"{chains} chains of {draws} draws from the posterior, worth "
+        f"{np.nanmin(samples.effective):.0f} independent ones or more; R-hat at most "
+        f"{np.nanmax(samples.r_hat):.4g}"
+    )
 
 
 def _residuals(found: Fit) -> list[str]:
