@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from ..expression import Name
 from ..kinetics import flux
@@ -18,8 +18,17 @@ __all__ = ["Course", "Regression", "weak_form", "weak_starts"]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
 _TINY = np.finfo(float).tiny
+_ALONE = 5
+"""So many courses are tried by themselves."""
+
 _FEWEST = 5
 """Readings of a species that can be smoothed."""
+
+_SMOOTHED = 3
+"""So many courses are smoothed, which takes its time."""
+
+_GOOD = 1e3
+"""Mean square residual of an exact record, at most; weights are never quite right."""
 
 
 class Course(NamedTuple):
@@ -51,7 +60,7 @@ class Regression(NamedTuple):
 
 
 def weak_starts(problem: Problem) -> list[Regression]:
-    """Starts of the coefficients of a problem, from its readings as they are and smoothed.
+    """Starts of the coefficients of a problem, from its readings, and smoothed if these are noisy.
 
     Values are those of `problem.free`. None where a time is estimated from which on anything
     happens, or no reading tells one.
@@ -68,7 +77,10 @@ def weak_starts(problem: Problem) -> list[Regression]:
         if p.free:
             columns[of, problem.free.index(p)] = p.ratios
     courses = [_course(problem, e, relative[e]) for e in range(len(relative))]
-    found = [weak_form(problem.network, courses, columns, given, smooth=s) for s in (False, True)]
+    found = [weak_form(problem.network, courses, columns, given)]
+    if found[0].seen.any() and found[0].losses[-1] > _GOOD:
+        some = courses[:_SMOOTHED]
+        found.append(weak_form(problem.network, some, columns, given, smooth=True))
     return [one for one in found if one.seen.any()]
 
 
@@ -102,12 +114,26 @@ def _course(problem: Problem, e: int, relative: Float[np.ndarray, " R"]) -> Cour
     return Course(ts, ys, relative)
 
 
-class _Rows(NamedTuple):
-    """Equations of one species: its changes, int prod y dt, and how far to trust that."""
+class _Equations(NamedTuple):
+    """Changes of species between their readings, and what makes them.
 
-    change: np.ndarray
-    phi: np.ndarray
-    doubt: np.ndarray
+    Attributes:
+        course: [M] of each equation.
+        species: [M] likewise.
+        size: [M] the largest concentration of its species.
+        change: [M] of its species.
+        net: [M, R] stoichiometry.
+        phi: [M, R] int prod y dt.
+        doubt: [M, R] the error of that.
+    """
+
+    course: Int[np.ndarray, " M"]
+    species: Int[np.ndarray, " M"]
+    size: Float[np.ndarray, " M"]
+    change: Float[np.ndarray, " M"]
+    net: Float[np.ndarray, "M R"]
+    phi: Float[np.ndarray, "M R"]
+    doubt: Float[np.ndarray, "M R"]
 
 
 def weak_form(
@@ -145,56 +171,86 @@ def weak_form(
             is positive; Craven & Wahba 1978, Numer. Math. 31, 377) in place of the readings, whose
             scatter about them is then the least error.
     """
-    count, stoichiometry = columns.shape[1], network.stoichiometry
+    count = columns.shape[1]
+    found, least_error = _equations(network, courses, least_error, smooth)
+    if not len(found.change) or not count:
+        return Regression(np.ones(count), np.zeros(count, bool), np.zeros(0))
+
+    def solve(rows: Any, start: Any) -> tuple[np.ndarray, list[float]]:
+        part = _Equations(*(column[rows] for column in found))
+        return _iterate(part, columns, given, start, rounds, least_error)
+
+    everything = slice(None)
+    values, losses = solve(everything, None)
+    if len(courses) > 1:  # reweighting may end elsewhere, and each course can tell the way
+        alone = [solve(found.course == c, None) for c in range(min(len(courses), _ALONE))]
+        start = min((one for one in alone if one[1]), key=lambda one: one[1][-1])[0]
+        again = solve(everything, start)
+        values, losses = min((values, losses), again, key=lambda one: one[1][-1])
+    seen = np.any((found.net * found.phi) @ columns != 0, axis=0)
+    lifted = _lift(values, given, columns, found, floor)
+    return Regression(np.where(seen, lifted, 1.0), seen, np.asarray(losses))
+
+
+def _equations(
+    network: Network, courses: Sequence[Course], least_error: float, smooth: bool
+) -> tuple[_Equations, float]:
+    """The equations of all courses, and the least error of what they hold."""
+    stoichiometry = network.stoichiometry
     fluxes = jax.jit(jax.vmap(lambda y, k: flux(network, k, y), (0, None)))
-    found: list[list[_Rows]] = [[] for _ in network.species]
-    for course in courses:
+    size = np.max([np.max(np.nan_to_num(course.ys), axis=0) for course in courses], axis=0)
+    found = []
+    for c, course in enumerate(courses):
         ys, scatter = _smooth(course) if smooth else (course.ys, 0.0)
         least_error = max(least_error, scatter)
         phi, doubt, seen = _integrals(network, course._replace(ys=ys), fluxes)
         blind = np.flatnonzero(~seen)
-        for s, rows in enumerate(found):
+        for s, net in enumerate(stoichiometry):
             at = np.flatnonzero(np.isfinite(ys[:, s]))
-            if len(at) > 1 and not np.any(stoichiometry[s, blind]):
-                sums = (np.add.reduceat(part[: at[-1]], at[:-1]) for part in (phi, doubt))
-                rows.append(_Rows(np.diff(ys[at, s]), *sums))
-    rows = [(s, one) for s, several in enumerate(found) for one in several]
-    nothing = Regression(np.ones(count), np.zeros(count, bool), np.zeros(0))
-    if not rows or not count:
-        return nothing
-    of = np.concatenate([np.full(len(one.change), s) for s, one in rows])  # [M]
-    change, phi, doubt = (
-        np.concatenate([getattr(one, name) for _, one in rows]) for name in _Rows._fields
-    )
-    largest = [
-        np.nanmax(course.ys, axis=0, initial=0.0, where=np.isfinite(course.ys))
-        for course in courses
-    ]
-    size = np.max(largest, axis=0)[of]
-    net = stoichiometry[of]  # [M, R]
-    terms = (net * phi) @ columns  # [M, n]
-    target = change - (net * phi) @ given
-    gross, trust = np.abs(net) * phi, np.abs(net) * doubt
-    weight = 1.0 / (np.abs(change) + 1e-6 * size + _TINY)
+            if len(at) < 2 or np.any(net[blind]):
+                continue
+            sums = [np.add.reduceat(part[: at[-1]], at[:-1]) for part in (phi, doubt)]
+            many = len(at) - 1
+            fixed = (np.full(many, v) for v in (c, s, size[s]))
+            found.append((*fixed, np.diff(ys[at, s]), np.tile(net, (many, 1)), *sums))
+    if not found:
+        empty = np.zeros((0, len(network.equations)))
+        none = (np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros(0))
+        return _Equations(*none, empty, empty, empty), least_error
+    return _Equations(*map(np.concatenate, zip(*found, strict=True))), least_error
+
+
+def _iterate(
+    found: _Equations, columns: Any, given: Any, start: Any, rounds: int, least_error: float
+) -> tuple[Float[np.ndarray, " n"], list[float]]:
+    """Non-negative least squares, weighted anew in every round by what the last one has found."""
+    count = columns.shape[1]
+    terms = (found.net * found.phi) @ columns  # [M, n]
+    target = found.change - (found.net * found.phi) @ given
+    gross, trust = np.abs(found.net) * found.phi, np.abs(found.net) * found.doubt
+    moved = np.abs(found.change)
+
+    def weigh(values: np.ndarray) -> np.ndarray:
+        k = given + columns @ values
+        through = trust @ k + least_error * (gross @ k)
+        return 1.0 / (through + least_error * moved + 1e-14 * found.size + _TINY)
+
+    weight = 1.0 / (moved + 1e-6 * found.size + _TINY) if start is None else weigh(start)
     values, losses = np.zeros(count), []
     for _ in range(rounds):
         matrix, right = weight[:, None] * terms, weight * target
         used = np.any(matrix != 0, axis=1)
         if not used.any():
-            return nothing
+            break
         matrix, right = matrix[used], right[used]
         norms = np.linalg.norm(matrix, axis=0)
-        seen = norms > 0
-        norms[~seen] = 1.0
+        norms[norms == 0] = 1.0
         q, r = np.linalg.qr(matrix / norms)
         solution, _ = scipy.optimize.nnls(r, q.T @ right, maxiter=100 * count)
         values = solution / norms
         losses.append(float(np.mean((matrix @ values - right) ** 2)))
-        k = given + columns @ values
-        through = trust @ k + least_error * (gross @ k)
-        weight = 1.0 / (through + least_error * np.abs(change) + 1e-14 * size + _TINY)
-    lifted = _lift(values, given, columns, net, phi, of, floor)
-    return Regression(np.where(seen, lifted, 1.0), seen, np.asarray(losses))
+        weight = weigh(values)
+    return values, losses
 
 
 def _smooth(course: Course) -> tuple[Float[np.ndarray, "T S"], float]:
@@ -251,19 +307,17 @@ def _integrals(
     return smooth, np.abs(smooth - local), seen
 
 
-def _lift(values: Any, given: Any, columns: Any, net: Any, phi: Any, of: Any, floor: float) -> Any:
+def _lift(values: Any, given: Any, columns: Any, found: _Equations, floor: float) -> Any:
     """Gives values that regression found to be zero a small positive one."""
     values = values.copy()
-    gross = np.abs(net) * phi  # [M, R] by unit coefficients
+    gross, of = np.abs(found.net) * found.phi, found.species  # [M, R] by unit coefficients
     k = given + columns @ values
     through = np.bincount(of, gross @ k)  # [S] total events
     for i in np.flatnonzero(values <= 0):
-        by = gross @ columns[:, i]
-        total = np.bincount(of, by)
+        total = np.bincount(of, gross @ columns[:, i])
         changed = np.flatnonzero(total)
-        if len(changed):
+        values[i] = 1.0
+        if len(changed) and np.any(through[changed] > 0):
             top = changed[np.argmax(through[changed])]
-            values[i] = floor * through[top] / total[top] if through[top] > 0 else 1.0
-        else:
-            values[i] = 1.0
+            values[i] = floor * through[top] / total[top]
     return values
