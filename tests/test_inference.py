@@ -4,7 +4,9 @@ None of the references below integrates anything or calls the code under test: c
 first-order chains are exponentials, intervals are those of scipy.optimize on these formulas.
 """
 
+import csv
 import dataclasses
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,8 +14,8 @@ import pytest
 import scipy
 
 import jaxchem
-from jaxchem.inference import Measurements, infer_rates, problem, report
-from jaxchem.inference.estimate import settings
+from jaxchem.inference import Measurements, infer_rates, problem, read_measurements, report
+from jaxchem.inference.estimate import estimate, settings
 from jaxchem.inference.posterior import autocorrelation
 from jaxchem.inference.search import Misfit, minimise
 from jaxchem.inference.weak import weak_starts
@@ -240,6 +242,12 @@ def test_first_readings_as_exact_initial_states(network):
             Measurements.of(network(CHAIN), TS, {"B": values[0, 1:, 1]}),
             initial={"B": "first"},
         )
+
+
+def test_32_bit_floats_are_told(network):
+    asked = problem(network(CHAIN), measured(TS, NOISY, "ABC"))
+    with jax.enable_x64(False), pytest.raises(ValueError, match="jax_enable_x64"):
+        infer_rates(asked, job=QUIET)
 
 
 def test_arrays_as_measurements(network):
@@ -606,6 +614,54 @@ def test_noise_that_cannot_be(network, noise, words):
     asked = problem(network(CHAIN), measured(TS, NOISY, "ABC"))
     with pytest.raises(ValueError, match=words):
         infer_rates(asked, noise=noise, job=QUIET)
+
+
+TUTORIAL = Path(__file__).parents[1] / "experiments" / "inference" / "tutorial"
+
+
+def test_the_tutorial():
+    """Its readings have decimal commas, gaps, replicates, two temperatures; truth made them."""
+    network = jaxchem.load(TUTORIAL / "pan.txt")
+    told = estimate(
+        *(network, jaxchem.Integrator(method="rodas5p", rtol=1e-6)),
+        path=TUTORIAL / "readings.csv",
+        problem=TUTORIAL / "problem.yaml",
+        starts=3,
+        job=QUIET,
+    )
+    rows = {row["name"]: row for row in csv.DictReader(told.files["parameters.csv"].splitlines())}
+    for name, right in {"k1": 7e-4, "k1: Ea/R": 13500.0, "initial PAN": 20.0}.items():
+        assert float(rows[name]["low"]) < right < float(rows[name]["high"])
+        assert rows[name]["verdict"] == "determined"
+    assert float(rows["k1"]["high"]) / float(rows["k1"]["low"]) < 1.04
+    for part in ("3 gaps: PAN 1, NO2 2", "8 readings are replicates", "decimal commas"):
+        assert part in told.report
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ("PAN (ppb)", "PAN (pbp)", r"readings.csv.*PAN \(pbp\)"),
+        ("NO2 [ppb]", "NOx [ppb]", r"readings.csv.*NOx \[ppb\]"),
+        ("remark", "notes", "no table has the header 'remark'"),
+        ("30;cold", "half an hour;cold", r"readings.csv.*line 9.*time"),
+        ("20,03", "20,0x", r"readings.csv.*line 4.*PAN"),
+        ("15;cold;25,0;16", "15;cold;26,0;16", r"experiment .cold., line 6: temperature"),
+        (";17,43;80000;", "", r"readings.csv.*line 10"),
+    ],
+)
+def test_the_tutorial_with_a_fault(tmp_path, old, new, words):
+    """Each in one sentence that names the file, and the place."""
+    text = (TUTORIAL / "readings.csv").read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "readings.csv"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    network = jaxchem.load(TUTORIAL / "pan.txt")
+    how = settings(TUTORIAL / "problem.yaml")[0]
+    with pytest.raises(ValueError, match=words) as caught:
+        data = read_measurements(path, network, columns=how["columns"])
+        problem(network, data, rates=how["rates"], initial=how["initial"])
+    assert len(str(caught.value).splitlines()) < 4
 
 
 @pytest.mark.slow

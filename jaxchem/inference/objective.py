@@ -94,7 +94,17 @@ class Objective(NamedTuple):
 
 
 def objective(problem: Problem, setting: Mapping[str, Any] | None = None) -> Objective:
-    """Of a problem, with its noise as `infer_rates` takes it."""
+    """Of a problem, with its noise as `infer_rates` takes it.
+
+    Raises:
+        ValueError: JAX has 32-bit floats, which resolve no likelihood; a setting of the noise that
+            cannot be; too few readings.
+    """
+    if jnp.result_type(float) != jnp.float64:
+        raise ValueError(
+            "JAX has 32-bit floats here, in which differences of predictions are rounding: call "
+            "jax.config.update('jax_enable_x64', True) before any array is made."
+        )
     free, data = problem.free, problem.measured
     how = noise(data, setting)
     if not how.known.all() and len(how.weight) <= len(free):
