@@ -14,8 +14,11 @@ from scipy import stats
 
 import jaxchem
 from jaxchem import Integrator
-from jaxchem.dataset import label_cells
-from jaxchem.least_squares import posterior, student
+from jaxchem.dataset import label_cells, laws
+from jaxchem.inference.noise import student
+from jaxchem.inference.parameters import Parameter
+from jaxchem.inference.posterior import posterior
+from jaxchem.inference.search import Misfit
 from jaxchem.metrics import log_rate_mae, rate_errors
 from jaxchem.models import CRNN, NeuralODE
 from jaxchem.models.integrated import integrate
@@ -26,7 +29,7 @@ from jaxchem.stages import (
     regress,
     trajectory,
 )
-from jaxchem.stages.base import windows
+from jaxchem.stages.base import deviations, windows
 from jaxchem.train import fit, recipe
 
 POLLU = {"NO": 0.2, "O3": 0.04, "HCHO": 0.1, "CO": 0.3, "ALD": 0.01, "SO2": 0.007}
@@ -81,7 +84,7 @@ def test_infer_recovers_robertson_and_knows_its_uncertainty():
     """From 30 % off; half the error of the data halves the posterior deviation."""
     network, truth = robertson(20)
     start = functools.partial(CRNN.fitted, noise=0.3)
-    deviations = []
+    spread = []
     for error in (1e-2, 5e-3):
         result = infer(
             None,
@@ -92,8 +95,8 @@ def test_infer_recovers_robertson_and_knows_its_uncertainty():
             job=QUIET,
         )
         assert result.metrics["err_k"] < 1e-6
-        deviations.append(result.deviation)
-    np.testing.assert_allclose(deviations[0], 2 * deviations[1], rtol=1e-2)
+        spread.append(result.posterior.deviation)
+    np.testing.assert_allclose(spread[0], 2 * spread[1], rtol=1e-2)
 
 
 def teststudents_density_is_scipys():
@@ -151,7 +154,9 @@ def test_infer_from_sums_keeps_what_is_given():
         job=QUIET,
     )
     assert result.metrics["err_k"] < 1e-5
-    assert result.deviation[0] == 0
+    assert result.posterior.names == ("k2", "k3")
+    spread = deviations(result.posterior, network)
+    np.testing.assert_array_equal(spread, [0.0, *result.posterior.deviation])
     with pytest.raises(ValueError, match="need every species"):
         regress(None, data, jax.random.key(0))
 
@@ -287,10 +292,13 @@ def test_evaluate_of_the_truth_and_of_an_error():
 
 @pytest.mark.parametrize("count", [2, 200_000])  # fewer data than coefficients, and very many
 def test_theposterior_takes_any_number_of_data(count):
-    slope = np.random.default_rng(0).standard_normal((count + 3, 3))
-    spread, _ = posterior(jnp.asarray(slope), jnp.zeros(count + 3), 3.0)
-    exact = np.linalg.inv(slope[:-3].T @ slope[:-3] + np.eye(3) / 9.0)
-    np.testing.assert_allclose(spread, np.sqrt(np.diag(exact)), rtol=1e-10)
+    slope = np.random.default_rng(0).standard_normal((count, 3))
+    group, known = np.zeros(count, int), np.ones(1, bool)
+    misfit = Misfit(group, known, np.zeros(1), np.zeros(3), np.full(3, 3.0))
+    parameters = tuple(Parameter(name, "rate", 1.0, "1", log=True) for name in "abc")
+    found = posterior(parameters, misfit, np.zeros(3), np.zeros(count), slope)
+    exact = np.linalg.inv(slope.T @ slope + np.eye(3) / 9.0)
+    np.testing.assert_allclose(found.deviation, np.sqrt(np.diag(exact)), rtol=1e-10)
 
 
 def test_a_true_coefficient_of_zero_has_no_part_in_errors():
@@ -361,6 +369,7 @@ def warm(tmp_path_factory):
     given = {"temperature": temperatures}
     about = {"t0": 0.0, "provenance": "scipy"}
     dataset = label_cells(network, ts, np.stack(made), y0, given, **about)
+    dataset.attrs["laws"] = laws(network)  # the coefficients above are those of WARM
     return network, jaxchem.observe(dataset, network)
 
 
