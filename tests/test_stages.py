@@ -13,7 +13,7 @@ from problems import QUIET
 from scipy import stats
 
 import jaxchem
-from jaxchem import Integrator
+from jaxchem import Integrator, checkpoint
 from jaxchem.dataset import label_cells, laws
 from jaxchem.inference.noise import student
 from jaxchem.inference.parameters import Parameter
@@ -30,7 +30,7 @@ from jaxchem.stages import (
     trajectory,
 )
 from jaxchem.stages.base import deviations, windows
-from jaxchem.train import fit, recipe
+from jaxchem.train import Job, fit, recipe
 
 POLLU = {"NO": 0.2, "O3": 0.04, "HCHO": 0.1, "CO": 0.3, "ALD": 0.01, "SO2": 0.007}
 
@@ -318,6 +318,67 @@ def test_infer_tells_that_it_has_not_converged(caplog):
         result = infer(None, data, jax.random.key(0), **options)
         assert result.metrics["converged"] == (iterations == 40)
         assert ("not at the optimum after 1 iterations" in caplog.text) == (iterations == 1)
+
+
+def test_infer_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    """Killed as it writes its third one, and from there as if it had not been."""
+    network, truth = robertson(20)
+    data, start = observed(network, truth), functools.partial(CRNN.fitted, noise=0.3)
+    job = Job("infer", progress=False, path=tmp_path / "last.eqx", save_every=0.0)
+    run = functools.partial(infer, None, data, jax.random.key(0), start=start)
+    whole, keep, saved = run(job=QUIET), checkpoint.save, []
+
+    def killed(*parts, **header):
+        keep(*parts, **header)
+        saved.append(parts)
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(job=job)
+    again = run(job=job)
+    np.testing.assert_array_equal(again.model.log_k, whole.model.log_k)
+    np.testing.assert_array_equal(again.history["loss"], whole.history["loss"])
+    assert len(saved) - 3 < len(whole.history["loss"])
+    assert again.metrics["converged"] == 1
+
+
+def test_deviations_are_those_of_the_residuals_where_these_are_larger():
+    """Concentrations are off by 1 %, whatever error is granted to them; 2 % is believed."""
+    network, truth = robertson(20)
+    data, start = observed(network, truth, noise=0.01), functools.partial(CRNN.fitted, noise=0.1)
+    data = dataclasses.replace(data, noise=0.0)
+    found = [
+        infer(None, data, jax.random.key(0), start=start, error=error, job=QUIET)
+        for error in (1e-4, 1e-3, 0.02)
+    ]
+    spread = [result.posterior.deviation for result in found]
+    np.testing.assert_allclose(spread[0], spread[1], rtol=1e-2)
+    np.testing.assert_allclose(found[0].metrics["residual"], 0.01, rtol=0.2)
+    for result, error in zip(found, (1e-4, 1e-3, 0.02), strict=True):
+        widened = max(1.0, result.metrics["residual"] / error)
+        np.testing.assert_allclose(result.posterior.widened, widened, rtol=1e-12)
+    ratio = 0.02 / found[0].metrics["residual"]
+    np.testing.assert_allclose(spread[2], ratio * spread[0], rtol=5e-2)
+
+
+def test_a_fit_that_moves_nothing_says_so(caplog):
+    """From the truth, and where only what no coefficient changes is seen; not from afar."""
+    network, truth = robertson(20)
+    data, total = observed(network, truth), observed(network, truth, species=["A"])
+    exact = truth["concentration"].values.sum(axis=2, keepdims=True)
+    total = dataclasses.replace(total, operator=jnp.ones((1, 3)), values=jnp.asarray(exact))
+    unknown = dataclasses.replace(data, own_laws=False)
+    for seen, noise, moved in ((data, 0.0, False), (total, 0.2, False), (unknown, 0.2, True)):
+        caplog.clear()
+        start = functools.partial(CRNN.fitted, noise=noise)
+        result = infer(None, seen, jax.random.key(0), start=start, error=1e-3, job=QUIET)
+        assert ("no coefficient has moved" in caplog.text) == (not moved)
+    begin = CRNN.fitted(data, noise=0.2, key=jax.random.key(0))
+    change = np.mean(np.abs(np.log([0.04, 3e7, 1e4]) - begin.log_k))
+    np.testing.assert_allclose(result.metrics["change_k"], change, rtol=1e-4)
+    assert not {"err_k", "max_z", "err_k_identified"} & set(result.metrics)
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e-12])
