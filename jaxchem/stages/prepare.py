@@ -217,7 +217,7 @@ class Plan:
             if name not in self._files:
                 dataset = read(section["path"], network, time_scale=section["time_scale"])
                 _under(dataset, self.conditions, section["path"])
-                if section["true_rates"]:
+                if section.get("true_rates"):
                     dataset.attrs["laws"] = laws(network)
                 self._files[name] = dataset
             return self._files[name]
@@ -399,7 +399,7 @@ def _check(section: Mapping[str, Any]) -> None:
                 hint = "; ranges stand in data.draw.conditions and data.draw.initial."
                 end = hint if name == "draw" else "."
                 raise ValueError(f"{no_setting(f'data.{name}', inner, known[name])}{end}")
-    if not isinstance(section["true_rates"], bool):
+    if not isinstance(section.get("true_rates", False), bool):
         raise ValueError(f"data.true_rates={section['true_rates']}: give true or false.")
     spin = section.get("spin_up")
     if spin is not None and not spin > 0:
