@@ -48,7 +48,7 @@ def infer(
     prior: float = 3.0,
     tail: float | None = None,
     points: int | None = None,
-    iterations: int = 40,
+    iterations: int = 100,
     tolerance: float = 1e-8,
     job: Job = Job("infer"),
 ) -> Result:
