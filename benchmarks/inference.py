@@ -104,10 +104,10 @@ def robertson() -> None:
     ):
         data = seen(network, ts, truth(network, k, y0, ts, **how)[None])
 
-        def run(data: Any = data) -> Fit:
+        def run(data: Any = data, noise: Any = noise) -> Fit:
             rates = nothing(network)
             asked = problem(network, data, rates=rates, initial={"A": 1.0}, integrator=PRECISE)
-            return infer_rates(asked, noise={"kind": "log"}, starts=3, job=QUIET)
+            return infer_rates(asked, noise=noise, starts=3, job=QUIET)
 
         found, first, again = timed(run)
         told(

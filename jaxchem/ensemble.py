@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
-from .dataset import label_cells, to_dataset
+from .dataset import label_cells, laws, to_dataset
 from .dataset.store import Store
 from .fingerprint import add, fingerprint
 from .network import Network
@@ -252,6 +252,7 @@ def generate_ensemble(
         ys, y0 = ys[good], y0[good]
     given, made = cases_of(conditions, good), "jaxchem.solve_ensemble"
     dataset = label_cells(network, ts, ys, y0, given, t0=t0, provenance=made)
+    dataset.attrs["laws"] = laws(network)
     return dataset, np.flatnonzero(~good)
 
 

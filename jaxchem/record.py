@@ -74,6 +74,12 @@ def conclude(folder: Path, data: Data, found: Outcome) -> dict[str, float]:
     network, middle = data.test.network, data.test.middle
     report, metrics = found.report, found.metrics
     k = coefficients(found.model, data.test)
+    if k is not None and not data.test.own_laws:
+        log.info(
+            "the coefficients of network %s are not known to be those that the data are of, so "
+            "nothing is held against them; data.true_rates=true says that they are",
+            network.name,
+        )
     labelled = label_estimate(
         data.held,
         network,

@@ -59,6 +59,18 @@ class Job(NamedTuple):
             return state
         return checkpoint.load(self.path, state, kind=kind, fingerprint=self.fingerprint)
 
+    def part(self, name: Any) -> "Job":
+        """A part of the work, with a checkpoint of its own."""
+        path = self.path
+        own = path and path.with_name(f"{path.stem}_{name}{path.suffix}")
+        return self._replace(path=own)
+
+    @property
+    def kept(self) -> list[Path]:
+        """The checkpoints of the work and of its parts that there are."""
+        path = self.path
+        return [*path.parent.glob(f"{path.stem}*{path.suffix}")] if path else []
+
     def bar(self, total: int, done: int) -> tqdm:
         """A bar of so many steps, of which some are done."""
         shown = None if self.progress else True

@@ -11,6 +11,7 @@ from test_inference import network as network
 import jaxchem
 from jaxchem.inference import compare, estimate, infer_rates, problem, report
 from jaxchem.inference.report import beside
+from jaxchem.train import Job
 
 BACK = CHAIN.replace("B -> C ; 0.1", "B -> A ; 0.05 ; guess\nB -> C ; 0.1")
 """The chain whose first step goes back too; its second reaction is another one."""
@@ -224,7 +225,9 @@ def test_other_mechanisms_of_a_table(fits, tmp_path):
     }
     assert "## Beside other mechanisms" in found.report
     shared = {"rates": {"k1": "A -> B", "k2": "B -> C"}}
+    how["job"] = Job("fit", progress=False, path=tmp_path / "last.eqx")
     found = estimate(one, solver, against=[str(back)], problem=shared, **how)
+    assert not list(tmp_path.glob("last*"))  # each fit has its own checkpoints until all is done
     assert found.metrics["weight"] > 0 and len(found.files["comparison.csv"].splitlines()) == 3
     with pytest.raises(ValueError, match="against=7: give a list"):
         estimate(one, solver, against=7, **how)

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import jaxchem
-from jaxchem.dataset import times
+from jaxchem.dataset import observe, times
 
 CHAIN = """name = chain
 units = molecule cm-3, s
@@ -55,6 +55,23 @@ def test_netcdf_round_trip(tmp_path, chain, truth):
     (tmp_path / "data.nc").write_bytes((tmp_path / "data.nc").read_bytes()[:500])
     with pytest.raises(ValueError, match="not a readable NetCDF"):
         jaxchem.read(tmp_path / "data.nc", chain)
+
+
+def test_data_know_whose_coefficients_they_are_of(tmp_path, chain, truth):
+    """Of a network's own laws: as generated with these, and not of an edited network."""
+    jaxchem.write(truth, tmp_path / "data.nc")
+    again = jaxchem.read(tmp_path / "data.nc", chain)
+    assert observe(truth, chain).own_laws and observe(again, chain).own_laws
+    half = np.array([[1.0, 0.0]]), np.linspace(0, 4, 9)
+    other = jaxchem.generate(chain, 0.5 * np.asarray(chain.rates()), *half, progress=False)
+    assert not observe(other, chain).own_laws
+    table = np.column_stack([truth["time"], truth["concentration"].values[0]])
+    np.savetxt(tmp_path / "data.csv", table, delimiter=",", header="time,A,B")
+    assert not observe(jaxchem.read(tmp_path / "data.csv", chain), chain).own_laws
+    (tmp_path / "edited.txt").write_text((tmp_path / "chain.txt").read_text().replace("0.5", "0.6"))
+    edited = jaxchem.load(tmp_path / "edited.txt")
+    assert not np.array_equal(edited.rates(), chain.rates())
+    assert not observe(jaxchem.read(tmp_path / "data.nc", edited), edited).own_laws
 
 
 def test_dips_of_round_off_are_read(tmp_path, chain, truth):

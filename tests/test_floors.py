@@ -21,7 +21,7 @@ FLOORS = {
             ("network", "parse", "box"),
             ("kinetics", "system", "thermal", "budget", "conserve"),
             ("solvers",),
-            ("dataset", "soap", "train", "least_squares", "losses", "baselines"),
+            ("dataset", "soap", "train", "losses", "baselines"),
             ("ensemble",),
             ("models",),
             (
@@ -47,7 +47,6 @@ HOMES = {
 
 JITS = (
     "train",
-    "least_squares",
     "stages",
     "simulate",
     "clouds",

@@ -14,6 +14,7 @@ import pytest
 import scipy
 
 import jaxchem
+from jaxchem import checkpoint
 from jaxchem.inference import Measurements, infer_rates, problem, read_measurements, report
 from jaxchem.inference.estimate import estimate, settings
 from jaxchem.inference.posterior import autocorrelation
@@ -694,3 +695,42 @@ def test_pollu_from_one_trajectory():
     assert found.met >= 8
     members = {name for _, direction in found.open for name, _ in direction}
     assert {"k16", "k19"} <= members <= {"k16", "k17", "k18", "k19"}
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """Ends a program as it has written so many checkpoints; counts those that it writes."""
+    saved, keep = [], checkpoint.save
+
+    def save(*parts, **header):
+        keep(*parts, **header)
+        saved.append(header["kind"])
+        if len(saved) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    return saved
+
+
+def test_a_killed_fit_goes_on(network, tmp_path, killed):
+    """Three deviations are searched for twice; it is killed within, and other data are refused."""
+    chained, data = network(CHAIN), measured(TS, NOISY, "ABC")
+
+    def run(job, data=data):
+        how = {"noise": {"per": "observable"}, "starts": 4, "job": job}
+        return infer_rates(problem(chained, data), **how)
+
+    job = Job("fit", progress=False, path=tmp_path / "last.eqx", save_every=0.0)
+    whole = run(QUIET)
+    assert not killed
+    with pytest.raises(KeyboardInterrupt):
+        run(job)
+    with pytest.raises(ValueError, match=r"last_0\.eqx was made with another fingerprint"):
+        run(job, dataclasses.replace(data, value=1.1 * data.value))
+    again = run(job)
+    np.testing.assert_allclose(again.posterior.x, whole.posterior.x, rtol=1e-12)
+    np.testing.assert_allclose(again.misfits, whole.misfits, rtol=1e-12)
+    count = len(killed)
+    assert sorted(p.name for p in job.kept) == ["last_0.eqx", "last_1.eqx"]
+    run(job)
+    assert len(killed) == count + 2  # each search is at its end

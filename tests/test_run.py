@@ -335,6 +335,33 @@ def test_data_from_a_file_give_the_estimate_of_the_data_that_were_made(finished,
         assert "Radau" in data.attrs["provenance"]
 
 
+def test_a_guess_is_no_truth(finished, tmp_path, caplog):
+    """Trajectories of robertson are read with a mechanism that is guessed, or said to be theirs."""
+    text = (ROOT / "jaxchem" / "data" / "robertson.txt").read_text()
+    (tmp_path / "guess.txt").write_text(text.replace("3e7", "2e7"))
+    told = {"change_k", "max_z", "err_dy", "err_k"}
+    start = ["stages=infer", "model=crnn_near", "model.noise=0.1", "metric=null"]
+    for name, options, expected in (
+        ("guess", [f"network.path={tmp_path / 'guess.txt'}"], {"change_k"}),
+        ("same", [], {"max_z", "err_dy", "err_k"}),
+        ("said", [f"network.path={tmp_path / 'guess.txt'}", "data.true_rates=true"], None),
+    ):
+        caplog.clear()
+        read = [f"data.path={finished[0] / 'data.nc'}", "stages.infer.iterations=40"]
+        with caplog.at_level(logging.INFO, "jaxchem"):
+            go(tmp_path / name, "+experiment=spin_ode_robertson", *read, *start, *options)
+        found = {n.rpartition("/")[2] for n in numbers(tmp_path / name)} & told
+        assert found == (expected or {"max_z", "err_dy", "err_k"})
+        assert ("nothing is held against them" in caplog.text) == (name == "guess")
+        with xr.open_dataset(tmp_path / name / "predictions.nc", engine="h5netcdf") as dataset:
+            assert ("k_true" in dataset) == (name != "guess")
+            np.testing.assert_allclose(dataset["k"].values, [0.04, 3e7, 1e4], rtol=1e-4)
+            assert np.all(dataset["deviation"].values > 0)
+    np.testing.assert_allclose(numbers(tmp_path / "said")["max_err_k"], np.log(1.5), rtol=1e-4)
+    with pytest.raises(ValueError, match=r"data\.true_rates=maybe: give true or false"):
+        go(tmp_path / "bad", *SMALL, *read, "data.true_rates=maybe")
+
+
 def test_the_metric_that_a_sweeper_gets(tmp_path):
     one = [*SMALL, "stages.order=[regress]"]
     assert go(tmp_path / "one", *one, "metric=regress/k_err") == pytest.approx(
@@ -578,7 +605,10 @@ def test_resume_from_another_folder_with_own_configuration_and_data(tmp_path):
         tmp_path, "--config-dir", "own", "+experiment=mine", "hydra.run.dir=out"
     )
     assert status == 0, output[-3000:]
-    assert numbers(tmp_path / "out")["err_k"] < 1e-3
+    model = jaxchem.load_model(tmp_path / "out" / "regress" / "model.eqx")
+    np.testing.assert_allclose(model.k, [0.04, 3e7, 1e4], rtol=1e-3)
+    assert "err_k" not in numbers(tmp_path / "out")  # nobody said whose trajectories they are
+    assert "data.true_rates=true says that they are" in output
     assert "done in" in (tmp_path / "out" / "run.log").read_text()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "measured.csv").unlink()  # the run has its own copy

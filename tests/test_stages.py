@@ -13,9 +13,12 @@ from problems import QUIET
 from scipy import stats
 
 import jaxchem
-from jaxchem import Integrator
-from jaxchem.dataset import label_cells
-from jaxchem.least_squares import posterior, student
+from jaxchem import Integrator, checkpoint
+from jaxchem.dataset import label_cells, laws
+from jaxchem.inference.noise import student
+from jaxchem.inference.parameters import Parameter
+from jaxchem.inference.posterior import posterior
+from jaxchem.inference.search import Misfit
 from jaxchem.metrics import log_rate_mae, rate_errors
 from jaxchem.models import CRNN, NeuralODE
 from jaxchem.models.integrated import integrate
@@ -26,8 +29,8 @@ from jaxchem.stages import (
     regress,
     trajectory,
 )
-from jaxchem.stages.base import windows
-from jaxchem.train import fit, recipe
+from jaxchem.stages.base import deviations, windows
+from jaxchem.train import Job, fit, recipe
 
 POLLU = {"NO": 0.2, "O3": 0.04, "HCHO": 0.1, "CO": 0.3, "ALD": 0.01, "SO2": 0.007}
 
@@ -81,7 +84,7 @@ def test_infer_recovers_robertson_and_knows_its_uncertainty():
     """From 30 % off; half the error of the data halves the posterior deviation."""
     network, truth = robertson(20)
     start = functools.partial(CRNN.fitted, noise=0.3)
-    deviations = []
+    spread = []
     for error in (1e-2, 5e-3):
         result = infer(
             None,
@@ -92,8 +95,8 @@ def test_infer_recovers_robertson_and_knows_its_uncertainty():
             job=QUIET,
         )
         assert result.metrics["err_k"] < 1e-6
-        deviations.append(result.deviation)
-    np.testing.assert_allclose(deviations[0], 2 * deviations[1], rtol=1e-2)
+        spread.append(result.posterior.deviation)
+    np.testing.assert_allclose(spread[0], 2 * spread[1], rtol=1e-2)
 
 
 def teststudents_density_is_scipys():
@@ -151,7 +154,9 @@ def test_infer_from_sums_keeps_what_is_given():
         job=QUIET,
     )
     assert result.metrics["err_k"] < 1e-5
-    assert result.deviation[0] == 0
+    assert result.posterior.names == ("k2", "k3")
+    spread = deviations(result.posterior, network)
+    np.testing.assert_array_equal(spread, [0.0, *result.posterior.deviation])
     with pytest.raises(ValueError, match="need every species"):
         regress(None, data, jax.random.key(0))
 
@@ -287,10 +292,13 @@ def test_evaluate_of_the_truth_and_of_an_error():
 
 @pytest.mark.parametrize("count", [2, 200_000])  # fewer data than coefficients, and very many
 def test_theposterior_takes_any_number_of_data(count):
-    slope = np.random.default_rng(0).standard_normal((count + 3, 3))
-    spread, _ = posterior(jnp.asarray(slope), jnp.zeros(count + 3), 3.0)
-    exact = np.linalg.inv(slope[:-3].T @ slope[:-3] + np.eye(3) / 9.0)
-    np.testing.assert_allclose(spread, np.sqrt(np.diag(exact)), rtol=1e-10)
+    slope = np.random.default_rng(0).standard_normal((count, 3))
+    group, known = np.zeros(count, int), np.ones(1, bool)
+    misfit = Misfit(group, known, np.zeros(1), np.zeros(3), np.full(3, 3.0))
+    parameters = tuple(Parameter(name, "rate", 1.0, "1", log=True) for name in "abc")
+    found = posterior(parameters, misfit, np.zeros(3), np.zeros(count), slope)
+    exact = np.linalg.inv(slope.T @ slope + np.eye(3) / 9.0)
+    np.testing.assert_allclose(found.deviation, np.sqrt(np.diag(exact)), rtol=1e-10)
 
 
 def test_a_true_coefficient_of_zero_has_no_part_in_errors():
@@ -310,6 +318,67 @@ def test_infer_tells_that_it_has_not_converged(caplog):
         result = infer(None, data, jax.random.key(0), **options)
         assert result.metrics["converged"] == (iterations == 40)
         assert ("not at the optimum after 1 iterations" in caplog.text) == (iterations == 1)
+
+
+def test_infer_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    """Killed as it writes its third one, and from there as if it had not been."""
+    network, truth = robertson(20)
+    data, start = observed(network, truth), functools.partial(CRNN.fitted, noise=0.3)
+    job = Job("infer", progress=False, path=tmp_path / "last.eqx", save_every=0.0)
+    run = functools.partial(infer, None, data, jax.random.key(0), start=start)
+    whole, keep, saved = run(job=QUIET), checkpoint.save, []
+
+    def killed(*parts, **header):
+        keep(*parts, **header)
+        saved.append(parts)
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(job=job)
+    again = run(job=job)
+    np.testing.assert_array_equal(again.model.log_k, whole.model.log_k)
+    np.testing.assert_array_equal(again.history["loss"], whole.history["loss"])
+    assert len(saved) - 3 < len(whole.history["loss"])
+    assert again.metrics["converged"] == 1
+
+
+def test_deviations_are_those_of_the_residuals_where_these_are_larger():
+    """Concentrations are off by 1 %, whatever error is granted to them; 2 % is believed."""
+    network, truth = robertson(20)
+    data, start = observed(network, truth, noise=0.01), functools.partial(CRNN.fitted, noise=0.1)
+    data = dataclasses.replace(data, noise=0.0)
+    found = [
+        infer(None, data, jax.random.key(0), start=start, error=error, job=QUIET)
+        for error in (1e-4, 1e-3, 0.02)
+    ]
+    spread = [result.posterior.deviation for result in found]
+    np.testing.assert_allclose(spread[0], spread[1], rtol=1e-2)
+    np.testing.assert_allclose(found[0].metrics["residual"], 0.01, rtol=0.2)
+    for result, error in zip(found, (1e-4, 1e-3, 0.02), strict=True):
+        widened = max(1.0, result.metrics["residual"] / error)
+        np.testing.assert_allclose(result.posterior.widened, widened, rtol=1e-12)
+    ratio = 0.02 / found[0].metrics["residual"]
+    np.testing.assert_allclose(spread[2], ratio * spread[0], rtol=5e-2)
+
+
+def test_a_fit_that_moves_nothing_says_so(caplog):
+    """From the truth, and where only what no coefficient changes is seen; not from afar."""
+    network, truth = robertson(20)
+    data, total = observed(network, truth), observed(network, truth, species=["A"])
+    exact = truth["concentration"].values.sum(axis=2, keepdims=True)
+    total = dataclasses.replace(total, operator=jnp.ones((1, 3)), values=jnp.asarray(exact))
+    unknown = dataclasses.replace(data, own_laws=False)
+    for seen, noise, moved in ((data, 0.0, False), (total, 0.2, False), (unknown, 0.2, True)):
+        caplog.clear()
+        start = functools.partial(CRNN.fitted, noise=noise)
+        result = infer(None, seen, jax.random.key(0), start=start, error=1e-3, job=QUIET)
+        assert ("no coefficient has moved" in caplog.text) == (not moved)
+    begin = CRNN.fitted(data, noise=0.2, key=jax.random.key(0))
+    change = np.mean(np.abs(np.log([0.04, 3e7, 1e4]) - begin.log_k))
+    np.testing.assert_allclose(result.metrics["change_k"], change, rtol=1e-4)
+    assert not {"err_k", "max_z", "err_k_identified"} & set(result.metrics)
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e-12])
@@ -361,6 +430,7 @@ def warm(tmp_path_factory):
     given = {"temperature": temperatures}
     about = {"t0": 0.0, "provenance": "scipy"}
     dataset = label_cells(network, ts, np.stack(made), y0, given, **about)
+    dataset.attrs["laws"] = laws(network)  # the coefficients above are those of WARM
     return network, jaxchem.observe(dataset, network)
 
 

@@ -18,6 +18,7 @@ from .labels import label_history as label_history
 from .labels import label_phases as label_phases
 from .labels import label_readings as label_readings
 from .labels import label_thermal as label_thermal
+from .labels import laws as laws
 from .labels import to_dataset as to_dataset
 from .observation import Observations as Observations
 from .observation import given as given

@@ -110,7 +110,7 @@ def read(
     dataset = to_dataset(
         network, (ts, full), y0=initial, t0=t0, provenance=f"read from {path.name}"
     )
-    kept = ("conditions", "provenance", "fingerprint", "configuration", "segments")
+    kept = ("conditions", "provenance", "fingerprint", "configuration", "segments", "laws")
     if path.suffix == ".nc":
         with xr.open_dataset(path, engine="h5netcdf") as kept_file:
             if "given" in kept_file:

@@ -12,10 +12,11 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from ..network import Network
+from ..rates import CONDITIONS
 from ..solvers.cell import check_concentrations
 from ..solvers.integrator import check_times, default_atol
 from ..system import MISSING, System, unpack
-from .labels import to_dataset
+from .labels import laws, to_dataset
 
 __all__ = ["generate", "sample", "times"]
 
@@ -122,7 +123,8 @@ def generate(
         method: of `scipy.integrate.solve_ivp`; Radau (Hairer & Wanner 1996) by default.
         rtol: relative tolerance.
         atol: absolute tolerance, a number or [S]; `None` as for `Integrator`.
-        conditions: written into the dataset.
+        conditions: written into the dataset, as is whether `k` is what the network's own laws
+            give under them.
         progress: show a bar.
 
     Raises:
@@ -161,7 +163,7 @@ def generate(
             states.append(y)
         results.append(states)
     tolerance = "default" if atol is None else f"{np.max(atol):g}"
-    return to_dataset(
+    dataset = to_dataset(
         system,
         (ts, np.asarray(results)),
         y0=y0,
@@ -169,6 +171,18 @@ def generate(
         conditions=conditions,
         provenance=f"scipy.integrate.solve_ivp {method}, rtol {rtol:g}, atol {tolerance}",
     )
+    if isinstance(network, Network) and _own(network, k, conditions or {}):
+        dataset.attrs["laws"] = laws(network)
+    return dataset
+
+
+def _own(network: Network, k: Any, conditions: Mapping[str, Any]) -> bool:
+    """Whether coefficients are those that the network's own laws give under these conditions."""
+    try:
+        own = network.rates(**{n: v for n, v in conditions.items() if n in CONDITIONS})
+    except ValueError:
+        return False
+    return not (callable(k) or callable(own)) and np.allclose(k, own, rtol=1e-12, atol=0.0)
 
 
 def _plain(function: Any) -> Any:

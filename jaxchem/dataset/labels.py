@@ -13,8 +13,10 @@ import xarray as xr
 from jaxtyping import Float
 
 from ..budget import Course
+from ..checkpoint import digest
 from ..metrics import conservation_drift
 from ..network import Network
+from ..parse import table
 from ..rates import CONDITIONS
 from ..system import System
 from ..thermal import Cloud
@@ -30,6 +32,7 @@ __all__ = [
     "label_phases",
     "label_readings",
     "label_thermal",
+    "laws",
     "to_dataset",
 ]
 
@@ -107,6 +110,14 @@ def to_dataset(
         if start is not None:
             dataset[f"initial_{name}"] = ("case", start[:, place], {"units": its_unit})
     return dataset
+
+
+def laws(network: Network) -> str:
+    """Tells a network with its rate laws from others.
+
+    A dataset whose trajectories are of these laws has it as the attribute ``laws``.
+    """
+    return digest(table.dumps(network))
 
 
 def label_cells(

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from ..brief import few, safely, span, table, text
 from ..formula import CHARGE
 from ..network import Network, RateFunction
+from .labels import laws
 
 __all__ = ["Observations", "observe"]
 
@@ -35,6 +36,8 @@ class Observations(eqx.Module):
         fixed: the conditions that all cases have, by name.
         labels: what each of the O observables is.
         noise: relative standard deviation of the observations, 0 for exact ones.
+        own_laws: whether trajectories are known to be those of the network's own rate laws, so
+            that estimates can be held against these.
         segments: so many consecutive cases are one course, each ending where the next begins.
     """
 
@@ -50,6 +53,7 @@ class Observations(eqx.Module):
     labels: tuple[str, ...] = eqx.field(static=True)
     noise: float = eqx.field(static=True)
     segments: int = eqx.field(static=True, default=1)
+    own_laws: bool = eqx.field(static=True, default=False)
 
     def __repr__(self) -> str:
         network, unit, time = safely(lambda: (self.network.name, *self.network.units), ("?",) * 3)
@@ -221,6 +225,7 @@ def observe(
         labels=labels,
         noise=float(noise),
         segments=int(dataset.attrs.get("segments", 1)) if cases is None and repeats == 1 else 1,
+        own_laws="laws" in dataset.attrs and dataset.attrs["laws"] == laws(network),
     )
 
 

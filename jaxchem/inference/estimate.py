@@ -100,7 +100,7 @@ def estimate(
         profiles: likewise.
         iterations: likewise.
         sample: whether to draw from the posterior, or `draws`, `warmup` and `chains` of `sample`.
-        job: label and bar.
+        job: label, bar and checkpoints, which go once all is found.
 
     Returns:
         Readings with what was predicted of them, the report, figures, metrics, and the tables
@@ -113,7 +113,7 @@ def estimate(
     """
     how = {"starts": starts, "seed": seed, "profiles": profiles, "iterations": iterations}
 
-    def fitted(network: Network, problem: Any) -> Fit:
+    def fitted(network: Network, problem: Any, job: Job) -> Fit:
         asked, noise = _asked(network, integrator, path, problem, conditions)
         return infer_rates(asked, noise=noise, **how, job=job)
 
@@ -121,7 +121,7 @@ def estimate(
     if drawn is not None:
         library()  # before the fit, which may be long
     others = _others(network, against or [], problem)
-    found = fitted(network, problem)
+    found = fitted(network, problem, job)
     samples = within = None
     if drawn is not None:
         samples = sample_of(found, **drawn, seed=seed, job=job._replace(label="sample"))
@@ -138,12 +138,15 @@ def estimate(
         tables["samples"] = sample_rows(samples)
     text, metrics = report(found, samples), _metrics(found)
     if others:
-        fits = {name: fitted(*other) for name, other in others.items()}
+        jobs = (job.part(f"against_{n}") for n in range(len(others)))
+        fits = {n: fitted(*of, own) for (n, of), own in zip(others.items(), jobs, strict=True)}
         told = compare({network.name: found, **fits})
         log.info("%s", told)
         tables["comparison"] = told.rows
         text, metrics["weight"] = f"{text}\n{beside(told)}", told.weights[0]
     files = {f"{name}.csv": table(rows) for name, rows in tables.items()}
+    for kept in job.kept:
+        kept.unlink()
     return Simulation(readings, parts, metrics, text, files=files)
 
 

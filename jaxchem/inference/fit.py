@@ -1,5 +1,6 @@
 """The fit of a problem: its misfit, many starts, and what their best says of every parameter."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import scipy
 from jaxtyping import Float
 
 from ..brief import few
+from ..checkpoint import digest
 from ..train import Job
 from .objective import Objective, objective
 from .posterior import DOUBTFUL, Posterior, autocorrelation, directions, doubtful, posterior
@@ -102,7 +104,8 @@ def infer_rates(
         profiles: of which parameters the likelihood is profiled: ``"doubtful"`` ones, whose
             deviation is above 0.2 in the logarithm; ``"all"``; or ``"none"``.
         iterations: at most so many steps of a search.
-        job: label and bar.
+        job: label, bar and checkpoints, one a search; one of other readings or settings is
+            refused.
 
     Raises:
         ValueError: no start can be integrated; a setting that there is not; readings that a kind
@@ -121,7 +124,10 @@ def infer_rates(
             bar.set_postfix(best=f"{np.min(value):.6g}", refresh=False)
             bar.refresh()
 
-        asked, found = _searched(asked, begin, iterations, told)
+        of = (begin, problem.measured.value, asked.noise.weight)
+        mark = digest(job.fingerprint, iterations, *(part.tolist() for part in of))
+        how = {"iterations": iterations, "told": told, "job": job._replace(fingerprint=mark)}
+        asked, found = _searched(asked, begin, **how)
     if not np.any(np.isfinite(found.value)):
         raise ValueError(
             f"{job.label}: none of {starts} starts could be integrated; begin nearer (value of "
@@ -212,14 +218,15 @@ def _begin(asked: Objective, count: int, seed: int) -> tuple[np.ndarray, list[st
 
 
 def _searched(
-    asked: Objective, begin: np.ndarray, iterations: int, told: Any
+    asked: Objective, begin: np.ndarray, iterations: int, told: Any, job: Job
 ) -> tuple[Objective, Optima]:
     """Where all searches have come to, and what they then minimised."""
-    misfit, how = asked.misfit, asked.noise
+    misfit, how, number = asked.misfit, asked.noise, itertools.count()
 
     def search(evaluate: Evaluate, misfit: Misfit, begin: np.ndarray, tolerance: float) -> Optima:
         where = {"low": asked.low, "high": asked.high, "iterations": iterations}
-        return minimise(evaluate, misfit, begin, tolerance=tolerance, told=told, **where)
+        where |= {"told": told, "job": job.part(next(number))}
+        return minimise(evaluate, misfit, begin, tolerance=tolerance, **where)
 
     if len(how.known) > 1 and not how.known.all():
         # from afar one group's deviation would fall at the others' cost: as if all were large

@@ -1,10 +1,13 @@
 """The least -2 ln L of many starts at once, by Levenberg and Marquardt, deviations found along."""
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from ..train import Job
 
 __all__ = ["Misfit", "Optima", "minimise"]
 
@@ -59,7 +62,7 @@ class Misfit(NamedTuple):
 
     def weights(self, residual: Float[np.ndarray, "B m"]) -> Float[np.ndarray, "B m"]:
         """One over the variance of each residual."""
-        each = np.where(self.known, 1.0, self.counts / self.squares(residual))
+        each = self.counts / np.where(self.known, self.counts, self.squares(residual))
         return each[:, self.group]
 
     def value(
@@ -84,6 +87,7 @@ class Optima(NamedTuple):
         value: [B] of the misfit; infinite where the start could not be evaluated.
         converged: [B] whether no step promises anything, or the last ones have not helped.
         trials: [B] evaluations.
+        course: [B, steps + 1] the misfit at the start, and after every step.
     """
 
     x: Float[np.ndarray, "B n"]
@@ -92,6 +96,21 @@ class Optima(NamedTuple):
     value: Float[np.ndarray, " B"]
     converged: Bool[np.ndarray, " B"]
     trials: Int[np.ndarray, " B"]
+    course: Float[np.ndarray, "B s"]
+
+
+class _State(NamedTuple):
+    """From where searches go on; what was evaluated there is evaluated again."""
+
+    x: Float[np.ndarray, "B n"]
+    radius: Float[np.ndarray, " B"]
+    converged: Bool[np.ndarray, " B"]
+    stuck: Bool[np.ndarray, " B"]
+    trials: Int[np.ndarray, " B"]
+    along: Float[np.ndarray, "B n"]  # a direction
+    bend: Float[np.ndarray, "B m"]  # residuals' curvature along it
+    past: Float[np.ndarray, "s B"]  # misfits
+    round: int
 
 
 def minimise(
@@ -105,6 +124,7 @@ def minimise(
     iterations: int = 100,
     tolerance: float = 1e-6,
     told: Callable[[np.ndarray, np.ndarray], Any] | None = None,
+    job: Job = Job("search"),
 ) -> Optima:
     """Follows every start to a minimum of the misfit within bounds.
 
@@ -128,29 +148,36 @@ def minimise(
         held: parameters that do not move.
         iterations: at most so many steps.
         tolerance: done when a step promises to lower the misfit by less.
-        told: called with the misfits and what is done, after every step.
+        told: called with the misfits and what is done, at the start and after every step.
+        job: checkpoint.
     """
     x = np.clip(np.asarray(start, dtype=float), low, high)
     if held is not None:
         x = np.where(held, start, x)
     count = len(x)
     moving = np.ones(x.shape, bool) if held is None else ~held
+    none, past = np.zeros(count, bool), np.full((_LOOKED_BACK + iterations + 1, count), np.inf)
+    bend = np.zeros((count, len(misfit.group)))
+    state = _State(x, np.ones(count), none, none, np.ones(count, int), 0.0 * x, bend, past, 0)
+    x, radius, converged, stuck, trials, along, bend, past, first = job.load(state, "search")
     residual, slope = (np.array(part) for part in evaluate(x))
     value = misfit.value(x, residual)
-    radius = np.full(count, 1.0)
-    converged, trials = np.zeros(count, bool), np.ones(count, int)
-    stuck = ~np.isfinite(value)
-    along, bend = np.zeros(x.shape), np.zeros(residual.shape)  # a direction, residuals' curvature
-    past = np.full((_LOOKED_BACK, count), np.inf)
-    for round_ in range(iterations):
+    converged, stuck = converged.copy(), stuck | ~np.isfinite(value)
+    saved = time.monotonic()
+    for round_ in range(first, iterations + 1):
         good = np.isfinite(value)
-        converged[good] |= past[round_ % _LOOKED_BACK][good] - value[good] < _NOTHING
-        past[round_ % _LOOKED_BACK] = value
+        converged[good] |= past[round_][good] - value[good] < _NOTHING
+        past[round_ + _LOOKED_BACK] = value
         converged[good] |= misfit.exact(residual[good])
         todo = np.flatnonzero(~converged & ~stuck)
         if told is not None:
             told(value, converged | stuck)
-        if not len(todo):
+        last = not len(todo) or round_ == iterations
+        if last or time.monotonic() - saved > job.save_every:
+            state = (x, radius, converged, stuck, trials, along, bend, past, round_)
+            job.save(_State(*state), "search")
+            saved = time.monotonic()
+        if last:
             break
         step, promise = _step(
             *(misfit, x[todo], residual[todo], slope[todo], radius[todo], moving[todo], low, high),
@@ -183,7 +210,8 @@ def minimise(
         radius[todo[fine]] = np.minimum(2 * radius[todo[fine]], _FARTHEST)
         converged[todo] |= ~better & (promise < _NOTHING)
         stuck[todo] |= radius[todo] < 1e-12  # rounding: there is no lower point to be found
-    return Optima(x, residual, slope, value, converged, trials)
+    course = past[_LOOKED_BACK : _LOOKED_BACK + round_ + 1].T
+    return Optima(x, residual, slope, value, converged, trials, course)
 
 
 def _step(

@@ -8,10 +8,20 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..dataset import Observations
+from ..inference import Posterior
 from ..metrics import rate_errors
 from ..models import AbstractIntegrated
+from ..network import Network
 
-__all__ = ["Result", "coefficients", "integrated", "rate_metrics", "true_rates", "windows"]
+__all__ = [
+    "Result",
+    "coefficients",
+    "deviations",
+    "integrated",
+    "rate_metrics",
+    "true_rates",
+    "windows",
+]
 
 
 class Result(NamedTuple):
@@ -21,13 +31,13 @@ class Result(NamedTuple):
         model: for the next stage.
         history: name -> values by step.
         metrics: name -> number.
-        deviation: [R] posterior standard deviation of ln k, where the stage knows it.
+        posterior: of the rate coefficients that were estimated, where the stage knows it.
     """
 
     model: Any
     history: dict[str, np.ndarray]
     metrics: dict[str, float]
-    deviation: np.ndarray | None = None
+    posterior: Posterior | None = None
 
 
 def windows(
@@ -72,19 +82,39 @@ def integrated(model: Any, stage: str, advice: str, *, rates: bool = False) -> A
     return model
 
 
-def rate_metrics(data: Observations, model: Any) -> dict[str, float]:
-    """Errors of a model's rate coefficients against those of the network's own laws.
+def deviations(found: Posterior, network: Network) -> Float[np.ndarray, " R"]:
+    """The posterior standard deviation of each ln k, 0 where it was given."""
+    full = np.zeros(len(network.equations))
+    for p, deviation in zip(found.parameters, found.deviation, strict=True):
+        full[[*p.of]] = deviation
+    return full
 
-    They are `metrics.rate_errors` in the middle of what the data vary; none where there are no
+
+def rate_metrics(data: Observations, model: Any, begin: Any = None) -> dict[str, float]:
+    """Errors of a model's rate coefficients against the true ones, or how far they have moved.
+
+    Errors are `metrics.rate_errors` in the middle of what the data vary, where these are known to
+    be of the network's own laws. Elsewhere nobody knows the truth: `change_k` is the mean of
+    |ln k - ln k at the start| over those that were estimated. There is neither where there are no
     coefficients, or the laws give no constants here.
+
+    Args:
+        data: what the model was estimated from, or is measured on.
+        model: any.
+        begin: the model that the estimate started from, if there is one.
     """
     data = data.in_order(model.about.conditions)
-    middle = jnp.asarray(data.middle)
-    k, k_true = coefficients(model, data), true_rates(data, middle)
-    if k is None or k_true is None:
+    k, k_true = coefficients(model, data), true_rates(data, jnp.asarray(data.middle))
+    if k is None:
         return {}
-    known = getattr(model, "known", np.zeros(len(k), bool))
-    return rate_errors(np.asarray(k), k_true, ~known)
+    estimated = ~getattr(model, "known", np.zeros(len(k), bool))
+    if k_true is not None:
+        return rate_errors(np.asarray(k), k_true, estimated)
+    before = None if begin is None else coefficients(begin, data)
+    if before is None:
+        return {}
+    change = np.abs(np.log(np.asarray(k)) - np.log(np.asarray(before)))[estimated]
+    return {"change_k": float(np.mean(change))}
 
 
 def coefficients(model: Any, data: Observations) -> Float[Array, " R"] | None:
@@ -95,7 +125,10 @@ def coefficients(model: Any, data: Observations) -> Float[Array, " R"] | None:
 
 
 def true_rates(data: Observations, conditions: Any) -> Float[np.ndarray, " R"] | None:
-    """What the network's own laws give, where these are constants that can be evaluated."""
+    """What the network's own laws give, where the data are known to be of these and they are
+    constants that can be evaluated."""
+    if not data.own_laws:
+        return None
     try:
         k = data.rates(conditions)
     except ValueError:

@@ -37,7 +37,10 @@ _GROUPS = {
     "spread": ("correlation", "within_1", "within_2"),
     "time": ("model", "solver"),
 }
-_OWN = ("iterations", "converged", "identified", "residual", "err_k_identified", "max_z")
+_OWN = (
+    *("iterations", "converged", "identified", "residual", "err_k_identified", "max_z"),
+    "change_k",
+)
 """What stages say of themselves."""
 
 

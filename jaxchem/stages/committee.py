@@ -49,8 +49,7 @@ def committee(
     last = conserving(conserve)
     results = []
     for n in range(members):
-        path = job.path and job.path.with_name(f"last_{n}.eqx")
-        own = job._replace(label=f"{job.label} {n + 1}/{members}", path=path)
+        own = job.part(n)._replace(label=f"{job.label} {n + 1}/{members}")
         results.append(train(model, data, jax.random.fold_in(key, n), job=own))
     trained = tuple(r.model for r in results)
     made: Any = Committee(trained, np.asarray(floor))  # pyright: ignore

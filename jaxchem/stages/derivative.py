@@ -176,4 +176,4 @@ def derivative(
         batch_size=batch_size,
         job=job,
     )
-    return Result(fitted, history, rate_metrics(data, fitted))
+    return Result(fitted, history, rate_metrics(data, fitted, begin))

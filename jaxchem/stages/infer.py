@@ -1,22 +1,38 @@
 """Rate coefficients by Levenberg-Marquardt through the solver, with a prior and uncertainties."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..dataset import Observations
-from ..least_squares import least_squares
+from ..inference.noise import student
+from ..inference.objective import evaluation
+from ..inference.parameters import Parameter
+from ..inference.posterior import posterior
+from ..inference.problem import rate_unit
+from ..inference.search import Evaluate, Misfit, minimise
 from ..models import AbstractIntegrated
 from ..models.integrated import integrate
+from ..network import Network
 from ..solvers import Integrator
 from ..train import Job
 from .base import Result, integrated, rate_metrics, true_rates
 
 __all__ = ["infer"]
+
+log = logging.getLogger("jaxchem")
+
+_SURE = 0.1
+"""Deviation of ln k below which the data determine a coefficient."""
+
+_MOVED = 1e-3
+"""A coefficient that has moved by less, of its deviation, is where it was."""
 
 
 def infer(
@@ -32,8 +48,8 @@ def infer(
     prior: float = 3.0,
     tail: float | None = None,
     points: int | None = None,
-    iterations: int = 40,
-    tolerance: float = 1e-7,
+    iterations: int = 100,
+    tolerance: float = 1e-8,
     job: Job = Job("infer"),
 ) -> Result:
     """Maximises the posterior of ln k given trajectories observed from known initial states.
@@ -41,8 +57,10 @@ def infer(
     Residuals are asinh(y / 2e) differences between prediction and observation, over their
     relative error, with e = `floor` times the largest value of the observable: logarithmic where
     y is above e, linear below, so zeros and small negatives are no trouble. The prior is normal
-    in ln k about the incoming model's coefficients. The search and the posterior are those of
-    `least_squares`; a trial whose solve fails is refused.
+    in ln k about the incoming model's coefficients. The search is that of `inference.search`; a
+    trial whose solve fails is refused. Deviations are by the curvature at the optimum, with the
+    error re-estimated from the residuals where that is larger; outliers count in it whatever the
+    tail.
 
     Args:
         model: to start from, which is also the centre of the prior: a CRNN, or another with
@@ -56,16 +74,17 @@ def infer(
         floor: see above.
         prior: standard deviation of ln k about the start.
         tail: degrees of freedom of Student's distribution, where some observations are far worse
-            than `error` says (see `least_squares`). 1 is the most forgiving.
+            than `error` says (see `inference.noise.student`). 1 is the most forgiving.
         points: use so many observation times, evenly spaced by index; `None` uses all.
-        iterations: at most so many trials.
-        tolerance: stop when ln k and residuals change by less than this relative to theirs.
+        iterations: at most so many steps.
+        tolerance: stop when a step promises to lower the sum of squares by less: an optimum lies
+            within the root of this part of a deviation.
         job: label, progress and checkpoint.
 
     Returns:
-        The CRNN at the optimum and the posterior deviation of each ln k (0 where it is given);
-        history `loss` (mean square residual by trial); metrics with the number of coefficients
-        that the data determine (posterior deviation below 0.1), and `converged`.
+        The CRNN at the optimum and the posterior of those ln k that are not given; history `loss`
+        (mean square residual by step); metrics with the number of coefficients that the data
+        determine (posterior deviation below 0.1), and `converged`.
 
     Raises:
         ValueError: there is no such model to start from, it cannot be integrated, or a setting is
@@ -74,6 +93,8 @@ def infer(
     for name, value in {"error": error, "floor": floor, "prior": prior}.items():
         if not value > 0:
             raise ValueError(f"{name}={value}: give a positive number.")
+    if tail is not None and not tail > 0:
+        raise ValueError(f"tail={tail} degrees of freedom; give a positive number, or null.")
     if points is not None and points < 1:
         raise ValueError(f"points={points}: keep one observation time or more.")
     data = data.first(cases)
@@ -84,7 +105,7 @@ def infer(
     how = model.integrator if integrator is None else integrator
     forward = how.replace(adjoint="forward")
     free = np.flatnonzero(~model.known)
-    centre = model.log_k[free]
+    centre = np.asarray(model.log_k)[free]
     index = np.arange(int(data.ts[0] <= data.t0), len(data.ts))
     if points is not None and points < len(index):
         index = index[np.unique(np.linspace(0, len(index) - 1, points).astype(int))]
@@ -100,35 +121,103 @@ def infer(
     def residual(log_k: Float[Array, " n"]) -> Float[Array, " m"]:
         current = eqx.tree_at(lambda m: m.log_k, model, model.log_k.at[free].set(log_k))
         states, good = integrate(current, forward, data.y0, ts, data.conditions, t0)
-        states = jnp.where(good[:, None, None], states, jnp.inf)
+        states = jnp.where(good[:, None, None], states, jnp.nan)
         found = jnp.arcsinh(states @ data.operator.T / scale)
         return (found - target).reshape(-1) / deviation
 
-    found = least_squares(
-        residual,
-        centre,
-        prior=prior,
-        tail=tail,
-        iterations=iterations,
-        tolerance=tolerance,
-        job=job,
-    )
-    full = np.zeros(len(model.log_k))
-    full[free] = found.deviation
-    fitted = eqx.tree_at(
-        lambda m: (m.log_k, m.integrator), model, (model.log_k.at[free].set(found.x), how)
-    )
-    sure = found.deviation < 0.1
+    def fitted(log_k: Any) -> Any:
+        new = model.log_k.at[free].set(log_k)
+        return eqx.tree_at(lambda m: (m.log_k, m.integrator), model, (new, how))
+
+    if job.rehearsal:
+        jax.eval_shape(residual, jnp.asarray(centre))
+        return Result(fitted(centre), {"loss": np.zeros(0)}, rate_metrics(data, fitted(centre)))
+    straight = evaluation(residual)
+    bent = straight if tail is None else _bent(straight, tail)
+    group, known = np.zeros(observed.size, int), np.ones(1, bool)
+    misfit = Misfit(group, known, np.zeros(1), centre, np.full(len(free), prior))
+    with job.bar(iterations, 0) as bar:
+
+        def told(value: np.ndarray, done: np.ndarray) -> None:
+            del done
+            bar.set_postfix(loss=f"{value[0] / count:.3e}", refresh=False)
+            bar.update()
+
+        count = observed.size + len(free)
+        found = minimise(
+            bent,
+            misfit,
+            centre[None],
+            low=np.full(len(free), -np.inf),
+            high=np.full(len(free), np.inf),
+            iterations=iterations,
+            tolerance=tolerance,
+            told=told,
+            job=job,
+        )
+    if not np.isfinite(found.value[0]):
+        raise ValueError(
+            f"{job.label}: the residuals are not finite at the start, so there is no slope to "
+            "follow: start nearer (regress, or start with less noise), or raise max_steps."
+        )
+    x, converged = found.x[0], bool(found.converged[0])
+    if not converged:
+        log.warning(
+            "%s: not at the optimum after %d iterations, so the posterior deviations are not those "
+            "of the optimum either; raise iterations.",
+            job.label,
+            found.course.shape[1] - 1,
+        )
+    off, slope = (part[0] for part in straight(x[None]))
+    noise = float(np.sqrt(np.mean(off**2)))
+    parameters = _parameters(model.network, free, centre, prior)
+    told_of = posterior(parameters, misfit, x, off, slope, max(noise, 1.0))
+    spread = told_of.deviation
+    if np.all(np.abs(x - centre) < _MOVED * spread):
+        log.warning(
+            "%s: no coefficient has moved from where the fit began by more than %g of its "
+            "deviation: the start was the optimum already, or the data do not tell.",
+            job.label,
+            _MOVED,
+        )
     metrics = {
-        **rate_metrics(data, fitted),
-        "iterations": float(len(found.loss)),
-        "converged": float(found.converged),
-        "identified": float(np.sum(sure)),
-        "residual": found.noise * deviation,
+        **rate_metrics(data, fitted(x), model),
+        "iterations": float(found.course.shape[1] - 1),
+        "converged": float(converged),
+        "identified": float(np.sum(spread < _SURE)),
+        "residual": noise * deviation,
     }
-    if "err_k" in metrics:
-        k_true = np.asarray(true_rates(data, model.reference))[free]
-        error_k = np.where(k_true > 0, np.abs(found.x - np.log(np.where(k_true > 0, k_true, 1))), 0)
+    k_true = true_rates(data, model.reference)
+    if "err_k" in metrics and k_true is not None:
+        sure, k_true = spread < _SURE, k_true[free]
+        error_k = np.where(k_true > 0, np.abs(x - np.log(np.where(k_true > 0, k_true, 1))), 0)
         metrics["err_k_identified"] = float(np.mean(error_k[sure])) if sure.any() else np.nan
-        metrics["max_z"] = float(np.max(error_k / found.deviation))
-    return Result(fitted, {"loss": found.loss}, metrics, full)
+        metrics["max_z"] = float(np.max(error_k / spread))
+    history = {"loss": found.course[0, 1:] / count}
+    return Result(fitted(x), history, metrics, told_of)
+
+
+def _bent(straight: Evaluate, tail: float) -> Evaluate:
+    """Residuals and slopes with heavy tails."""
+
+    def evaluate(x: Float[np.ndarray, "B n"]) -> tuple[np.ndarray, np.ndarray]:
+        value, slope = straight(x)
+        found, turn = jax.jvp(lambda z: student(z, tail), (value,), (np.ones_like(value),))
+        return np.asarray(found), slope * np.asarray(turn)[..., None]
+
+    return evaluate
+
+
+def _parameters(
+    network: Network, free: Any, centre: Float[np.ndarray, " n"], prior: float
+) -> tuple[Parameter, ...]:
+    """The coefficients of these reactions, estimated by their logarithms."""
+    return tuple(
+        Parameter(
+            *(f"k{j + 1}", "rate", float(k), rate_unit(network, j), (int(j),), (1.0,)),
+            log=True,
+            low=0.0,
+            prior=prior,
+        )
+        for j, k in zip(free, np.exp(centre), strict=True)
+    )

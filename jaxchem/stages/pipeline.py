@@ -14,7 +14,7 @@ from .. import checkpoint, models
 from ..dataset import Observations, label_history, write
 from ..solvers import Integrator
 from ..train import Job
-from .base import Result
+from .base import Result, deviations
 from .evaluate import Report, evaluate
 from .prepare import Data
 
@@ -23,7 +23,7 @@ __all__ = ["Outcome", "given", "pursue"]
 log = logging.getLogger("jaxchem")
 
 _TOLD = (
-    *("err_k", "k_err", "max_err_k", "err_y", "err_dy", "identified", "failed"),
+    *("err_k", "k_err", "max_err_k", "change_k", "err_y", "err_dy", "identified", "failed"),
     *("rmse", "mean_dex", "p99_dex", "max_dex", "drift"),
 )
 
@@ -89,19 +89,20 @@ def pursue(
             log.info("stage %s: taken up from %s", name, done)
         else:
             begin, last = time.monotonic(), folder / name / "last.eqx"
+            own = job._replace(label=name, path=last, fingerprint=mark)
             # of a finished stage with other settings; its model stays until there is a new one
-            for kept in last.parent.glob("last*.eqx") if done.exists() else ():
+            for kept in own.kept if done.exists() else ():
                 if checkpoint.read_header(kept).get("fingerprint") != mark:
                     kept.unlink()
             log.info("stage %s", name)
-            own = job._replace(label=name, path=last, fingerprint=mark)
             # the first draws from the seed itself: its start is that of the stage called alone
             its_key = jax.random.fold_in(key, position) if position else key
             result = stage(model, data.seen, its_key, job=own)
             model, found = result.model, result.metrics
             if position < len(stages) - 1:
                 found = {**measure(model, brief=True).metrics, **found}
-            deviation = None if result.deviation is None else result.deviation.tolist()
+            told_of = result.posterior
+            deviation = told_of and deviations(told_of, model.network).tolist()
             fitted = any(len(values) for values in result.history.values())
             if fitted:
                 write(label_history(result.history), folder / name / "history.nc")

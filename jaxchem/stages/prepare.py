@@ -19,6 +19,7 @@ from ..dataset import (
     draw,
     generate,
     label_cells,
+    laws,
     observe,
     read,
     sample,
@@ -47,7 +48,7 @@ _DRAWN = ("draw", "course", "spin_up", "scatter", "solver")
 _SAMPLED = ("initial", "cases", "spread", "truth")
 """Settings of states that are given."""
 
-_KNOWN = ("path", "time_scale", "t0", "times", *_DRAWN, *_SAMPLED, *_NOT_MADE)
+_KNOWN = ("path", "true_rates", "time_scale", "t0", "times", *_DRAWN, *_SAMPLED, *_NOT_MADE)
 
 _MOST = 2048
 """Cases that are sketched at most."""
@@ -216,6 +217,8 @@ class Plan:
             if name not in self._files:
                 dataset = read(section["path"], network, time_scale=section["time_scale"])
                 _under(dataset, self.conditions, section["path"])
+                if section.get("true_rates"):
+                    dataset.attrs["laws"] = laws(network)
                 self._files[name] = dataset
             return self._files[name]
         ts = times(**section["times"])
@@ -292,6 +295,7 @@ class Plan:
         labelled = label_cells(self.network, ts, whole["ys"], whole["y0"], whole["given"], **how)
         if not section.get("scatter"):
             labelled.attrs["segments"] = len(parts)
+        labelled.attrs["laws"] = laws(self.network)
         return labelled
 
     def _course(self, name: str, cases: int, ts: Any) -> dict[str, Any]:
@@ -347,12 +351,14 @@ def _under(dataset: Any, conditions: Mapping[str, Any], path: Any) -> None:
                 "%s has its own %s, which counts instead of conditions.%s", path, name, name
             )
     ours = {name: value for name, value in conditions.items() if name not in names}
+    if set(ours) - set(told):  # laws that were evaluated without these may have other values
+        dataset.attrs.pop("laws", None)
     dataset.attrs["conditions"] = json.dumps(ours | told)
 
 
 def unused(section: Mapping[str, Any]) -> tuple[str, ...]:
     """What a section has and does not read: how to make data that are read, or the reverse."""
-    return ("times", *_DRAWN, *_SAMPLED) if section["path"] else ("time_scale",)
+    return ("times", *_DRAWN, *_SAMPLED) if section["path"] else ("true_rates", "time_scale")
 
 
 def _merged(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
@@ -393,6 +399,8 @@ def _check(section: Mapping[str, Any]) -> None:
                 hint = "; ranges stand in data.draw.conditions and data.draw.initial."
                 end = hint if name == "draw" else "."
                 raise ValueError(f"{no_setting(f'data.{name}', inner, known[name])}{end}")
+    if not isinstance(section.get("true_rates", False), bool):
+        raise ValueError(f"data.true_rates={section['true_rates']}: give true or false.")
     spin = section.get("spin_up")
     if spin is not None and not spin > 0:
         raise ValueError(f"data.spin_up={spin}: give a time that is positive, or null.")

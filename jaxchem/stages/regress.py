@@ -65,10 +65,10 @@ def regress(
     if job.rehearsal:
         return Result(one, {"loss": np.zeros(0)}, rate_metrics(data, one))
     relative = jax.jit(jax.vmap(one.rate_coefficients))(data.conditions)  # to those in the middle
-    cases = zip(np.asarray(data.states), np.asarray(relative), strict=True)
+    each = zip(np.asarray(data.states), np.asarray(relative), strict=True)
     found = weak_form(
         data.network,
-        [Course(np.asarray(data.ts), *case) for case in cases],
+        [Course(np.asarray(data.ts), *case) for case in each],
         np.eye(len(k))[:, ~given],
         k,
         rounds=rounds,

@@ -133,7 +133,7 @@ def trajectory(
         y0, ts, *_, truth = examples
         states = jnp.zeros((*ts.shape, y0.shape[1]))
         jax.eval_shape(misfit, states, jnp.ones(len(ts), bool), truth)
-    model, history = fit(
+    fitted, history = fit(
         objective,
         eqx.tree_at(lambda m: m.integrator, model, how),
         examples,
@@ -143,4 +143,4 @@ def trajectory(
         batch_size=batch_size,
         job=job,
     )
-    return Result(model, history, rate_metrics(data, model))
+    return Result(fitted, history, rate_metrics(data, fitted, model))
