@@ -12,6 +12,9 @@ __all__ = ["profile"]
 _STRIDE = 1.5
 """Of any coordinate from one point to the next, at most."""
 
+_RIDGE = 0.1
+"""Rise of the root of the misfit by a change of one, below which a parameter hardly matters."""
+
 _POINTS = 60
 """Of a side, at most."""
 
@@ -60,7 +63,7 @@ def profile(
     sign = np.array([s for _, s in sides])
     goal = np.sqrt(rise)
     root = np.sqrt(np.diag(covariance))
-    follow = covariance[index] / root[index, None] ** 2  # the others' change by the parameter's
+    follow = np.stack([_follow(misfit, best, 0, i) for i in index])  # by the parameter's change
     x = np.repeat(best.x, len(sides), axis=0)
     inner, inner_height = np.zeros(len(sides)), np.zeros(len(sides))
     outer = np.full(len(sides), np.inf)
@@ -109,7 +112,7 @@ def profile(
                 inner[side], inner_height[side], x[side] = shift[row], height[row], found.x[row]
                 below[side] = goal - height[row]
                 above[side] *= 0.5
-                follow[side] = _follow(misfit, found, row, index[side], follow[side])
+                follow[side] = _follow(misfit, found, row, index[side])
             near = abs(height[row] - goal) < 0.01 * goal
             narrow = outer[side] - inner[side] < 1e-3 * outer[side]
             if np.isfinite(outer[side]) and (near or narrow):
@@ -121,17 +124,16 @@ def profile(
     return (best.x[0, index] + sign * ends).reshape(-1, 2), lowest_x, lowest
 
 
-def _follow(misfit: Misfit, found: Optima, row: int, i: int, before: Any) -> Any:
-    """How the others follow a parameter along the valley, by the curvature at a point of it."""
+def _follow(misfit: Misfit, found: Optima, row: int, i: int) -> Float[np.ndarray, " n"]:
+    """How the others follow a parameter along the valley, by the curvature at a point of it.
+
+    What hardly matters stays where it is, or it would go far for nothing.
+    """
     slope = found.slope[row] * np.sqrt(misfit.weights(found.residual[row : row + 1]))[0][:, None]
+    n = slope.shape[1]
     prior = np.where(np.isfinite(misfit.prior), 1 / misfit.prior, 0.0)
-    matrix = np.vstack([slope, np.diag(prior)])
-    scale = np.linalg.norm(matrix, axis=0)
-    if not scale[i] > 0 or not np.isfinite(scale).all():
-        return before
-    matrix = matrix / np.where(scale > 0, scale, 1.0)
-    others = np.delete(np.arange(matrix.shape[1]), i)
-    change = -np.linalg.lstsq(matrix[:, others], matrix[:, i], rcond=1e-10)[0]
-    follow = np.ones(matrix.shape[1])
-    follow[others] = change * scale[i] / np.where(scale[others] > 0, scale[others], 1.0)
+    others = np.delete(np.arange(n), i)
+    matrix = np.vstack([slope, np.diag(prior), _RIDGE * np.eye(n)])
+    follow = np.ones(n)
+    follow[others] = -np.linalg.lstsq(matrix[:, others], matrix[:, i])[0]
     return follow
