@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 PACKAGES = ("jaxchem", "jax", "diffrax", "scipy", "numpy")
-PACKAGES += ("numba", "numbalsoda", "scikit-sundae", "musica")
+PACKAGES += ("numba", "numbalsoda", "scikit-sundae", "musica", "pypesto", "fides")
 
 
 def put(folder: Path, name: str, text: str) -> None:

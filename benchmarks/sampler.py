@@ -24,7 +24,7 @@ import numpy as np
 import scipy
 
 import jaxchem
-from jaxchem.inference import Fit, infer_rates, problem, read_measurements, sample
+from jaxchem.inference import Fit, Problem, infer_rates, problem, read_measurements, sample
 from jaxchem.inference.sampler import unlike_normal
 from jaxchem.train import Job
 
@@ -70,6 +70,11 @@ def chain() -> Fit:
 
 def second_order() -> Fit:
     """Dimers, what they become, and what these take up and lose."""
+    return infer_rates(of_second_order(), profiles="all", job=QUIET)
+
+
+def of_second_order() -> Problem:
+    """What is asked."""
 
     def tendency(t: float, y: np.ndarray) -> list[float]:
         a, b, c, d, _ = y
@@ -85,7 +90,7 @@ def second_order() -> Fit:
     reactions = ["A + A -> B ; 0.01", "B -> C ; 0.1", "C + A -> D ; 0.02"]
     reactions += ["D -> A + B ; 0.1", "B + C -> E ; 0.01"]
     network, data = table("ABCDE", reactions, tendency, np.linspace(1.0, 60.0, 20), 0.05)
-    return infer_rates(problem(network, data), profiles="all", job=QUIET)
+    return problem(network, data)
 
 
 def reversible() -> Fit:
