@@ -11,6 +11,9 @@ from ..train import Job
 
 __all__ = ["Misfit", "Optima", "minimise"]
 
+_BETTER = 1.5
+"""By so much a model has to foretell better than the one that is believed."""
+
 _FARTHEST = 5.0
 """Length of a step, at most; a coordinate makes 1 a large change of each parameter."""
 
@@ -109,6 +112,8 @@ class _State(NamedTuple):
     trials: Int[np.ndarray, " B"]
     along: Float[np.ndarray, "B n"]  # a direction
     bend: Float[np.ndarray, "B m"]  # residuals' curvature along it
+    second: Float[np.ndarray, "B n n"]  # of the misfit, beside that by slopes
+    used: Bool[np.ndarray, " B"]  # whether it is believed
     past: Float[np.ndarray, "s B"]  # misfits
     round: int
 
@@ -136,8 +141,10 @@ def minimise(
     the last trial were beside the linear model tells how they bend along it, and the next step
     that goes there is bent likewise (the acceleration of Transtrum & Sethna 2012, arXiv:1201.5885,
     at no further evaluation): valleys are curved. A trial whose residuals are not finite is
-    refused. All starts are evaluated together, and those that are done
-    no more.
+    refused. What curvature residuals have besides (their own times their second derivatives) is
+    learnt from step to step, and taken while it foretells misfits better (NL2SOL's; Dennis, Gay &
+    Welsch 1981, ACM Trans. Math. Softw. 7, 348). All starts are evaluated together, and those that
+    are done no more.
 
     Args:
         evaluate: `x [B, n] -> (residual [B, m], slope [B, m, n])`.
@@ -158,11 +165,16 @@ def minimise(
     moving = np.ones(x.shape, bool) if held is None else ~held
     none, past = np.zeros(count, bool), np.full((_LOOKED_BACK + iterations + 1, count), np.inf)
     bend = np.zeros((count, len(misfit.group)))
-    state = _State(x, np.ones(count), none, none, np.ones(count, int), 0.0 * x, bend, past, 0)
-    x, radius, converged, stuck, trials, along, bend, past, first = job.load(state, "search")
+    second = np.zeros((count, x.shape[1], x.shape[1]))
+    state = _State(
+        *(x, np.ones(count), none, none, np.ones(count, int)),
+        *(0.0 * x, bend, second, none, past, 0),
+    )
+    state = job.load(state, "search")
+    x, radius, converged, stuck, trials, along, bend, second, used, past, first = state
     residual, slope = (np.array(part) for part in evaluate(x))
     value = misfit.value(x, residual)
-    converged, stuck = converged.copy(), stuck | ~np.isfinite(value)
+    converged, stuck, used = converged.copy(), stuck | ~np.isfinite(value), used.copy()
     saved = time.monotonic()
     for round_ in range(first, iterations + 1):
         good = np.isfinite(value)
@@ -174,14 +186,14 @@ def minimise(
             told(value, converged | stuck)
         last = not len(todo) or round_ == iterations
         if last or time.monotonic() - saved > job.save_every:
-            state = (x, radius, converged, stuck, trials, along, bend, past, round_)
-            job.save(_State(*state), "search")
+            state = (x, radius, converged, stuck, trials, along, bend, second, used, past)
+            job.save(_State(*state, round_), "search")
             saved = time.monotonic()
         if last:
             break
         step, promise = _step(
             *(misfit, x[todo], residual[todo], slope[todo], radius[todo], moving[todo], low, high),
-            *(along[todo], bend[todo]),
+            *(along[todo], bend[todo], _roots(second[todo] * used[todo, None, None])),
         )
         done = (promise >= 0) & (promise < tolerance)
         converged[todo[done]] = True
@@ -202,6 +214,17 @@ def minimise(
         along[todo[told_]] = step[told_] / length[told_, None]
         bend[todo[told_]] = off / length[told_, None] ** 2
         gain = np.where(better, (value[todo] - new) / promise, 0.0)
+        of, here = todo[told_], told_
+        fall = value[of] - new[here]
+        more = np.sum(np.einsum("bkn,bn->bk", _roots(second[of]), step[here]) ** 2, axis=1)
+        plain = np.abs(promise[here] + np.where(used[of], more, 0.0) - fall)
+        with_it = np.abs(promise[here] - np.where(used[of], 0.0, more) - fall)
+        used[of] = np.where(used[of], with_it < _BETTER * plain, _BETTER * with_it < plain)
+        second[of] = _learnt(
+            second[of],
+            step[here],
+            *_pulls(misfit, residual[of], slope[of], new_residual[here], new_slope[here]),
+        )
         good = todo[better]
         x[good], value[good] = trial[better], new[better]
         residual[good], slope[good] = new_residual[better], new_slope[better]
@@ -225,6 +248,7 @@ def _step(
     high: Any,
     along: Any,
     bend: Any,
+    more: Any,
 ) -> tuple[Float[np.ndarray, "B n"], Float[np.ndarray, " B"]]:
     """A step of each, and by how much the linear model promises to lower the misfit."""
     root = np.sqrt(misfit.weights(residual))
@@ -232,9 +256,10 @@ def _step(
     prior = np.where(np.isfinite(misfit.prior), 1 / misfit.prior, 0.0)
     some = np.flatnonzero(prior)
     rows = np.broadcast_to(np.eye(size)[some] * prior[some, None], (len(x), len(some), size))
-    matrix = np.concatenate([slope * root[:, :, None], rows], axis=1)
-    right = np.concatenate([residual * root, ((x - misfit.centre) * prior)[:, some]], axis=1)
-    curve = np.concatenate([bend * root, np.zeros((len(x), len(some)))], axis=1)
+    matrix = np.concatenate([slope * root[:, :, None], rows, more], axis=1)
+    right = [residual * root, ((x - misfit.centre) * prior)[:, some], np.zeros(x.shape)]
+    right = np.concatenate(right, axis=1)
+    curve = np.concatenate([bend * root, np.zeros((len(x), len(some) + size))], axis=1)
     gradient = np.einsum("bmn,bm->bn", matrix, right)
     pinned = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
     matrix = matrix * (moving & ~pinned)[:, None, :]
@@ -260,6 +285,44 @@ def _step(
     fits = (part**2 > 0.8 * length**2) & (np.linalg.norm(turn, axis=1) < 0.75 * length)
     step = np.clip(x + step + turn * fits[:, None], low, high) - x
     return step, np.sum(right**2, axis=1) - np.sum(after**2, axis=1)
+
+
+def _roots(second: Float[np.ndarray, "B n n"]) -> Float[np.ndarray, "B n n"]:
+    """Rows whose squares are the positive part of a curvature."""
+    if not second.any():
+        return second
+    values, vectors = np.linalg.eigh(second)
+    return np.sqrt(np.maximum(values, 0.0))[:, :, None] * np.swapaxes(vectors, 1, 2)
+
+
+def _pulls(
+    misfit: Misfit, residual: Any, slope: Any, new_residual: Any, new_slope: Any
+) -> tuple[Float[np.ndarray, "B n"], Float[np.ndarray, "B n"]]:
+    """How the gradient has changed over a step, by the slopes' change alone and altogether."""
+    now = misfit.weights(new_residual) * new_residual
+    before = misfit.weights(residual) * residual
+    by_slopes = np.einsum("bmn,bm->bn", new_slope - slope, now)
+    return by_slopes, np.einsum("bmn,bm->bn", new_slope, now) - np.einsum(
+        "bmn,bm->bn", slope, before
+    )
+
+
+def _learnt(second: Any, step: Any, by_slopes: Any, pull: Any) -> Float[np.ndarray, "B n n"]:
+    """A curvature that agrees with the last step, sized down if that was less."""
+    along = np.sum(pull * step, axis=1)
+    sizes = np.linalg.norm(pull, axis=1) * np.linalg.norm(step, axis=1)
+    fit = along > 1e-12 * sizes
+    along = np.where(fit, along, 1.0)[:, None]
+    pushed = np.einsum("bij,bj->bi", second, step)
+    curved = np.abs(np.sum(step * pushed, axis=1))
+    small = np.abs(np.sum(step * by_slopes, axis=1)) / np.where(curved > 0, curved, 1.0)
+    small = np.where(curved > 0, np.minimum(small, 1.0), 1.0)
+    off = by_slopes - small[:, None] * pushed
+    part = pull / along
+    mixed = off[:, :, None] * part[:, None, :]
+    mixed = mixed + np.swapaxes(mixed, 1, 2)
+    mixed -= np.sum(step * off, axis=1)[:, None, None] * part[:, :, None] * part[:, None, :]
+    return np.where(fit[:, None, None], small[:, None, None] * second + mixed, second)
 
 
 def _within(matrix: Any, right: Any, radius: Any) -> tuple[Float[np.ndarray, "B n"], Any]:
