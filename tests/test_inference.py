@@ -18,6 +18,7 @@ from jaxchem import checkpoint
 from jaxchem.inference import Measurements, infer_rates, problem, read_measurements, report
 from jaxchem.inference.estimate import estimate, settings
 from jaxchem.inference.posterior import autocorrelation
+from jaxchem.inference.profiles import profile
 from jaxchem.inference.search import Misfit, minimise
 from jaxchem.inference.weak import weak_starts
 from jaxchem.train import Job
@@ -177,7 +178,7 @@ def test_what_was_known_before_stays_so(network):
     )
     assert found.posterior.verdict == ("determined", "as before")
     assert found.k[1] == pytest.approx(0.2)  # and not where a search has left it
-    ends = 0.2 * np.exp(scipy.stats.t.ppf(0.975, 12) * np.log(1.3) * np.array([-1, 1]))
+    ends = 0.2 * np.exp(scipy.stats.norm.ppf(0.975) * np.log(1.3) * np.array([-1, 1]))
     np.testing.assert_allclose([found.posterior.low[1], found.posterior.high[1]], ends, rtol=1e-6)
 
 
@@ -494,6 +495,90 @@ def test_a_floor_and_heavy_tails(network):
     np.testing.assert_allclose(found.negative_log_likelihood, told, rtol=1e-6)
     off = np.arcsinh(found.predicted / np.tile(floor, 14)) - np.arcsinh(values / floor).ravel()
     np.testing.assert_allclose(found.scaled, off / 0.02, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("stated", [{}, {"sd": 0.5, "relative": 0.08}])
+def test_two_parts_of_a_deviation_whatever_the_unit(network, stated):
+    """Number densities are large, and weights small; the fit is that of mixing ratios."""
+    rng, ts = np.random.default_rng(5), np.linspace(1.0, 40.0, 30)
+    clean = chain(ts, 0.08, 0.21, 100.0)
+    values = clean + rng.normal(0, 1, clean.shape) * np.hypot(0.5, 0.08 * clean)
+    told = []
+    for unit in (1.0, 2.5e10):
+        text = CHAIN.replace("A = 10.0", f"A = {100 * unit}")
+        asked = problem(network(text), measured(ts, unit * values, "ABC"))
+        how = {"kind": "both", **stated}
+        how |= {"sd": 0.5 * unit} if stated else {}
+        found = infer_rates(asked, noise=how, starts=3, job=QUIET)
+        told.append((found.posterior, found.negative_log_likelihood - 90 * np.log(unit)))
+        weights = 1 / np.hypot(0.5 * unit, 0.08 * found.predicted)
+        if stated:
+            np.testing.assert_allclose(found.objective.noise.weight, weights, rtol=1e-3)
+    np.testing.assert_allclose(told[0][0].x, told[1][0].x, atol=1e-3)
+    np.testing.assert_allclose(told[0][0].deviation, told[1][0].deviation, rtol=0.02)
+    assert told[0][1] == pytest.approx(told[1][1], abs=0.05)
+
+
+def test_readings_of_unknown_deviation_beside_others(network):
+    """They do not widen what those of stated deviations say (SciPy's fit of these alone)."""
+    ts, sds = TS[:6], np.full((6, 3), np.nan)
+    rng = np.random.default_rng(2)
+    values = chain(ts, 0.08, 0.21) + rng.normal(0, 0.1, (6, 3))
+    values[:, 1:] = np.nan
+    values[[1, 4], 1] = 3.0, 4.0
+    sds[:, 0] = 0.1
+    data = Measurements.of(
+        *(network(CHAIN), ts, dict(zip("AB", values.T, strict=False))),
+        deviation={"A": sds[:, 0]},
+    )
+    rates = {"k1": "R1", "k2": {"of": "R2", "value": 0.21, "given": True}}
+    asked = problem(network(CHAIN), data, rates=rates, offsets={"B": "estimated"})
+    found = infer_rates(asked, starts=2, profiles="none", job=QUIET).posterior
+
+    def off(x):
+        return (chain(ts, np.exp(x[0]), 0.21)[:, 0] - values[:, 0]) / 0.1
+
+    right = scipy.optimize.least_squares(off, [np.log(0.08)], xtol=1e-14)
+    alone = float(np.sqrt(1 / (right.jac.T @ right.jac)[0, 0]))
+    assert found.deviation[0] <= 1.02 * alone and found.degrees == np.inf
+
+
+def test_a_profile_that_meets_solves_that_fail():
+    """The end is found by bisection, where a side has no height beyond some point."""
+
+    def evaluate(x):
+        bent = np.where(x > 1.0, 1.0 + 5.0 * (x - 1.0), x)
+        slope = np.where(x > 1.0, 5.0, 1.0)[:, :, None]
+        bad = x[:, 0] > 1.7
+        return np.where(bad[:, None], np.inf, bent), np.where(bad[:, None, None], 0.0, slope)
+
+    free, none = np.full(1, np.inf), np.zeros(1)
+    misfit = Misfit(np.zeros(1, int), np.ones(1, bool), none, none, free)
+    best = minimise(evaluate, misfit, np.zeros((1, 1)), low=-free, high=free)
+    how = {"low": -free, "high": free, "covariance": np.ones((1, 1)), "rise": 3.96**2}
+    ends, _, _, lost = profile(evaluate, misfit, best, [0], **how)
+    np.testing.assert_allclose(ends, [[-3.96, 1.0 + 2.96 / 5.0]], rtol=0.02)
+    assert not lost.any()
+
+
+def test_checkpoints_of_another_noise_are_refused(network, tmp_path):
+    asked = problem(network(CHAIN), measured(TS, np.abs(NOISY) + 0.01, "ABC"))
+    job = Job("fit", progress=False, path=tmp_path / "fit.eqx")
+    infer_rates(asked, starts=2, job=job)
+    with pytest.raises(ValueError, match=r"other|another"):
+        infer_rates(asked, noise={"kind": "log"}, starts=2, job=job)
+
+
+def test_no_term_in_the_first_courses(network):
+    """Courses in which nothing happens do not stop regression of the others."""
+    ts = np.linspace(0.0, 40.0, 20)
+    one = chain(ts, 0.08, 0.21)
+    values = np.stack([0.0 * one] * 6 + [one])
+    data = Measurements.of(
+        network(CHAIN), ts, dict(zip("ABC", np.moveaxis(values, 2, 0), strict=True))
+    )
+    found = weak_starts(problem(network(CHAIN), data, initial="first"))[0]
+    np.testing.assert_allclose(found.values, [0.08, 0.21], rtol=1e-3)
 
 
 def test_neighbours_that_agree_widen_intervals(network):

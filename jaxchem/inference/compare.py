@@ -227,7 +227,7 @@ def _difference(one: Fit, other: Fit) -> str:
         mine, its = (getattr(n, name)[o] for n, o in ((noise, order), (noise_, order_)))
         if name == "weight":
             mine, its = (np.where(f, part, 1.0) for f, part in zip(fixed, (mine, its), strict=True))
-        if not np.allclose(mine, its, equal_nan=True):
+        if not np.allclose(mine, its, rtol=1e-9, atol=0.0, equal_nan=True):
             return f"noise ({'floor' if name == 'floor' else 'stated deviations'})"
     return ""
 

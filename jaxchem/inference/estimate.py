@@ -247,6 +247,7 @@ def _labels(found: Fit, within: Bands | None) -> dict[str, Any]:
 
 def _metrics(found: Fit) -> dict[str, float]:
     one = len(found.groups) == 1 and np.isfinite(found.deviation).all()
+    one &= found.objective.noise.kind != "both"  # whose parts are of the residuals' own making
     verdicts = found.posterior.verdict
     return {
         "objective": found.sum_of_squares if one else found.negative_log_likelihood,

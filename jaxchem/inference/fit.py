@@ -124,8 +124,7 @@ def infer_rates(
             bar.set_postfix(best=f"{np.min(value):.6g}", refresh=False)
             bar.refresh()
 
-        of = (begin, problem.measured.value, asked.noise.weight)
-        mark = digest(job.fingerprint, iterations, *(part.tolist() for part in of))
+        mark = digest(job.fingerprint, iterations, begin.tolist(), *_told_apart(asked))
         how = {"iterations": iterations, "told": told, "job": job._replace(fingerprint=mark)}
         asked, found = _searched(asked, begin, **how)
     if not np.any(np.isfinite(found.value)):
@@ -193,6 +192,18 @@ def infer_rates(
     )
 
 
+def _told_apart(asked: Objective) -> tuple[Any, ...]:
+    """All that makes a misfit another one, so that checkpoints of one are not taken for it."""
+    problem, noise, data = asked.problem, asked.noise, asked.problem.measured
+    arrays = (problem.k, problem.at, problem.y0, problem.t0, data.ts, data.counts)
+    arrays += (data.value, data.experiment, data.time, data.observable)
+    arrays += (noise.weight, noise.floor, noise.parts, noise.group, asked.low, asked.high)
+    arrays += tuple(data.conditions.values())
+    texts = (problem.network.equations, problem.parameters, problem.observed, problem.integrator)
+    more = (problem.reference, noise.kind, noise.tail, noise.known.tolist())
+    return (*(np.asarray(a).tolist() for a in arrays), *map(repr, (*texts, *more)))
+
+
 def _begin(asked: Objective, count: int, seed: int) -> tuple[np.ndarray, list[str]]:
     """Where searches begin: the problem's values, the weak form's, and around them; and a note.
 
@@ -246,10 +257,10 @@ def _searched(
             break
         how = asked.noise
         adapted = how.adapted(asked.predicted(at.residual[0]), data.value)
-        if np.allclose(adapted.weight, how.weight, rtol=1e-4):
+        if np.allclose(adapted.weight, how.weight, rtol=1e-4, atol=0.0):
             break
         asked = asked.weighted(adapted)
-        found = search(asked.evaluate, misfit, found.x, _TOLERANCE)
+        found = search(asked.evaluate, asked.misfit, found.x, _TOLERANCE)
     return asked, found
 
 
@@ -286,7 +297,7 @@ def _profiled(
 
         how = {"covariance": told_of.covariance, "told": told}
         how |= {"rise": told_of.rise(misfit), "lower": _SAME}
-        ends, at, lowest = profile(evaluate, misfit, best, of, **bounds, **how)
+        ends, at, lowest, lost = profile(evaluate, misfit, best, of, **bounds, **how)
     if lowest < best.value[0] - _SAME:
         better = minimise(evaluate, misfit, at[None], **bounds)
         if better.value[0] < best.value[0] - _SAME:
@@ -296,8 +307,11 @@ def _profiled(
             return _profiled(asked, better, again, chosen, job)
     low, high = told_of.low.copy(), told_of.high.copy()
     verdict, profiled = list(told_of.verdict), list(told_of.profiled)
-    for i, (left, right) in zip(of, ends, strict=True):
+    for i, (left, right), gone in zip(of, ends, lost, strict=True):
         p = told_of.parameters[i]
+        if gone:  # the curvature's ends are what there is
+            verdict[i] = "poorly determined"
+            continue
         low[i], high[i] = p.back(left), p.back(right)
         profiled[i] = True
         if np.isnan(left) and np.isnan(right):

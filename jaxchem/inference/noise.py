@@ -111,17 +111,18 @@ class Noise(NamedTuple):
 
 def _parts(size: Float[np.ndarray, " n"], off: Float[np.ndarray, " n"]) -> tuple[float, float]:
     """The likeliest absolute and relative part of deviations."""
-    spread = np.sqrt(np.mean(off**2))
-    relative = np.sqrt(np.mean((off / np.maximum(size, 1e-3 * size.max())) ** 2))
+    spread, largest = float(np.sqrt(np.mean(off**2))), float(size.max())
+    squares, weights = (off / spread) ** 2, (size / largest) ** 2
 
     def twice(parts: np.ndarray) -> float:
-        variance = np.exp(2 * parts[0]) + np.exp(2 * parts[1]) * size**2
-        return float(np.sum(off**2 / variance + np.log(variance)))
+        variance = np.exp(2 * parts[0]) + np.exp(2 * parts[1]) * weights
+        return float(np.sum(squares / variance + np.log(variance)))
 
-    starts = np.log([[spread, 1e-3 * relative], [1e-3 * spread, relative], [spread, relative]])
-    found = [scipy.optimize.minimize(twice, s, method="Nelder-Mead") for s in starts]
+    starts = np.log([[1.0, 1e-3], [1e-3, 1.0], [0.5, 1.0]])
+    how = {"method": "Nelder-Mead", "options": {"xatol": 1e-8, "fatol": 1e-10}}
+    found = [scipy.optimize.minimize(twice, s, **how) for s in starts]
     a, b = np.exp(min(found, key=lambda one: one.fun).x)
-    return float(a), float(b)
+    return float(a) * spread, float(b) * spread / largest
 
 
 def student(z: Float[Array, " m"], tail: float) -> Float[Array, " m"]:

@@ -90,7 +90,9 @@ class Objective(NamedTuple):
         def residual(x: Any) -> Any:
             return self.residual(x) * ratio
 
-        return self._replace(noise=noise, residual=residual, evaluate=evaluate)
+        seen = np.asarray(noise.seen(self.problem.measured.value))
+        misfit = self.misfit._replace(least=_least(self.problem, noise, seen))
+        return self._replace(noise=noise, misfit=misfit, residual=residual, evaluate=evaluate)
 
 
 def objective(problem: Problem, setting: Mapping[str, Any] | None = None) -> Objective:
@@ -107,6 +109,9 @@ def objective(problem: Problem, setting: Mapping[str, Any] | None = None) -> Obj
         )
     free, data = problem.free, problem.measured
     how = noise(data, setting)
+    if not len(data.value) or not free:
+        what = "no reading is left to fit" if free else "every parameter is given"
+        raise ValueError(f"{what}, so there is nothing to estimate.")
     if not how.known.all() and len(how.weight) <= len(free):
         raise ValueError(
             f"{len(how.weight)} readings leave no deviation to be estimated beside {len(free)} "
@@ -121,12 +126,17 @@ def objective(problem: Problem, setting: Mapping[str, Any] | None = None) -> Obj
         np.array([float(p.coordinate(getattr(p, name))) for p in free])
         for name in ("low", "high", "value")
     )
-    largest = np.zeros(len(how.known))
-    np.maximum.at(largest, how.group, np.abs(target * how.weight))
-    largest = np.where((largest > 0) & (how.kind != "log"), largest, 1.0)
-    least = 10 * float(problem.integrator.rtol) * largest
-    misfit = Misfit(how.group, how.known, least, centre, np.array([p.prior for p in free]))
+    least, prior = _least(problem, how, target), np.array([p.prior for p in free])
+    misfit = Misfit(how.group, how.known, least, centre, prior)
     return Objective(problem, how, misfit, residual, evaluation(residual), low, high)
+
+
+def _least(problem: Problem, how: Noise, seen: Float[np.ndarray, " N"]) -> Float[np.ndarray, " G"]:
+    """Deviations that the solver leaves: of the largest reading, or of logarithms."""
+    largest = np.zeros(len(how.known))
+    np.maximum.at(largest, how.group, np.abs(seen * how.weight))
+    largest = np.where((largest > 0) & (how.kind != "log"), largest, 1.0)
+    return 10 * float(problem.integrator.rtol) * largest
 
 
 def evaluation(residual: Any) -> Evaluate:

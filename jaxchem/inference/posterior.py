@@ -14,6 +14,8 @@ __all__ = ["DOUBTFUL", "Posterior", "autocorrelation", "hessian", "posterior"]
 DOUBTFUL = 0.5
 """A deviation of a logarithm above which a parabola is no good picture of the likelihood."""
 
+_NORMAL = float(scipy.stats.norm.ppf(0.975))
+
 _SHARED = 0.05
 """Part of a variance that comes with wide parameters, above which the likelihood is profiled."""
 
@@ -101,17 +103,40 @@ class Posterior(NamedTuple):
 
 
 def hessian(
-    misfit: Misfit, residual: Float[np.ndarray, " m"], slope: Float[np.ndarray, "m n"]
+    misfit: Misfit,
+    residual: Float[np.ndarray, " m"],
+    slope: Float[np.ndarray, "m n"],
+    variance: Float[np.ndarray, " G"] | None = None,
 ) -> Float[np.ndarray, "n n"]:
-    """Half the curvature of -2 ln L, deviations following, by the slopes of the residuals."""
-    weight = misfit.weights(residual[None])[0]
+    """Half the curvature of -2 ln L, deviations following, by the slopes of the residuals.
+
+    Variances of groups are so many times what their residuals say.
+    """
+    more = np.ones(len(misfit.known)) if variance is None else variance
+    weight = misfit.weights(residual[None])[0] / more[misfit.group]
     found = slope.T @ (slope * weight[:, None])
     squares = misfit.squares(residual[None])[0]
     for g in np.flatnonzero(~misfit.known):  # the most likely deviation follows the parameters
         of = misfit.group == g
         along = slope[of].T @ residual[of] / squares[g]
-        found -= 2.0 * misfit.counts[g] * np.outer(along, along)
+        found -= 2.0 * misfit.counts[g] / more[g] * np.outer(along, along)
     return found
+
+
+def _degrees(
+    misfit: Misfit,
+    residual: Float[np.ndarray, " m"],
+    slope: Float[np.ndarray, "m n"],
+    before: Float[np.ndarray, " n"],
+) -> Float[np.ndarray, " G"]:
+    """Readings of each group, less the parameters that these tell."""
+    rows = slope * np.sqrt(misfit.weights(residual[None])[0])[:, None]
+    size = np.linalg.norm(np.vstack([rows, np.diag(np.sqrt(before))]), axis=0)
+    rows = rows / np.where(size > 0, size, 1.0)
+    whole = rows.T @ rows + np.diag(np.where(size > 0, before / np.maximum(size, 1e-300) ** 2, 0))
+    inner = np.linalg.pinv(whole, rcond=1e-13, hermitian=True)
+    share = np.einsum("mi,ij,mj->m", rows, inner, rows)
+    return misfit.counts - np.bincount(misfit.group, share, minlength=len(misfit.known))
 
 
 def posterior(
@@ -124,22 +149,24 @@ def posterior(
 ) -> Posterior:
     """Deviations and intervals by the curvature at the best.
 
-    Where deviations of the readings are estimated, their variance has as many degrees of freedom
-    less as there are parameters, and intervals are of Student's distribution.
+    Where deviations of readings are estimated, their variances have as many degrees of freedom
+    less as they tell parameters (of several groups, each its share of the information), and
+    intervals are of Student's distribution; not where other deviations are known, as in `rise`.
     """
     size = np.linalg.norm(slope * np.sqrt(misfit.weights(residual[None])[0])[:, None], axis=0)
     seen = size > 1e-9 * max(float(size.max(initial=0.0)), 1e-300)
-    estimated = not misfit.known.all()
-    degrees = float(len(residual) - len(x)) if estimated else np.inf
-    variance = widened**2 * (len(residual) / degrees if estimated and degrees > 0 else 1.0)
     known = np.isfinite(misfit.prior)
     before = np.where(known, misfit.prior**-2.0, 0.0)
-    curvature = hessian(misfit, residual, slope) / variance + np.diag(before)
+    left = _degrees(misfit, residual, slope, before)
+    degrees = np.inf if misfit.known.any() else float(np.sum(left))
+    variance = widened**2 * np.where(misfit.known, 1.0, misfit.counts / np.maximum(left, 1.0))
+    curvature = hessian(misfit, residual, slope, variance) + np.diag(before)
     size = np.sqrt(np.maximum(np.diag(curvature), 0.0))
     scale = np.where(size > 0, size, 1.0)
     values, vectors = np.linalg.eigh(curvature / np.outer(scale, scale))
     covariance = (vectors / np.maximum(values, 1e-14)) @ vectors.T / np.outer(scale, scale)
-    reach = scipy.stats.t.ppf(0.975, max(degrees, 1.0)) * np.sqrt(np.diag(covariance))
+    quantile = np.where(seen, scipy.stats.t.ppf(0.975, max(degrees, 1.0)), _NORMAL)
+    reach = quantile * np.sqrt(np.diag(covariance))  # what was known before is a normal prior
     low, high, verdict = np.full(len(x), np.nan), np.full(len(x), np.nan), []
     for i, p in enumerate(parameters):
         if seen[i] or known[i]:

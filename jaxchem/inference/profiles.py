@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from .search import Evaluate, Misfit, Optima, minimise
 
@@ -32,7 +32,7 @@ def profile(
     reach: float = 20.0,
     lower: float = 0.5,
     told: Any = None,
-) -> tuple[Float[np.ndarray, "p 2"], Float[np.ndarray, " n"], float]:
+) -> tuple[Float[np.ndarray, "p 2"], Float[np.ndarray, " n"], float, Bool[np.ndarray, " p"]]:
     """Ends of intervals by the likelihood ratio (Venzon & Moolgavkar 1988, Appl. Stat. 37, 87).
 
     Both sides of all parameters go outwards together; each is led by where the misfit has risen
@@ -54,8 +54,8 @@ def profile(
         told: called with the number of sides that are done.
 
     Returns:
-        The ends (NaN where open), the lowest point that was seen, and its misfit. One that is
-        lower than the best by `lower` ends it all.
+        The ends (NaN where open), the lowest point that was seen, and its misfit, and of which
+        parameters an end was not found. One that is lower than the best by `lower` ends it all.
     """
     n = best.x.shape[1]
     sides = [(i, sign) for i in of for sign in (-1.0, 1.0)]
@@ -69,6 +69,7 @@ def profile(
     outer = np.full(len(sides), np.inf)
     below, above = np.full(len(sides), goal), np.full(len(sides), np.inf)  # the goal
     ahead = 0.95 * goal * root[index]
+    kept = np.zeros(len(sides), int)  # which end moved last
     ends, done = np.full(len(sides), np.nan), np.zeros(len(sides), bool)
     limit = np.where(sign < 0, best.x[0, index] - low[index], high[index] - best.x[0, index])
     limit = np.minimum(limit, reach)
@@ -83,6 +84,7 @@ def profile(
         next_ = np.minimum(inner[todo] + np.clip(ahead[todo], 1e-6, stride), limit[todo])
         with np.errstate(all="ignore"):
             part = below[todo] / (below[todo] + above[todo])
+            part = np.where(np.isfinite(above[todo]), part, 0.5)  # where no solve succeeds
             secant = inner[todo] + part * (outer[todo] - inner[todo])
         shift = np.where(np.isfinite(outer[todo]), secant, next_)
         change = follow[todo] * (sign[todo] * (shift - inner[todo]))[:, None]
@@ -104,14 +106,16 @@ def profile(
             between = np.isfinite(outer[side])
             if height[row] > goal:
                 outer[side], above[side] = shift[row], height[row] - goal
-                below[side] *= 0.5 if between else 1.0
+                below[side] *= 0.5 if between and kept[side] < 0 else 1.0
+                kept[side] = -1
             else:
                 slope = height[row] / max(shift[row], 1e-300)
                 ahead[side] = 1.2 * (goal - height[row]) / max(slope, 1e-300)
                 done[side] = shift[row] >= limit[side] * (1 - 1e-12)  # open
                 inner[side], inner_height[side], x[side] = shift[row], height[row], found.x[row]
                 below[side] = goal - height[row]
-                above[side] *= 0.5
+                above[side] *= 0.5 if between and kept[side] > 0 else 1.0
+                kept[side] = 1
                 follow[side] = _follow(misfit, found, row, index[side])
             near = abs(height[row] - goal) < 0.01 * goal
             narrow = outer[side] - inner[side] < 1e-3 * outer[side]
@@ -121,7 +125,8 @@ def profile(
                     done[side] = True
                 else:  # the others had not followed to the outer point, which says nothing
                     outer[side] = above[side] = np.inf
-    return (best.x[0, index] + sign * ends).reshape(-1, 2), lowest_x, lowest
+    ends = (best.x[0, index] + sign * ends).reshape(-1, 2)
+    return ends, lowest_x, lowest, np.any(~done.reshape(-1, 2), axis=1)
 
 
 def _follow(misfit: Misfit, found: Optima, row: int, i: int) -> Float[np.ndarray, " n"]:

@@ -158,6 +158,8 @@ def minimise(
         told: called with the misfits and what is done, at the start and after every step.
         job: checkpoint.
     """
+    if iterations < 0 or not start.shape[1]:
+        raise ValueError("a search wants parameters that are free, and 0 iterations or more.")
     x = np.clip(np.asarray(start, dtype=float), low, high)
     if held is not None:
         x = np.where(held, start, x)

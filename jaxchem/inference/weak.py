@@ -173,7 +173,8 @@ def weak_form(
     """
     count = columns.shape[1]
     found, least_error = _equations(network, courses, least_error, smooth)
-    if not len(found.change) or not count:
+    terms = found.net * found.phi
+    if not count or not np.any(terms @ columns):
         return Regression(np.ones(count), np.zeros(count, bool), np.zeros(0))
 
     def solve(rows: Any, start: Any) -> tuple[np.ndarray, list[float]]:
@@ -183,11 +184,12 @@ def weak_form(
     everything = slice(None)
     values, losses = solve(everything, None)
     if len(courses) > 1:  # reweighting may end elsewhere, and each course can tell the way
-        alone = [solve(found.course == c, None) for c in range(min(len(courses), _ALONE))]
-        start = min((one for one in alone if one[1]), key=lambda one: one[1][-1])[0]
+        some = np.unique(found.course[np.any(terms @ columns, axis=1)])[:_ALONE]
+        alone = [solve(found.course == c, None) for c in some]
+        start = min(alone, key=lambda one: one[1][-1])[0]
         again = solve(everything, start)
         values, losses = min((values, losses), again, key=lambda one: one[1][-1])
-    seen = np.any((found.net * found.phi) @ columns != 0, axis=0)
+    seen = np.any(terms @ columns != 0, axis=0)
     lifted = _lift(values, given, columns, found, floor)
     return Regression(np.where(seen, lifted, 1.0), seen, np.asarray(losses))
 
@@ -201,6 +203,8 @@ def _equations(
     size = np.max([np.max(np.nan_to_num(course.ys), axis=0) for course in courses], axis=0)
     found = []
     for c, course in enumerate(courses):
+        if len(course.ts) < 2:
+            continue
         ys, scatter = _smooth(course) if smooth else (course.ys, 0.0)
         least_error = max(least_error, scatter)
         phi, doubt, seen = _integrals(network, course._replace(ys=ys), fluxes)

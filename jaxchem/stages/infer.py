@@ -105,6 +105,8 @@ def infer(
     how = model.integrator if integrator is None else integrator
     forward = how.replace(adjoint="forward")
     free = np.flatnonzero(~model.known)
+    if not len(free):
+        raise ValueError(f"{job.label}: every coefficient is known; leave some out of known.")
     centre = np.asarray(model.log_k)[free]
     index = np.arange(int(data.ts[0] <= data.t0), len(data.ts))
     if points is not None and points < len(index):
