@@ -10,9 +10,11 @@ from matplotlib import pyplot
 from test_inference import CHAIN, chain
 from test_inference import network as network
 
+import jaxchem
 from jaxchem import plot
 from jaxchem.dataset import label_readings
 from jaxchem.inference import candidates, design, problem
+from jaxchem.inference.plan import plan
 
 matplotlib.use("Agg")
 
