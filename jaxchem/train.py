@@ -4,6 +4,7 @@ JAX arrays of floating point in a model are its parameters; NumPy arrays are con
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,17 +60,20 @@ class Job(NamedTuple):
             return state
         return checkpoint.load(self.path, state, kind=kind, fingerprint=self.fingerprint)
 
-    def part(self, name: Any) -> "Job":
+    def part(self, number: int) -> "Job":
         """A part of the work, with a checkpoint of its own."""
         path = self.path
-        own = path and path.with_name(f"{path.stem}_{name}{path.suffix}")
+        own = path and path.with_name(f"{path.stem}_{number}{path.suffix}")
         return self._replace(path=own)
 
     @property
     def kept(self) -> list[Path]:
-        """The checkpoints of the work and of its parts that there are."""
+        """The checkpoints of the work, of its parts and of theirs that there are."""
         path = self.path
-        return [*path.parent.glob(f"{path.stem}*{path.suffix}")] if path else []
+        if path is None:
+            return []
+        own = re.compile(rf"{re.escape(path.stem)}(_\d+)*{re.escape(path.suffix)}")
+        return [other for other in path.parent.glob("*") if own.fullmatch(other.name)]
 
     def bar(self, total: int, done: int) -> tqdm:
         """A bar of so many steps, of which some are done."""

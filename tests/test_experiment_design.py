@@ -10,9 +10,11 @@ from matplotlib import pyplot
 from test_inference import CHAIN, chain
 from test_inference import network as network
 
+import jaxchem
 from jaxchem import plot
 from jaxchem.dataset import label_readings
 from jaxchem.inference import candidates, design, problem
+from jaxchem.inference.plan import plan
 
 matplotlib.use("Agg")
 
@@ -199,6 +201,8 @@ def test_what_starts_at_nothing_has_no_logarithm(network):
         ({"experiments": [3]}, "experiments: 3 is no mapping"),
         ({"experiments": {"A": 1.0}}, "experiments={'A': 1.0}: give a list"),
         ({"observables": "AB"}, "observables='AB': give a list"),
+        ({"observables": [1]}, "observables: 1 is no name"),
+        ({"experiments": [{1: 2.0}]}, "experiments: {1: 2.0} is no mapping of names"),
         ({"times": 7}, "times=7: give a list"),
         ({"times": [-1.0, 1.0]}, "times: -1 is before the start"),
         ({"experiments": [{"A": -1.0}]}, "A is -1; it is not negative"),
@@ -212,9 +216,15 @@ def test_candidates_that_cannot_be(network, setting, words):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"readings": 0}, "readings=0: give a whole number, one or more"),
-        ({"draws": 1.5}, "draws=1.5: give a whole number"),
+        ({"readings": 0}, "readings is 0; give a whole number, 1 or more"),
+        ({"draws": 1.5}, "draws is 1.5; give a whole number"),
+        ({"readings": "two"}, "readings is 'two'; give a whole number"),
+        ({"readings": True}, "readings is True"),
+        ({"together": "no"}, "together is 'no'; write true or false"),
+        ({"repeats": 1}, "repeats is 1; write true or false"),
+        ({"noise": "log"}, "as noise: {kind: log}"),
         ({"factor": 1.0}, "factor=1.0"),
+        ({"factor": True}, "True, which is no number"),
         ({"factor": "a"}, "factor is 'a', which is no number"),
         ({"noise": {}}, "the deviation of every reading"),
         ({"noise": {"sd": {"A": 0.1}}}, "the deviation of every reading"),
@@ -225,6 +235,25 @@ def test_designs_that_cannot_be(network, setting, words):
     asked = problem(network(CHAIN), candidates(network(CHAIN), times=[1.0]))
     with pytest.raises(ValueError, match=words):
         design(asked, **{"readings": 1, "noise": {"sd": 0.1}, **setting})
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"observables": "AB"}, "observables='AB': give a list"),
+        ({"readings": 2.5}, "readings is 2.5; give a whole number"),
+        ({"draws": "many"}, "draws is 'many'; give a whole number"),
+        ({"together": "no"}, "together is 'no'; write true or false"),
+        ({"sd": True}, "True, which is no number"),
+        ({"problem": {"noise": "log"}}, "as noise: {kind: log}"),
+        ({"conditions": [1]}, r"conditions is \[1\]"),
+    ],
+)
+def test_plans_that_cannot_be(network, setting, words):
+    how = jaxchem.Integrator(method="rodas5p", rtol=1e-6)
+    asked = {"times": [1.0, 2.0], "readings": 1, "sd": 0.1, **setting}
+    with pytest.raises(ValueError, match=words):
+        plan(network(CHAIN), how, **asked)
 
 
 def test_first_readings_are_not_known_to_a_design(network):

@@ -17,6 +17,7 @@ import jaxchem
 from jaxchem import checkpoint
 from jaxchem.inference import Measurements, infer_rates, problem, read_measurements, report
 from jaxchem.inference.estimate import estimate, settings
+from jaxchem.inference.noise import noise as noise_of
 from jaxchem.inference.posterior import autocorrelation
 from jaxchem.inference.profiles import profile
 from jaxchem.inference.search import Misfit, minimise
@@ -748,6 +749,184 @@ def test_the_tutorial_with_a_fault(tmp_path, old, new, words):
         data = read_measurements(path, network, columns=how["columns"])
         problem(network, data, rates=how["rates"], initial=how["initial"])
     assert len(str(caught.value).splitlines()) < 4
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"rates": {1: "R1"}}, "rates has the name 1; write names as text"),
+        ({"initial": {False: 1.0}}, "initial has the name False; .* in quotes in YAML"),
+        ({"conditions": [1]}, r"conditions is \[1\]; .* as conditions: {temperature"),
+        ({"observables": ["A"]}, "observables is .*names with a value each"),
+        ({"initial": ["A"]}, "initial is .*names with a value each"),
+        ({"barriers": [[1]]}, "a list of rates"),
+        ({"rates": {"k": {"of": "R1", "ratios": ["a"]}}}, "rates.k: a ratio is 'a'"),
+        ({"rates": {"k": {"of": "R1", "ratios": 0}}}, "1 positive numbers"),
+        ({"rates": {"k": []}}, "rates.k: of which reaction"),
+        ({"rates": {"k": {"of": "R1", "value": True}}}, "True, which is no number"),
+        ({"rates": {"k": {"of": "R1", "value": 1, "given": "no"}}}, "given is 'no'; write true or"),
+        ({"offsets": {"A": {"value": 0, "sd": True}}}, "True, which is no number"),
+        ({"reference": {"temperature": "warm"}}, "reference.temperature is 'warm'"),
+    ],
+)
+def test_settings_of_another_type(network, setting, words):
+    with pytest.raises(ValueError, match=words):
+        problem(network(CHAIN), measured(TS, NOISY, "ABC"), **setting)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("noise: log", r"problem.yaml: noise is 'log'; .* as noise: {kind: log}"),
+        ("noise: [kind]", r"problem.yaml: noise is \['kind'\]"),
+        ("noise: {1: 2}", "problem.yaml: noise has the name 1"),
+        ("rates: {1: R1}", "problem.yaml: rates has the name 1"),
+        ("initial: {NO: 1.0}", "problem.yaml: initial has the name False"),
+        ("conditions: [1]", "problem.yaml: conditions"),
+        ("columns: [A]", "problem.yaml: columns is .*{header: time}"),
+        ("observables: [A]", "problem.yaml: observables"),
+        ("1: R1", "no setting 1"),
+    ],
+)
+def test_types_in_files_of_settings(tmp_path, text, words):
+    path = tmp_path / "problem.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        settings(path)
+    path.write_text("initial: first\nrates:")
+    assert settings(path)[0] == {"initial": "first", "rates": None}
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"starts": "many"}, "starts is 'many'; give a whole number, 1 or more"),
+        ({"starts": 2.5}, "starts is 2.5"),
+        ({"starts": True}, "starts is True"),
+        ({"starts": 0}, "starts is 0"),
+        ({"iterations": -1}, "iterations is -1; give a whole number, 0 or more"),
+        ({"iterations": 1.5}, "iterations is 1.5"),
+        ({"seed": "x"}, "seed is 'x'"),
+        ({"against": [3]}, "against has 3; write the path"),
+        ({"conditions": [1]}, r"conditions is \[1\]"),
+        ({"sample": {"draws": 2.5}}, "sample: draws is 2.5; give a whole number, 4 or more"),
+        ({"sample": {"warmup": 0}}, "sample: warmup is 0; give a whole number, 1 or more"),
+        ({"sample": {"chains": True}}, "sample: chains is True"),
+    ],
+)
+def test_estimates_that_cannot_be(network, tmp_path, setting, words):
+    """Before anything is read: there is no such table."""
+    how = jaxchem.Integrator(method="rodas5p", rtol=1e-6)
+    with pytest.raises(ValueError, match=words):
+        estimate(network(CHAIN), how, path=tmp_path / "none.csv", **setting, job=QUIET)
+
+
+@pytest.mark.parametrize(
+    ("noise", "words"),
+    [
+        ("log", r"noise is 'log'; .* as noise: {kind: log}"),
+        (["kind"], "noise is .'kind'."),
+        ([], r"noise is \[\]"),
+        ({1: 2}, "noise has the name 1"),
+        ({"kind": ["log"]}, "kinds are absolute"),
+        ({"sd": True}, "True, which is no number"),
+        ({"kind": "log", "floor": True}, "True, which is no number"),
+        ({"kind": "both", "per": "observable"}, "readings of C are all zero"),
+    ],
+)
+def test_noise_of_another_type_or_of_nothing(network, noise, words):
+    values = NOISY * np.array([1.0, 1.0, 0.0])
+    with pytest.raises(ValueError, match=words):
+        noise_of(measured(TS, values, "ABC"), noise)
+
+
+def test_parts_of_deviations_beside_zeros(network):
+    """One reading that is not zero is enough, and so is what is stated of them."""
+    values = NOISY * np.array([1.0, 1.0, 0.0])
+    data, both = measured(TS, values, "ABC"), {"kind": "both", "per": "observable"}
+    stated = dataclasses.replace(data, deviation=np.where(data.observable == 2, 0.1, np.nan))
+    assert noise_of(stated, both).names == ("A", "B", "stated")
+    values[3, 2] = 0.2
+    assert noise_of(measured(TS, values, "ABC"), both).names == ("A", "B", "C")
+
+
+@pytest.mark.parametrize(
+    ("initial", "more", "words"),
+    [
+        ("first", {"offsets": {"A": "estimated"}}, "initial.A: first, but .*offset of A"),
+        ({"A": "first"}, {"scales": {"A": "estimated"}}, "initial.A: first, but .*scale of A"),
+        ({"A": "first"}, {"offsets": {"A": 0.5}}, "initial.A: first, but .*offset of A"),
+        ({"A": "first"}, {"observables": {"A": "2 * A"}}, "initial.A: first, but an expression"),
+    ],
+)
+def test_first_readings_that_are_no_states(network, initial, more, words):
+    data = measured(np.append(0.0, TS), np.vstack([[10.0, 0.0, 0.0], NOISY]), "ABC")
+    with pytest.raises(ValueError, match=words):
+        problem(network(CHAIN), data, initial=initial, **more)
+    other = {"C": "first"}  # which nothing stands before
+    assert problem(network(CHAIN), data, initial=other, offsets={"A": "estimated"}).y0[0, 2] == 0.0
+
+
+def test_first_readings_below_zero_or_stated_or_of_no_species(network):
+    data = measured(np.append(0.0, TS), np.vstack([[10.0, -0.2, 0.3], NOISY]), "ABC")
+    asked = problem(network(CHAIN), data, initial="first")
+    np.testing.assert_array_equal(asked.y0, [[10.0, 0.0, 0.3]])
+    (note,) = (n for n in asked.notes if "negative" in n)
+    assert "zero: B -0.2 in run 0" in note
+    table = dataclasses.replace(data, initial={"A": np.array([9.0])})
+    asked = problem(network(CHAIN), table, initial="first")
+    np.testing.assert_array_equal(asked.y0, [[9.0, 0.0, 0.3]])
+    assert len(asked.measured.value) == len(data.value) - 2  # that of A is a reading still
+    with pytest.raises(ValueError, match=r"initial\.A: the table states it"):
+        problem(network(CHAIN), table, initial={"A": "first"})
+    with pytest.raises(ValueError, match="initial: first, but no species is read, only total"):
+        problem(
+            network(CHAIN),
+            measured(TS, NOISY[:, :1], ["total"]),
+            observables={"total": "A + B"},
+            initial="first",
+        )
+
+
+@pytest.mark.parametrize(
+    ("values", "more", "words"),
+    [
+        ({}, {}, "values is {}; give readings by name"),
+        ([1.0], {}, r"values is \[1.0\]"),
+        ({1: [1.0, 2.0]}, {}, "names as text"),
+        ({"A": [1.0, np.inf]}, {}, "A is inf in experiment 1 at its time 2"),
+        ({"A": [1.0, -np.inf]}, {}, "A is -inf"),
+        ({"A": ["x", 2.0]}, {}, "A is no array of numbers"),
+        ({"A": [[1.0, 2.0], [1.0]]}, {}, "A is no array of numbers"),
+        ({"A": [1.0, 2.0]}, {"deviation": {"A": 0.0}}, "deviation of A is 0; give positive"),
+        ({"A": [1.0, 2.0]}, {"deviation": {"A": [0.1, -0.1]}}, "deviation of A is -0.1"),
+        ({"A": [1.0, 2.0]}, {"deviation": {"A": np.inf}}, "deviation of A is inf"),
+        ({"A": [1.0, 2.0]}, {"deviation": {"A": [0.1] * 3}}, r"deviation of A is \(3,\)"),
+        ({"A": [1.0, 2.0]}, {"deviation": 0.1}, "deviation is 0.1; write a value by name"),
+        ({"A": [1.0, 2.0]}, {"initial": {"A": [1.0, 2.0]}}, r"initial A is \(2,\)"),
+        ({"A": [1.0, 2.0]}, {"initial": {"A": -1.0}}, "initial A is -1"),
+        ({"A": [1.0, 2.0]}, {"conditions": [1]}, r"conditions is \[1\]"),
+        ({"A": [1.0, 2.0]}, {"conditions": {"temperature": [280.0, 290.0]}}, "temperature is .2,."),
+        ({"A": [1.0, 2.0]}, {"conditions": {"temperature": np.nan}}, "temperature is nan"),
+    ],
+)
+def test_arrays_that_are_no_measurements(network, values, more, words):
+    with pytest.raises(ValueError, match=words):
+        Measurements.of(network(CHAIN), [1.0, 2.0], values, **more)
+    with pytest.raises(ValueError, match="increasing times"):
+        Measurements.of(network(CHAIN), [1.0, np.inf], {"A": [1.0, 2.0]})
+
+
+@pytest.mark.parametrize("stem", ["last", "last[1]", "run*"])
+def test_checkpoints_of_others_stay(tmp_path, stem):
+    job = Job("fit", path=tmp_path / f"{stem}.eqx")
+    own = {job.path, job.part(0).path, job.part(12).path, job.part(1).part(0).path}
+    others = {"last_important.eqx", "last1.eqx", "run_0.eqx", "last_0.csv", f"{stem}_.eqx"}
+    for path in {*own, *(tmp_path / name for name in others)} - {None}:
+        path.touch()
+    mine = {f"{stem}{end}.eqx" for end in ("", "_0", "_12", "_1_0")}
+    assert {path.name for path in job.kept} == mine and not mine & others
+    assert Job("fit", path=tmp_path / "none" / "last.eqx").kept == [] == Job("fit").kept
 
 
 @pytest.mark.slow

@@ -570,6 +570,22 @@ def test_prints(read):
     assert "<table>" in m._repr_html_() and "NO" in m._repr_html_()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"columns": ["NO [ppb]"]}, "columns is .*names with a value each"),
+        ({"columns": {1: "skip"}}, "columns has the name 1; write names as text"),
+        ({"observables": ["NO"]}, "observables is .*names with a value each"),
+        ({"observables": {False: "NO"}}, "observables has the name False"),
+        ({"conditions": [1]}, "conditions is .*{temperature"),
+        ({"conditions": {"temperature": True}}, "temperature is True; give a number"),
+    ],
+)
+def test_settings_of_another_type(read, options, words):
+    with pytest.raises(ValueError, match=words):
+        read("time [s],NO [ppb]\n1,2\n", **options)
+
+
 def test_is_fast(read):
     rows = "".join(f"{i * 0.1:.4f},{i},{-i},{i * i}\n" for i in range(1400))
     text = "time [h],NO_ppb,NO2_ppb,O3_ppb\n" + rows

@@ -17,7 +17,7 @@ from ..suggest import closest
 from .measurements import Measurements
 from .noise import noise as noise_of
 from .objective import evaluation
-from .parameters import SEARCHED, number
+from .parameters import SEARCHED, named, number, whole
 from .problem import Problem
 
 __all__ = ["Design", "candidates", "design"]
@@ -136,7 +136,7 @@ def candidates(
         if isinstance(given, str | Mapping | int | float):
             raise ValueError(f"{what}={given!r}: give a list.")
     for one in experiments:
-        if not isinstance(one, Mapping):
+        if not isinstance(one, Mapping) or not all(isinstance(name, str) for name in one):
             raise ValueError(f"experiments: {one!r} is no mapping of names to values, as {{A: 1}}.")
     ts = np.unique([number(t, "a time", "times") for t in times])
     names = network.species if observables is None else tuple(observables)
@@ -146,6 +146,8 @@ def candidates(
     if ts[0] < 0:
         raise ValueError(f"times: {ts[0]:g} is before the start, which is 0.")
     for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"observables: {name!r} is no name; write names as text.")
         if names.count(name) > 1:
             raise ValueError(f"observables: {name!r} is there twice; leave one out.")
     stated = [*dict.fromkeys(name for one in experiments for name in one)]
@@ -225,8 +227,11 @@ def design(
             be integrated at its values.
     """
     for name, value in (("readings", readings), ("draws", draws)):
-        if value < 1 or value != int(value):
-            raise ValueError(f"{name}={value}: give a whole number, one or more.")
+        whole(value, name, "the design")
+    for name, value in (("together", together), ("repeats", repeats)):
+        if not isinstance(value, bool):
+            raise ValueError(f"the design: {name} is {value!r}; write true or false.")
+    named(noise, "noise", "the design")
     if factor is not None and not number(factor, "factor", "design") > 1:
         raise ValueError(f"factor={factor}: one above 1 is uncertain.")
     if not np.isfinite(problem.y0).all():

@@ -23,10 +23,11 @@ from .bands import Bands, bands
 from .compare import compare
 from .fit import Fit, infer_rates
 from .measurements import read_measurements
+from .parameters import NAMED, named, whole
 from .problem import Problem
 from .problem import problem as problem_of
 from .report import beside, findings, parameter_rows, rate_rows, report, sample_rows
-from .sampler import library
+from .sampler import LEAST, library
 from .sampler import sample as sample_of
 
 __all__ = ["OF_PROBLEM", "OF_TABLE", "estimate", "settings", "table"]
@@ -38,14 +39,13 @@ _OF_BOTH = ("observables", "conditions")
 OF_PROBLEM = ("rates", "barriers", "constants", "initial", "scales", "offsets", "start")
 OF_PROBLEM += ("reference",)
 _KNOWN = (*OF_TABLE, *_OF_BOTH, *OF_PROBLEM, "noise")
-_OF_SAMPLE = ("draws", "warmup", "chains")
 
 
 def settings(given: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
     """The settings of a problem, from a YAML file of them, and what errors call them.
 
     Raises:
-        ValueError: no such file, or a setting that there is not.
+        ValueError: no such file, a setting that there is not, or one that is no names with values.
     """
     if given is None:
         return {}, "the problem"
@@ -66,6 +66,9 @@ def settings(given: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, An
                 f"{where}: there is no setting {name!r}{closest(str(name), _KNOWN)} Known: "
                 f"{', '.join(_KNOWN)}."
             )
+    for name in NAMED:
+        if not (name == "initial" and isinstance(found.get(name), str)):  # `problem` knows "first"
+            named(found.get(name), name, where)
     return dict(found), where
 
 
@@ -111,7 +114,9 @@ def estimate(
         ValueError: as these functions do.
         ImportError: `sample` without the extra that it wants.
     """
-    how = {"starts": starts, "seed": seed, "profiles": profiles, "iterations": iterations}
+    how: dict[str, Any] = {"starts": whole(starts, "starts", job.label), "profiles": profiles}
+    how |= {n: whole(v, n, job.label, 0) for n, v in (("seed", seed), ("iterations", iterations))}
+    named(conditions, "conditions", job.label)
 
     def fitted(network: Network, problem: Any, job: Job) -> Fit:
         asked, noise = _asked(network, integrator, path, problem, conditions)
@@ -138,7 +143,7 @@ def estimate(
         tables["samples"] = sample_rows(samples)
     text, metrics = report(found, samples), _metrics(found)
     if others:
-        jobs = (job.part(f"against_{n}") for n in range(len(others)))
+        jobs = (job.part(n) for n in range(len(others)))
         fits = {n: fitted(*of, own) for (n, of), own in zip(others.items(), jobs, strict=True)}
         told = compare({network.name: found, **fits})
         log.info("%s", told)
@@ -160,6 +165,9 @@ def _others(
         raise ValueError(
             f"against={against!r}: give a list of mechanisms, or their problems by them."
         )
+    for path in against:
+        if not isinstance(path, str | Path):
+            raise ValueError(f"against has {path!r}; write the path of a mechanism as text.")
     own = against if isinstance(against, Mapping) else dict.fromkeys(against)
     found: dict[str, tuple[Network, Any]] = {}
     for path, its in own.items():
@@ -213,13 +221,12 @@ def _sampling(given: bool | Mapping[str, Any]) -> dict[str, int] | None:
     if not isinstance(given, Mapping):
         raise ValueError(f"sample is {given!r}; write true, false, or settings as draws: 2000.")
     for name, value in given.items():
-        if name not in _OF_SAMPLE:
+        if name not in LEAST:
             raise ValueError(
-                f"sample has no setting {name!r}{closest(str(name), _OF_SAMPLE)} Known: "
-                f"{', '.join(_OF_SAMPLE)}."
+                f"sample has no setting {name!r}{closest(str(name), LEAST)} Known: "
+                f"{', '.join(LEAST)}."
             )
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"sample: {name} is {value!r}; give a whole number.")
+        whole(value, name, "sample", LEAST[name])
     return dict(given)
 
 

@@ -16,6 +16,7 @@ from ..rates import CONDITIONS, Conditions
 from ..suggest import closest
 from .headers import recognise
 from .observables import amounts
+from .parameters import named
 from .reading import Reader, Rows
 from .units import same, unit
 
@@ -90,23 +91,46 @@ class Measurements:
             ts: times, which increase; of each experiment, or of all.
             values: observable -> [E, T], or [T] for one experiment; NaN where nothing was read.
             deviation: observable -> standard deviations of the readings, of a shape that
-                broadcasts to theirs.
+                broadcasts to theirs; NaN where none is known.
             conditions: name -> [E] or a number.
-            initial: species -> [E] or a number.
+            initial: species -> [E] or a number; NaN where it is not known.
             units: observable -> unit, of those that are no concentrations.
 
         Raises:
-            ValueError: shapes that do not fit, times that do not increase, or no reading.
+            ValueError: shapes that do not fit, numbers that cannot be, times that do not increase,
+                or no reading.
         """
-        read = {name: np.atleast_2d(np.asarray(v, dtype=float)) for name, v in values.items()}
+        if not isinstance(values, Mapping) or not values:
+            raise ValueError(
+                f"values is {values!r}; give readings by name, as {{'A': [1.0, 0.5]}}."
+            )
+        for what, given in (
+            ("values", values),
+            ("deviation", deviation),
+            ("conditions", conditions),
+            ("initial", initial),
+            ("units", units),
+        ):
+            if not isinstance(given, Mapping | None) or not all(
+                isinstance(n, str) for n in given or ()
+            ):
+                raise ValueError(f"{what} is {given!r}; write a value by name, names as text.")
+        read = {name: np.atleast_2d(_floats(v, name)) for name, v in values.items()}
         count = max((len(v) for v in read.values()), default=1)
-        times = np.atleast_2d(np.asarray(ts, dtype=float))
+        times = np.atleast_2d(_floats(ts, "ts"))
         shape = (count, times.shape[1])
-        if len(times) not in (1, count) or not np.all(np.diff(times, axis=1) > 0):
+        rise = np.isfinite(times).all() and np.all(np.diff(times, axis=1) > 0)
+        if times.ndim > 2 or len(times) not in (1, count) or not rise:
             raise ValueError(f"ts is {times.shape}; give increasing times [T] or [{count}, T].")
         for name, v in read.items():
             if v.shape != shape:
                 raise ValueError(f"{name} is {v.shape}, but there are {shape} [E, T] readings.")
+            if np.isinf(v).any():
+                e, t = np.argwhere(np.isinf(v))[0]
+                raise ValueError(
+                    f"{name} is {v[e, t]} in experiment {e + 1} at its time {t + 1}; give a "
+                    "number, or NaN where nothing was read."
+                )
         for what, others in (("deviation", deviation), ("units", units)):
             if unknown := set(others or {}) - set(read):
                 raise ValueError(f"{what}: {min(unknown)!r} is not among the values.")
@@ -116,23 +140,39 @@ class Measurements:
         stack = np.stack([read[name] for name in order], axis=2)  # [E, T, O]
         spread = np.full(stack.shape, np.nan)
         for name, v in (deviation or {}).items():
-            spread[:, :, order.index(name)] = v
+            own = _shaped(v, f"deviation of {name}", shape)
+            if np.any(own <= 0) or np.isinf(own).any():
+                raise ValueError(
+                    f"deviation of {name} is {own[(own <= 0) | np.isinf(own)][0]:g}; give "
+                    "positive, finite numbers, or NaN where none is known."
+                )
+            spread[:, :, order.index(name)] = own
         where = np.nonzero(np.isfinite(stack))
         if not len(where[0]):
             raise ValueError("every reading is NaN; give one that is a number.")
         unknown_start = set(initial or {}) - set(network.species)
         if unknown_start:
             network.index(min(unknown_start))
-
-        def each(given: Any) -> np.ndarray:
-            return np.broadcast_to(np.asarray(given, dtype=float), (count,)).copy()
-
+        fixed = {
+            n: _shaped(v, f"conditions: {n}", (count,))
+            for n, v in Conditions(**(conditions or {})).values.items()
+        }
+        begin = {n: _shaped(v, f"initial {n}", (count,)) for n, v in (initial or {}).items()}
+        for name, v in fixed.items():
+            if not np.isfinite(v).all():
+                raise ValueError(f"conditions: {name} is {v[~np.isfinite(v)][0]}; give numbers.")
+        for name, v in begin.items():
+            if np.any(v < 0) or np.isinf(v).any():
+                raise ValueError(
+                    f"initial {name} is {v[(v < 0) | np.isinf(v)][0]:g}; give finite numbers that "
+                    "are not negative, or NaN where none is known."
+                )
         return cls(
             experiments=tuple(f"experiment {e + 1}" for e in range(count)),
             ts=np.broadcast_to(times, shape).copy(),
             counts=np.full(count, shape[1]),
-            conditions={n: each(v) for n, v in Conditions(**(conditions or {})).values.items()},
-            initial={name: each(v) for name, v in (initial or {}).items()},
+            conditions=fixed,
+            initial=begin,
             observables=tuple(order),
             units=tuple((units or {}).get(n, network.units.concentration) for n in order),
             experiment=where[0],
@@ -203,6 +243,24 @@ class Measurements:
         return rows
 
 
+def _floats(given: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name} is no array of numbers; give numbers, rows equally long."
+        ) from None
+
+
+def _shaped(given: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers as an array of their own, of this shape."""
+    found = _floats(given, name)
+    try:
+        return np.broadcast_to(found, shape).copy()
+    except ValueError:
+        raise ValueError(f"{name} is {found.shape}; give a number, or {shape} of them.") from None
+
+
 def _most(rows: list[Any], most: int) -> list[Any]:
     """The first rows, and how many there are besides."""
     if len(rows) <= most:
@@ -246,6 +304,9 @@ def read_measurements(
         ValueError: a file, column or cell that is not understood, or a unit that cannot become the
             network's; with file, line, column and what to do.
     """
+    asked = {"columns": columns, "observables": observables, "conditions": conditions}
+    for name, setting in asked.items():
+        named(setting, name, "the measurements")
     columns = {header.strip(): str(what) for header, what in (columns or {}).items()}
     fixed = _numbers_of(conditions or {})
     known = amounts(observables or {}, network)
@@ -267,7 +328,8 @@ def read_measurements(
 def _numbers_of(conditions: Mapping[str, Any]) -> dict[str, float]:
     known = Conditions(**conditions).values
     for name, value in known.items():
-        if not isinstance(value, int | float | np.number) or not np.isfinite(value):
+        fits = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not fits or not np.isfinite(value):
             raise ValueError(f"conditions: {name} is {value!r}; give a number for all experiments.")
     return {name: float(value) for name, value in known.items()}
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..suggest import closest
 from .measurements import Measurements
-from .parameters import number
+from .parameters import named, number
 
 __all__ = ["Noise", "noise"]
 
@@ -143,6 +143,7 @@ def noise(data: Measurements, setting: Mapping[str, Any] | None = None) -> Noise
     Raises:
         ValueError: a setting that there is not, or that the readings cannot have.
     """
+    named(setting, "noise", "the fit")
     setting = setting or {}
     for name in setting:
         if name not in _KNOWN:
@@ -209,6 +210,13 @@ def noise(data: Measurements, setting: Mapping[str, Any] | None = None) -> Noise
     tail = np.inf if setting.get("tail") is None else _positive(setting["tail"], "tail")
     if np.isfinite(tail) and not (known[kept].all() and kind != "both"):
         raise ValueError("noise: tail: state the deviation of all readings (sd), not in parts.")
+    for g, name in enumerate(np.array(names, dtype=object)[kept] if kind == "both" else ()):
+        of = group == g
+        if np.isnan(parts[of]).any() and not np.any(data.value[of]):
+            raise ValueError(
+                f"noise: kind both: readings of {name} are all zero, so the parts of their "
+                "deviation cannot be estimated; give sd and relative, or write kind: absolute."
+            )
     groups, split = tuple(names[g] for g in kept), np.full((len(kept), 2), np.nan)
     found = Noise(kind, floor, weight, group, known[kept], groups, tail, parts, split)
     return found if not known[kept].all() else found.adapted(data.value, data.value)

@@ -9,12 +9,24 @@ import numpy as np
 from ..network import Network
 from ..suggest import closest
 
-__all__ = ["Parameter", "declared", "number", "reactions_of"]
+__all__ = ["NAMED", "Parameter", "declared", "named", "number", "reactions_of", "whole"]
 
 SEARCHED = 1e8
 """A coefficient is looked for within this factor of where the search begins."""
 
-_SETTINGS = ("value", "given", "factor", "low", "high")
+NAMED = {
+    "columns": "{header: time}",
+    "observables": "{NOx: NO + NO2}",
+    "conditions": "{temperature: 298.0}",
+    "rates": "{k: R1}",
+    "constants": "{c: 1.0}",
+    "initial": "{A: 1.0}",
+    "scales": "{A: estimated}",
+    "offsets": "{A: estimated}",
+    "reference": "{temperature: 298.0}",
+    "noise": "{kind: log}",
+}
+"""Settings that are names with a value each, and how one looks."""
 
 
 class Parameter(NamedTuple):
@@ -127,6 +139,8 @@ def declared(name: str, setting: Any, where: str, *, log: bool = False) -> dict[
         for part in ("value", "low", "high")
         if setting.get(part) is not None
     }
+    if setting.get("given") not in (None, True, False):
+        raise ValueError(f"{where}: {name}: given is {setting['given']!r}; write true or false.")
     if setting.get("given"):
         if "value" not in found:
             raise ValueError(f"{where}: {name} is given, but not what it is; add value.")
@@ -147,9 +161,39 @@ def declared(name: str, setting: Any, where: str, *, log: bool = False) -> dict[
 def number(given: Any, name: str, where: str) -> float:
     """A setting as a finite number; YAML reads 1e-3 as text."""
     try:
+        if isinstance(given, bool | np.bool_):
+            raise TypeError
         value = float(given)
     except (TypeError, ValueError):
         raise ValueError(f"{where}: {name} is {given!r}, which is no number.") from None
     if not np.isfinite(value):
         raise ValueError(f"{where}: {name} is {given!r}; give a finite number.")
     return value
+
+
+def whole(given: Any, name: str, where: str, least: int = 1) -> int:
+    """A setting as a whole number that is not below the least."""
+    fits = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if not fits or given < least:
+        raise ValueError(f"{where}: {name} is {given!r}; give a whole number, {least} or more.")
+    return int(given)
+
+
+def named(given: Any, name: str, where: str) -> None:
+    """Refuses a setting, one of `NAMED`, that is there and is no names with a value each.
+
+    Raises:
+        ValueError: no mapping, or a name that is no text, as YAML reads NO without quotes.
+    """
+    if given is None:
+        return
+    if not isinstance(given, Mapping):
+        raise ValueError(
+            f"{where}: {name} is {given!r}; write names with a value each, as "
+            f"{name}: {NAMED[name]}."
+        )
+    for one in given:
+        if not isinstance(one, str):
+            raise ValueError(
+                f"{where}: {name} has the name {one!r}; write names as text, in quotes in YAML."
+            )

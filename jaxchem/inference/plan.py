@@ -16,6 +16,7 @@ from ..solvers import Integrator
 from ..train import Job
 from .design import Design, candidates, design
 from .estimate import OF_PROBLEM, OF_TABLE, settings, table
+from .parameters import named
 from .problem import problem as problem_of
 
 __all__ = ["plan"]
@@ -66,9 +67,10 @@ def plan(
         ValueError: as these functions do.
     """
     given, where = settings(problem)
+    named(conditions, "conditions", job.label)
     given["conditions"] = {**(conditions or {}), **(given.get("conditions") or {})}
     defined = given.get("observables") or {}
-    names = [*network.species, *defined] if observables is None else [*observables]
+    names = [*network.species, *defined] if observables is None else observables
     data = candidates(
         network,
         times=_times(times),

@@ -17,7 +17,7 @@ from ..rates import RateLaw, validate
 from ..solvers import Integrator, solve
 from ..suggest import closest
 from .measurements import Measurements
-from .parameters import SEARCHED, Parameter, declared, reactions_of
+from .parameters import SEARCHED, Parameter, declared, named, number, reactions_of
 
 __all__ = ["Problem", "problem", "rate_unit"]
 
@@ -188,15 +188,16 @@ def problem(
     """
     notes: list[str] = []
     asked = {"rates": rates, "observables": observables, "constants": constants}
-    if initial == "first":
-        initial = dict.fromkeys([n for n in network.species if n in measured.observables], "first")
+    if isinstance(initial, str) and initial == "first":
+        initial = dict.fromkeys(_read(network, measured, where), "first")
     asked |= {"initial": initial, "scales": scales, "offsets": offsets, "reference": reference}
     for name, setting in {**asked, "conditions": conditions}.items():
-        if setting is not None and not isinstance(setting, Mapping):
-            raise ValueError(f"{where}: {name} is {setting!r}; write names with a value each.")
+        named(setting, name, where)
     assert not isinstance(initial, str)
-    if not isinstance(barriers, Mapping | list | tuple | None):
-        raise ValueError(f"{where}: barriers is {barriers!r}; write a list of rates.")
+    if not isinstance(barriers, Mapping | list | tuple | None) or not all(
+        isinstance(name, str) for name in barriers or ()
+    ):
+        raise ValueError(f"{where}: barriers is {barriers!r}; write a list of rates, as [k1].")
     names = sorted(measured.conditions)
     for name in names:
         if measured.conditions[name].ndim > 1:
@@ -204,7 +205,8 @@ def problem(
                 f"{where}: {name} varies within an experiment, and rates that follow it in time "
                 "are not estimated yet; give its mean as a column, or in conditions."
             )
-    middle = {n: _between(measured.conditions[n]) for n in names} | dict(reference or {})
+    middle = {n: _between(measured.conditions[n]) for n in names}
+    middle |= {n: number(v, f"reference.{n}", where) for n, v in (reference or {}).items()}
     if unknown := set(middle) - set(names):
         raise ValueError(f"{where}: reference.{min(unknown)}: the measurements do not vary it.")
 
@@ -250,8 +252,9 @@ def problem(
         found.append(
             _linear(Parameter(name, "constant", parts.pop("value"), "1", free=free), parts, size)
         )
-    found += _of_observables("scale", scales, measured, 1.0, where)
-    found += _of_observables("offset", offsets, measured, 0.0, where)
+    shifts = _of_observables("scale", scales, measured, 1.0, where)
+    shifts += _of_observables("offset", offsets, measured, 0.0, where)
+    found += shifts
     t0 = min(0.0, float(measured.ts.min()))
     if t0 < 0 and start is None:
         notes.append(f"experiments begin at their first time, {t0:g} {network.units.time}")
@@ -261,7 +264,9 @@ def problem(
         value, free = parts.pop("value"), parts.pop("free", True)
         one = Parameter("start", "start", value, network.units.time, free=free)
         found.append(_linear(one, parts, 0.1 * span))
-    y0, measured, more, told = _initial(network, measured, initial, t0, where)
+    bent = dict.fromkeys(observables or {}, "an expression")
+    bent |= {measured.observables[p.of[0]]: f"a factor or an offset ({p.name})" for p in shifts}
+    y0, measured, more, told = _initial(network, measured, initial, bent, t0, where)
     found += more
     notes += told
     for p in found:
@@ -308,6 +313,8 @@ def _rates(
         if "of" not in parts:
             raise ValueError(f"{here}.{name}: of which reaction? Add of: R1, or its equation.")
         of = reactions_of(network, parts.pop("of"), f"{here}.{name}")
+        if not of:
+            raise ValueError(f"{here}.{name}: of which reaction? Write R1, or its equation.")
         taken = {j for p in found for j in p.of}
         for j in of:
             if j in taken or of.count(j) > 1:
@@ -315,10 +322,11 @@ def _rates(
         ratios = parts.pop("ratios", [1.0] * len(of))
         if not isinstance(ratios, list | tuple):
             ratios = [ratios]
-        if len(ratios) != len(of) or not all(float(r) > 0 for r in ratios):
+        ratios = tuple(number(r, "a ratio", f"{here}.{name}") for r in ratios)
+        if len(ratios) != len(of) or min(ratios) <= 0:
             raise ValueError(f"{here}.{name}: ratios: {len(of)} positive numbers, one a reaction.")
         told = declared(name, parts, here, log=True)
-        value = told.pop("value", float(at[of[0]]) / float(ratios[0]))
+        value = told.pop("value", float(at[of[0]]) / ratios[0])
         if not value > 0:
             raise ValueError(
                 f"{here}.{name}: begins at {value:g}, and its logarithm is estimated; add value."
@@ -328,7 +336,7 @@ def _rates(
         unit = rate_unit(network, of[0])
         found.append(
             Parameter(
-                *(name, "rate", value, unit, of, tuple(float(r) for r in ratios)),
+                *(name, "rate", value, unit, of, ratios),
                 **{**{"log": True, "spread": np.log(1e3)}, **bounds, **told},
             )
         )
@@ -419,16 +427,21 @@ def _initial(
     network: Network,
     measured: Measurements,
     initial: Mapping[str, Any] | None,
+    bent: Mapping[str, str],
     t0: float,
     where: str,
 ) -> tuple[np.ndarray, Measurements, list[Parameter], list[str]]:
-    """[E, S] initial states, the readings that are left, parameters, and what was supplied."""
+    """[E, S] initial states, the readings that are left, parameters, and what was supplied.
+
+    `bent` says of observables what makes their readings other than the concentration.
+    """
     count, unit = len(measured.experiments), network.units.concentration
     y0 = np.zeros((count, len(network.species)))
     stated = {**dict(network.initial), **(initial or {})}
     found: list[Parameter] = []
     zero: list[str] = []
     exact: list[str] = []
+    raised: list[str] = []
     for s, name in enumerate(network.species):
         table = measured.initial.get(name, np.full(count, np.nan))
         y0[:, s] = np.where(np.isnan(table), 0.0, table)
@@ -442,7 +455,14 @@ def _initial(
         if not len(rest):
             continue
         if stated.get(name) == "first":
+            if name in bent:
+                raise ValueError(
+                    f"{where}: initial.{name}: first, but {bent[name]} is between its readings "
+                    "and the concentration; give a number, or estimated."
+                )
             y0[rest, s] = np.maximum(first[rest], 0.0)
+            below = [e for e in rest if first[e] < 0]
+            raised += [f"{name} {first[e]:g} in {measured.experiments[e]}" for e in below]
             rows = _at_start(measured, name, rest, t0, where)
             measured = measured.without(rows)
             exact.append(name)
@@ -471,7 +491,20 @@ def _initial(
     notes = [f"initially zero, as nothing states them: {', '.join(zero)}"] if zero else []
     if exact:
         notes.append(f"first readings taken as the initial state: {few(exact)}")
+    if raised:
+        notes.append(f"negative first readings taken as an initial state of zero: {few(raised)}")
     return y0, measured, found, notes
+
+
+def _read(network: Network, measured: Measurements, where: str) -> list[str]:
+    """The species that are read, but for those whose initial values the tables state."""
+    seen = [name for name in network.species if name in measured.observables]
+    if not seen:
+        raise ValueError(
+            f"{where}: initial: first, but no species is read, only "
+            f"{few(list(measured.observables))}; write names with a value each, as {{A: 1.0}}."
+        )
+    return [n for n in seen if np.isnan(measured.initial.get(n, np.nan)).any()]
 
 
 def _at_start(

@@ -11,8 +11,12 @@ from jaxtyping import Array, Bool, Float
 
 from ..train import Job
 from .fit import Fit
+from .parameters import whole
 
-__all__ = ["Samples", "library", "log_density", "sample", "unlike_normal"]
+__all__ = ["LEAST", "Samples", "library", "log_density", "sample", "unlike_normal"]
+
+LEAST = {"draws": 4, "warmup": 1, "chains": 1}
+"""The settings of `sample` that are counts, and the least that each may be."""
 
 _CHUNK = 50
 """Draws between two moves of the bar."""
@@ -184,9 +188,8 @@ def sample(
             correlated readings that count less than the parameters.
     """
     blackjax = library()
-    for name, given, least in (("draws", draws, 4), ("warmup", warmup, 1), ("chains", chains, 1)):
-        if given < least:
-            raise ValueError(f"{job.label}: {name} is {given}; give {least} or more.")
+    for name, given in (("draws", draws), ("warmup", warmup), ("chains", chains)):
+        whole(given, name, job.label, LEAST[name])
     best, misfit = fit.posterior, fit.objective.misfit
     of = np.flatnonzero(best.seen | np.isfinite(misfit.prior))
     held = tuple(name for i, name in enumerate(best.names) if i not in of)
@@ -198,11 +201,11 @@ def sample(
             f"{job.label}: {len(misfit.group)} readings count as {independent:.1f} independent "
             f"ones, too few for {alone} parameters: state the deviation (noise: {{sd: ...}})."
         )
-    box, whole = _Box(fit.objective.low[of], fit.objective.high[of]), log_density(fit)
+    box, full = _Box(fit.objective.low[of], fit.objective.high[of]), log_density(fit)
 
     def density(u: Float[Array, " m"]) -> Float[Array, ""]:
         inside, slope = box.inside(u)
-        return whole(jnp.asarray(best.x).at[of].set(inside)) + jnp.sum(slope)
+        return full(jnp.asarray(best.x).at[of].set(inside)) + jnp.sum(slope)
 
     kernel = blackjax.nuts.build_kernel()
     begin, update, end = blackjax.adaptation.step_size.dual_averaging_adaptation(0.8)
