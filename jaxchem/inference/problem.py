@@ -174,7 +174,8 @@ def problem(
             reading of each, as if it were exact. What the tables state comes first, then this,
             then the network's own; where none of them states anything, species that are observed
             are estimated for each experiment, and the others are zero. ``"first"`` in place of
-            names is of all species that are read.
+            names is of all species that are read and that no table states. A reading below zero
+            is a state of zero, and one with a scale, an offset or an expression is no state.
         scales: observable -> a factor on it.
         offsets: observable -> what is added, as the zero of an instrument.
         start: the time from which on anything happens; before it the initial state stays.
