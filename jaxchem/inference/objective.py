@@ -16,7 +16,7 @@ from .search import Evaluate, Misfit
 
 __all__ = ["Objective", "evaluation", "objective"]
 
-_TOGETHER, _FEW = 8, 2
+_TOGETHER, _FEW = 8, 3
 """So many sets of parameters are evaluated by one call, and so few one by one."""
 
 

@@ -24,8 +24,8 @@ _ALONE = 5
 _FEWEST = 5
 """Readings of a species that can be smoothed."""
 
-_SMOOTHED = 3
-"""So many courses are smoothed, which takes its time."""
+_SMOOTHED = 60
+"""So many series are smoothed, or those of one course, as each takes its time."""
 
 _GOOD = 1e3
 """Mean square residual of an exact record, at most; weights are never quite right."""
@@ -79,7 +79,8 @@ def weak_starts(problem: Problem) -> list[Regression]:
     courses = [_course(problem, e, relative[e]) for e in range(len(relative))]
     found = [weak_form(problem.network, courses, columns, given)]
     if found[0].seen.any() and found[0].losses[-1] > _GOOD:
-        some = courses[:_SMOOTHED]
+        series = np.cumsum([np.isfinite(course.ys).any(axis=0).sum() for course in courses])
+        some = courses[: max(1, int(np.sum(series <= _SMOOTHED)))]
         found.append(weak_form(problem.network, some, columns, given, smooth=True))
     return [one for one in found if one.seen.any()]
 
