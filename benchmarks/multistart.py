@@ -33,7 +33,7 @@ jax.config.update("jax_enable_x64", True)
 import numpy as np  # noqa: E402
 import pypesto  # noqa: E402
 import pypesto.optimize  # noqa: E402
-from inference import NEARLY, of_pollu, of_robertson  # noqa: E402
+from inference import NEARLY, QUIET, of_pollu, of_robertson  # noqa: E402
 from readme import published  # noqa: E402
 from sampler import of_second_order  # noqa: E402
 
@@ -86,7 +86,7 @@ class Counted:
 def ours(asked: Objective, begin: np.ndarray) -> Ends:
     """The search of `infer_rates`."""
     counted = Counted(asked.evaluate)
-    _, found = _searched(asked._replace(evaluate=counted), begin, 100, None)
+    _, found = _searched(asked._replace(evaluate=counted), begin, 100, None, QUIET)
     return Ends(found.value, counted.count)
 
 

@@ -88,10 +88,8 @@ def profile(
             secant = inner[todo] + part * (outer[todo] - inner[todo])
         shift = np.where(np.isfinite(outer[todo]), secant, next_)
         change = follow[todo] * (sign[todo] * (shift - inner[todo]))[:, None]
-        start = (
-            x[todo]
-            + change * np.minimum(1.0, _STRIDE / np.maximum(np.abs(change).max(1), 1e-300))[:, None]
-        )
+        farthest = np.abs(change).max(axis=1, keepdims=True)
+        start = x[todo] + change * np.minimum(1.0, _STRIDE / np.maximum(farthest, 1e-300))
         start[np.arange(len(todo)), index[todo]] = best.x[0, index[todo]] + sign[todo] * shift
         held = np.zeros((len(todo), n), bool)
         held[np.arange(len(todo)), index[todo]] = True
