@@ -31,7 +31,7 @@ PLACES["atmos_methane"] = [
     *("data.draw.cases=8", "data.test.draw.cases=4"),
 ]
 PLACES["atmos_day"] = [*PLACES["atmos_methane"], "data.course.segments=2"]
-OF_FILES = {"atmos_49", "atmos_104", "atmos_432", "atmos_432_all", "atmos_day_104"}
+OF_FILES = {"aoxid_paper", "atmos_49", "atmos_104", "atmos_432", "atmos_432_all", "atmos_day_104"}
 """Whose mechanisms do not ship."""
 
 WHOLE = {"change_map", "change_map_day", "chemnne", "flow_map", "step_map"}
