@@ -69,7 +69,7 @@ def bands(fit: Fit, samples: Samples | None = None, *, count: int = 500, seed: i
     if not fine.any():
         raise ValueError("the solves of all draws fail; raise max_steps of the solver.")
     residual = residual[fine]
-    seen = how.unbent(residual) / how.weight + np.asarray(how.seen(data.value))
+    seen = asked.seen(residual)
     shape = (_REPEATS, *residual.shape)
     spread = rng.standard_normal(shape) if np.isinf(how.tail) else rng.standard_t(how.tail, shape)
     power = best.widened**-2.0  # readings that are not independent count less

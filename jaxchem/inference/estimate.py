@@ -236,10 +236,7 @@ def _labels(found: Fit, within: Bands | None) -> dict[str, Any]:
     known.pop("lost", None)
     of_bands = {f"band_{name}": column for name, column in known.items()}
     return {
-        "time": data.ts[data.experiment, data.time],
-        "time_unit": found.problem.network.units.time,
-        "experiment": np.array(data.experiments, dtype=object)[data.experiment],
-        "observable": np.array(data.observables, dtype=object)[data.observable],
+        **data.labels,
         "reading": data.value,
         "predicted": found.predicted,
         "scaled": found.scaled,

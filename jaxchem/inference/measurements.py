@@ -187,6 +187,16 @@ class Measurements:
             notes=(),
         )
 
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Time, experiment and observable of each reading, as `jaxchem.dataset.label_readings`."""
+        return {
+            "time": self.ts[self.experiment, self.time],
+            "time_unit": self.time_unit,
+            "experiment": np.array(self.experiments, dtype=object)[self.experiment],
+            "observable": np.array(self.observables, dtype=object)[self.observable],
+        }
+
     def without(self, rows: Bool[np.ndarray, " N"]) -> "Measurements":
         """All other readings."""
         parts = ("experiment", "time", "observable", "value", "deviation", "lines")

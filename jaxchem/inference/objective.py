@@ -73,11 +73,14 @@ class Objective(NamedTuple):
         """Which coordinates are at a bound."""
         return (x <= self.low) | (x >= self.high)
 
-    def predicted(self, residual: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-        """What readings should have been where these are the residuals."""
+    def seen(self, residual: Float[np.ndarray, "*D N"]) -> Float[np.ndarray, "*D N"]:
+        """What is compared of predictions, where these are the residuals."""
         how = self.noise
-        seen = np.asarray(how.seen(self.problem.measured.value))
-        return how.back(how.unbent(residual) / how.weight + seen)
+        return how.unbent(residual) / how.weight + np.asarray(how.seen(self.problem.measured.value))
+
+    def predicted(self, residual: Float[np.ndarray, "*D N"]) -> Float[np.ndarray, "*D N"]:
+        """What readings should have been where these are the residuals."""
+        return self.noise.back(self.seen(residual))
 
     def weighted(self, noise: Noise) -> "Objective":
         """The same with deviations of the same groups that are others."""

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .. import plot
 from ..dataset import label_readings
 from ..dataset.generation import times as spaced
@@ -119,10 +117,7 @@ def _times(given: Sequence[float] | Mapping[str, Any]) -> Any:
 def _labels(found: Design) -> dict[str, Any]:
     data = found.problem.measured
     return {
-        "time": data.ts[data.experiment, data.time],
-        "time_unit": data.time_unit,
-        "experiment": np.array(data.experiments, dtype=object)[data.experiment],
-        "observable": np.array(data.observables, dtype=object)[data.observable],
+        **data.labels,
         "predicted": data.value,
         "chosen": found.chosen,
         "gain": found.alone,
