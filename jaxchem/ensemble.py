@@ -1,5 +1,6 @@
 """Many cells of one network: chunks, retries, all devices and hosts, results streamed to disk."""
 
+import contextlib
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
+from .checkpoint import hold
 from .dataset import label_cells, laws, to_dataset
 from .dataset.store import Store
 from .fingerprint import add, fingerprint
@@ -112,7 +114,7 @@ def solve_ensemble(
     Raises:
         ValueError: arrays of the wrong shape, conditions or `cells` of another number, a negative
             (beyond a dip, see `jaxchem.solve`), NaN or infinite concentration, bad output times,
-            a store of another ensemble.
+            a store of another ensemble, or one that another process writes to.
 
     Example:
         >>> found = solve_ensemble(
@@ -166,48 +168,50 @@ def solve_ensemble(
     chunk = -(-count // max(chunks, 1))  # even ones, so that the last is hardly padded
     order = _order(job, template, integrator)
     target = None if store is None else Store(store)
-    if target is not None:
-        target.begin(_mark(job, template.network, integrator, retries, chunk), chunks)
-    mine = range(jax.process_index(), chunks, jax.process_count())
-    todo = [i for i in mine if target is None or not target.has(i)]
-    shape = (count, len(ts), size)
     alone = jax.process_count() == 1  # then every cell is written below
-    found = Ensemble(
-        (np.empty(shape) if alone else np.full(shape, np.inf)) if target is None else None,
-        np.full(count, _ELSEWHERE, dtype=np.int32),
-        *(np.zeros(count, dtype=np.int32) for _ in range(2)),
-    )
-    done = count - sum(min(chunk, count - i * chunk) for i in todo)
-    quiet = None if progress else True
-
-    def keep(i: int, members: np.ndarray, result: tuple[np.ndarray, ...]) -> None:
-        for whole_array, part in zip(found, result, strict=True):
-            if whole_array is not None:
-                whole_array[members] = part
+    member = None if alone else jax.process_index()
+    with contextlib.nullcontext() if store is None else hold(store, member=member):
         if target is not None:
-            target.put(i, _label(template, job, members, result))
-        bar.update(len(members))
+            target.begin(_mark(job, template.network, integrator, retries, chunk), chunks)
+        mine = range(jax.process_index(), chunks, jax.process_count())
+        todo = [i for i in mine if target is None or not target.has(i)]
+        shape = (count, len(ts), size)
+        found = Ensemble(
+            (np.empty(shape) if alone else np.full(shape, np.inf)) if target is None else None,
+            np.full(count, _ELSEWHERE, dtype=np.int32),
+            *(np.zeros(count, dtype=np.int32) for _ in range(2)),
+        )
+        done = count - sum(min(chunk, count - i * chunk) for i in todo)
+        quiet = None if progress else True
 
-    with (
-        tqdm(total=count, initial=done, desc="cells", unit="cell", disable=quiet) as bar,
-        ThreadPoolExecutor(1) as writer,  # while the next chunk is integrated
-    ):
-        kept: Future[None] | None = None
-        for i, result in _in_flight(job, integrator, order, chunk, todo):
-            members = order[i * chunk : (i + 1) * chunk]
-            result = _retry(job, retries, members, result)
+        def keep(i: int, members: np.ndarray, result: tuple[np.ndarray, ...]) -> None:
+            for whole_array, part in zip(found, result, strict=True):
+                if whole_array is not None:
+                    whole_array[members] = part
+            if target is not None:
+                target.put(i, _label(template, job, members, result))
+            bar.update(len(members))
+
+        with (
+            tqdm(total=count, initial=done, desc="cells", unit="cell", disable=quiet) as bar,
+            ThreadPoolExecutor(1) as writer,  # while the next chunk is integrated
+        ):
+            kept: Future[None] | None = None
+            for i, result in _in_flight(job, integrator, order, chunk, todo):
+                members = order[i * chunk : (i + 1) * chunk]
+                result = _retry(job, retries, members, result)
+                if kept is not None:
+                    kept.result()
+                kept = writer.submit(keep, i, members, result)
             if kept is not None:
                 kept.result()
-            kept = writer.submit(keep, i, members, result)
-        if kept is not None:
-            kept.result()
-    if target is not None:  # what an earlier run, or another host, has done
-        for i in range(chunks):
-            if i not in todo and target.has(i):
-                earlier = target.get(i)
-                where = earlier["cell"].values
-                for name in ("result", "steps", "retried"):
-                    getattr(found, name)[where] = earlier[name].values
+        if target is not None:  # what an earlier run, or another host, has done
+            for i in range(chunks):
+                if i not in todo and target.has(i):
+                    earlier = target.get(i)
+                    where = earlier["cell"].values
+                    for name in ("result", "steps", "retried"):
+                        getattr(found, name)[where] = earlier[name].values
     return found
 
 

@@ -2,13 +2,15 @@
 
 import csv
 import logging
+import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from ..checkpoint import atomic
+from ..checkpoint import atomic, seal, sealed
 from ..network import Network, impossible
 from .labels import to_dataset
 
@@ -17,16 +19,33 @@ __all__ = ["read", "read_history", "write"]
 log = logging.getLogger("jaxchem")
 
 
+_MOST = 2**28
+"""Bytes that any file may have when it is unpacked."""
+
+_RATIO = 100
+"""How many times their own bytes larger files may have."""
+
+
 def write(dataset: xr.Dataset, path: str | Path) -> None:
-    """Writes a dataset as NetCDF-4, atomically; `ValueError` if the folder refuses it."""
+    """Writes a dataset as NetCDF-4, atomically.
+
+    The file ends in a checksum of all its bytes. Readers of NetCDF do not see it, and programs that
+    write into the file drop it; `read` refuses a file that does not match the one that it has.
+
+    Raises:
+        ValueError: the folder is gone, full or read-only.
+    """
     with atomic(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
+        try:
+            dataset.to_netcdf(temporary, engine="h5netcdf")
+        except RuntimeError as error:  # HDF5 where a file cannot be closed
+            raise OSError(str(error)) from error
+        seal(temporary)
 
 
 def read_history(path: str | Path) -> xr.Dataset:
-    """Reads what `write` made of a `label_history`."""
-    with xr.open_dataset(path, engine="h5netcdf") as dataset:
-        return dataset.load()
+    """Reads what `write` made of a `label_history`; `ValueError` as for `read`."""
+    return opened(Path(path))
 
 
 def read(
@@ -47,7 +66,8 @@ def read(
             times this below zero, and by 1e-14 of the largest concentration in any case.
 
     Raises:
-        ValueError: a file that cannot be read; an unknown species; a negative, NaN or infinite
+        ValueError: a file that cannot be read, or is not as `write` wrote it, or would have far
+            more bytes in memory than on disk; an unknown species; a negative, NaN or infinite
             concentration (with case, time and species); times that do not increase.
     """
     path = Path(path)
@@ -57,6 +77,7 @@ def read(
     if path.suffix not in readers:
         raise ValueError(f"{path}: cannot read {path.suffix!r} data; known: {', '.join(readers)}.")
     ts, species, values, initial, attrs = readers[path.suffix](path)
+    own = attrs.pop("given", None)
     ts = ts * time_scale
     for name, unit in attrs.get("units", {}).items():
         wanted = getattr(network.units, name)
@@ -111,10 +132,8 @@ def read(
         network, (ts, full), y0=initial, t0=t0, provenance=f"read from {path.name}"
     )
     kept = ("conditions", "provenance", "fingerprint", "configuration", "segments", "laws")
-    if path.suffix == ".nc":
-        with xr.open_dataset(path, engine="h5netcdf") as kept_file:
-            if "given" in kept_file:
-                dataset["given"] = kept_file["given"].load()
+    if own is not None:
+        dataset["given"] = own
     dataset.attrs.update({name: attrs[name] for name in kept if attrs.get(name)})
     return dataset
 
@@ -136,12 +155,34 @@ _Content = tuple[np.ndarray, list[str], np.ndarray, np.ndarray | None, dict[str,
 
 
 def opened(path: Path) -> xr.Dataset:
-    """What a NetCDF file holds, times as numbers; `ValueError` if it cannot be read."""
+    """What a NetCDF file holds, times as numbers.
+
+    Raises:
+        ValueError: it cannot be read, is not as `write` wrote it, or unpacks to far more than it
+            is.
+    """
+    sealed(path)
     try:
         with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as dataset:
+            _check_size(path, dataset.nbytes)
             return dataset.load()
+    except _TooLargeError:
+        raise
     except Exception as error:
         raise ValueError(f"{path}: not a readable NetCDF file ({error}).") from error
+
+
+class _TooLargeError(ValueError):
+    """A file that claims to hold far more than it has."""
+
+
+def _check_size(path: Path, claimed: int) -> None:
+    size = path.stat().st_size
+    if claimed > max(_MOST, _RATIO * size):
+        raise _TooLargeError(
+            f"{path}: a file of {size} bytes says that it holds {claimed}, which is more than "
+            f"{_RATIO} times as many; if that is right, save it without compression."
+        )
 
 
 def _read_netcdf(path: Path) -> _Content:
@@ -159,7 +200,7 @@ def _read_netcdf(path: Path) -> _Content:
     initial = dataset["initial"].values if "initial" in dataset else None
     names = [str(name) for name in dataset["species"].values]
     units = {name: dataset[name].attrs.get("units") for name in ("time", "concentration")}
-    attrs = {**dataset.attrs, "units": units}
+    attrs = {**dataset.attrs, "units": units, "given": dataset.get("given")}
     return dataset["time"].values.astype(float), names, values.values, initial, attrs
 
 
@@ -193,9 +234,14 @@ def _read_csv(path: Path) -> _Content:
 
 
 def _read_npz(path: Path) -> _Content:
+    known = ("time", "time_s", "t_s", "species", "concentration", "log10n")
     try:
+        with zipfile.ZipFile(path) as packed:
+            _check_size(path, sum(_claimed(packed, entry) for entry in packed.infolist()))
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files if name in known}
+    except _TooLargeError:
+        raise
     except Exception as error:
         raise ValueError(f"{path}: not a readable NPZ file ({error}).") from error
     if "time_s" in arrays:
@@ -206,7 +252,9 @@ def _read_npz(path: Path) -> _Content:
         arrays.setdefault("concentration", 10.0 ** arrays["log10n"].astype(float))
     for name in ("time", "species", "concentration"):
         if name not in arrays:
-            raise ValueError(f"{path}: no array {name!r}; it has {', '.join(arrays)}.")
+            raise ValueError(
+                f"{path}: no array {name!r}; of {', '.join(known)} it has {', '.join(arrays)}."
+            )
     values = arrays["concentration"]
     values = values[None] if values.ndim == 2 else values
     names = [str(name) for name in arrays["species"]]
@@ -216,3 +264,12 @@ def _read_npz(path: Path) -> _Content:
             f"{len(arrays['time'])} times and {len(names)} species."
         )
     return arrays["time"].astype(float), names, values.astype(float), None, {}
+
+
+def _claimed(packed: zipfile.ZipFile, entry: zipfile.ZipInfo) -> int:
+    """The bytes that an array of an NPZ file has by its own header, and by that of the archive."""
+    with packed.open(entry) as file:
+        readers = {(1, 0): np.lib.format.read_array_header_1_0}
+        readers[2, 0] = np.lib.format.read_array_header_2_0
+        shape, _, kind = readers[np.lib.format.read_magic(file)](file)
+    return max(math.prod(shape) * kind.itemsize, entry.file_size)

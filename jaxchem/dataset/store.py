@@ -4,11 +4,12 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
-from ..checkpoint import atomic
-from .files import write
+from ..checkpoint import atomic, digest
+from .files import opened, write
 
 __all__ = ["Store"]
 
@@ -33,21 +34,40 @@ class Store:
         header = self.folder / "store.json"
         content = {"mark": mark, "chunks": chunks}
         if header.exists():
-            if json.loads(header.read_text()) != content:
+            if self._header() != content:
                 raise ValueError(
                     f"{self.folder} holds another ensemble (other cells, times or settings); "
                     "choose a new folder, or delete it to start again."
                 )
             return
         with atomic(header) as temporary:
-            temporary.write_text(json.dumps(content) + "\n")
+            temporary.write_text(_told(content))
+
+    def _header(self) -> dict[str, Any]:
+        """What was declared.
+
+        Raises:
+            ValueError: nothing was, or it is not as it was written.
+        """
+        path = self.folder / "store.json"
+        if not path.exists():
+            raise ValueError(f"{self.folder} is no store: it has no store.json.")
+        text = path.read_bytes()
+        try:
+            content = json.loads(text)
+            content.pop("digest")
+        except (ValueError, RecursionError, AttributeError, KeyError):
+            content = {}
+        if text != _told(content).encode() or set(content) != {"mark", "chunks"}:
+            raise ValueError(
+                f"{path} is damaged: it does not match its digest; delete the store and run the "
+                "ensemble again, or take an older copy of this file."
+            )
+        return content
 
     def __len__(self) -> int:
         """How many chunks there will be."""
-        header = self.folder / "store.json"
-        if not header.exists():
-            raise ValueError(f"{self.folder} is no store: it has no store.json.")
-        return json.loads(header.read_text())["chunks"]
+        return self._header()["chunks"]
 
     def path(self, chunk: int) -> Path:
         """The file of a chunk."""
@@ -68,9 +88,8 @@ class Store:
     def get(self, chunk: int) -> xr.Dataset:
         """Reads a chunk; `ValueError` where it is missing or damaged."""
         try:
-            with xr.open_dataset(self.path(chunk), engine="h5netcdf") as dataset:
-                return dataset.load()
-        except Exception as error:
+            return opened(self.path(chunk))
+        except ValueError as error:
             raise ValueError(
                 f"{self.path(chunk)} is missing or damaged ({error}); delete it and run the "
                 "ensemble again to fill the gap."
@@ -79,3 +98,8 @@ class Store:
     def __iter__(self) -> Iterator[xr.Dataset]:
         """The chunks in order."""
         return (self.get(chunk) for chunk in range(len(self)))
+
+
+def _told(content: dict[str, Any]) -> str:
+    """The text of store.json, which carries a digest of itself."""
+    return json.dumps({**content, "digest": digest(content)}) + "\n"
