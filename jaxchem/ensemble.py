@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
-from .checkpoint import hold
 from .dataset import label_cells, laws, to_dataset
 from .dataset.store import Store
+from .files import hold
 from .fingerprint import add, fingerprint
 from .network import Network
 from .rates import NAMED

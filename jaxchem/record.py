@@ -14,8 +14,8 @@ import jax
 import matplotlib
 
 from . import models, plot
-from .checkpoint import atomic
 from .dataset import Observations, label_estimate, observe, read, read_history, write
+from .files import atomic
 from .network import Network
 from .simulate import Simulation
 from .stages import Data, Outcome, coefficients, told, true_rates

@@ -1,6 +1,6 @@
 """The command line: `python -m jaxchem.run +experiment=NAME`. The only module that knows Hydra."""
 
-import json
+import contextlib
 import logging
 import os
 import sys
@@ -13,11 +13,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .files import hold
+from .resume import recorded, resumed, take_trust
+from .trust import check_targets
 
 log = logging.getLogger("jaxchem")
 
 _HERE = Path(__file__).resolve().parent
-_CONFIG_DIR = {"--config-dir", "-cd"}
 # settings that change nothing of what a stage starts from
 _AFTERWARDS = ("stages", "name", "metric", "gradients", "save_every")
 # what runs read, and those of stages
@@ -28,10 +32,26 @@ _STAGED = ("seed", "data_seed", "gradients", "conditions")
 _CONF = next((p for p in (_HERE / "conf", _HERE.parent / "conf") if p.is_dir()), _HERE / "conf")
 
 
+def _fresh(path: str) -> str:
+    """Makes a folder that nobody else has: this one, or one of its name and a number."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    made, number = path, 1
+    while True:
+        try:
+            Path(made).mkdir()
+            return made
+        except FileExistsError:
+            number += 1
+            made = f"{path}.{number}"
+
+
+OmegaConf.register_new_resolver("fresh", _fresh, use_cache=True, replace=True)
+
+
 @hydra.main(version_base="1.3", config_path=str(_CONF), config_name="config")
 def _job(cfg: DictConfig) -> float | None:
     try:
-        return run(cfg, Path(HydraConfig.get().runtime.output_dir))
+        return run(cfg, Path(HydraConfig.get().runtime.output_dir).resolve())
     except ValueError as error:
         log.error("%s", error)
         log.debug("", exc_info=True)
@@ -41,70 +61,34 @@ def _job(cfg: DictConfig) -> float | None:
 
 
 def main() -> None:
-    """Runs the experiment that the command line composes; `resume=FOLDER` goes on with one."""
-    record, before = None, b""
+    """Runs the experiment that the command line composes.
+
+    `resume=FOLDER` goes on with one, and `trust=MODULE` lets its configuration and models name what
+    a module of the user's defines.
+    """
+    logging.raiseExceptions = False  # a log that cannot be written is no reason to say so for pages
+    before: dict[Path, bytes] = {}
     try:
-        record = _record(sys.argv[1:])
-        sys.argv[1:] = _expand_resume(sys.argv[1:])
-        if record:
-            before = record.read_bytes()
-            started = OmegaConf.load(record.with_name("hydra.yaml")).hydra.runtime.cwd
-            if Path(started).is_dir():  # its paths are relative to where it was started
-                os.chdir(started)
+        arguments = take_trust(sys.argv[1:])
+        record = recorded(arguments)
+        sys.argv[1:] = arguments if record is None else resumed(arguments, record)
+        if record is not None:
+            with hold(record.folder):  # nothing is changed where another process is at work
+                before = {path: path.read_bytes() for path in record.folder.glob(".hydra/*.yaml")}
+            if Path(record.cwd).is_dir():  # its paths are relative to where it was started
+                os.chdir(record.cwd)
         _job()
     except (OSError, ValueError) as error:
         sys.exit(f"jaxchem: {error}")
     except SystemExit:
-        if record:  # what was refused is no part of the run
-            record.write_bytes(before)
+        with contextlib.suppress(OSError):
+            for path, content in before.items():  # what was refused is no part of the run
+                path.write_bytes(content)
         raise
 
 
-def _record(arguments: list[str]) -> Path | None:
-    """The overrides of the run that `resume=FOLDER` names, if there is one."""
-    folders = [a.partition("=")[2] for a in arguments if a.partition("=")[0] == "resume"]
-    if not folders:
-        return None
-    folder = Path(folders[-1]).expanduser().resolve()
-    record = folder / ".hydra" / "overrides.yaml"
-    if not record.is_file():
-        raise ValueError(
-            f"resume={folder}: no run there (it has no .hydra/overrides.yaml); give the folder "
-            "that a run wrote, such as outputs/spin_ode/2026-01-31_12-00-00."
-        )
-    return record
-
-
-def _expand_resume(arguments: list[str]) -> list[str]:
-    """Replaces `resume=FOLDER` by the overrides of the run in that folder, and the folder itself.
-
-    Overrides that stand beside it come last and so win.
-    """
-    record = _record(arguments)
-    if record is None:
-        return arguments
-    if {"-m", "--multirun"} & set(arguments):
-        raise ValueError("resume goes on with one run: give the folder of one job, without -m.")
-    kept = [str(item) for item in OmegaConf.load(record)]
-    given = [a for a in arguments if a.partition("=")[0] != "resume" and a not in kept]
-    if not _CONFIG_DIR & {a.partition("=")[0] for a in given}:
-        settings = OmegaConf.load(record.with_name("hydra.yaml"))
-        for source in settings.hydra.runtime.config_sources:
-            if source.provider == "command-line":
-                given = ["--config-dir", source.path, *given]
-    # argparse wants all overrides in one row, so what was recorded joins those that are given
-    first = next((i for i, a in enumerate(given) if _is_override(a, given[:i])), len(given))
-    folder = json.dumps(str(record.parent.parent))
-    return [*given[:first], *kept, *given[first:], f"hydra.run.dir={folder}"]
-
-
-def _is_override(argument: str, before: list[str]) -> bool:
-    """Whether an argument is `key=value` and neither a flag nor the value of one."""
-    return not argument.startswith("-") and not (before and before[-1] in _CONFIG_DIR)
-
-
 def run(cfg: DictConfig, folder: Path) -> float | None:
-    """Runs the stages of a composed configuration and writes the run folder.
+    """Runs the stages of a composed configuration and writes the run folder, which it holds.
 
     Args:
         cfg: as `conf/config.yaml` composes it.
@@ -115,8 +99,14 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
         The metric that `cfg.metric` names, for sweepers; `None` if the run does not have it.
 
     Raises:
-        ValueError: bad input or configuration, with what to change.
+        ValueError: bad input or configuration, with what to change; a folder that another process
+            writes to.
     """
+    with hold(folder):
+        return _run(cfg, folder)
+
+
+def _run(cfg: DictConfig, folder: Path) -> float | None:
     # a solve that breaks down inside a gradient shall give NaN, a step that training refuses,
     # instead of ending the run; equinox reads this when it is imported
     os.environ.setdefault("EQX_ON_ERROR", "nan")
@@ -193,7 +183,11 @@ def finished(folder: Path) -> tuple[Any, Any]:
 def _build(cfg: Any) -> Any:
     """Instantiates a part of the configuration; a bad setting is a `ValueError`, as elsewhere."""
     try:
+        if OmegaConf.is_config(cfg):
+            check_targets(OmegaConf.to_container(cfg, resolve=True))
         return hydra.utils.instantiate(cfg)
+    except OmegaConfBaseException as error:
+        raise ValueError(str(error)) from error
     except InstantiationException as error:
         raise ValueError(str(error.__cause__ or error)) from error
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxchem
-from jaxchem import checkpoint
+from jaxchem import checkpoint, files
 
 TREE = {"a": jnp.arange(3.0), "b": (jnp.array(2), np.ones(2))}
 
@@ -65,7 +65,7 @@ def test_a_part_of_what_was_saved_is_refused(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(path):
     before = path.read_bytes()
-    with pytest.raises(RuntimeError), checkpoint.atomic(path) as temporary:
+    with pytest.raises(RuntimeError), files.atomic(path) as temporary:
         temporary.write_bytes(b"half")
         raise RuntimeError
     assert path.read_bytes() == before

@@ -1,14 +1,6 @@
 """Files that were damaged, left half written, are in use, or cannot be written."""
 
-import errno
-import os
 import re
-import resource
-import subprocess
-import sys
-import time
-import zipfile
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +9,7 @@ import xarray as xr
 
 import jaxchem
 from jaxchem import checkpoint
+from jaxchem.files import sealed
 
 ROBERTSON = jaxchem.load("robertson")
 
@@ -116,20 +109,20 @@ def test_sealed_files_are_netcdf_to_everyone_else(tmp_path):
     with xr.open_dataset(path, engine="h5netcdf") as dataset:
         np.testing.assert_array_equal(dataset["concentration"], small()["concentration"])
     assert path.read_bytes()[:8] == b"\x89HDF\r\n\x1a\n"
-    assert checkpoint.sealed(path)
+    assert sealed(path)
     import h5py
 
     with h5py.File(path, "a") as file:
         file["concentration"][0, 1, 0] = 0.8
         file.attrs["remark"] = "x" * 5000
-    assert not checkpoint.sealed(path)
+    assert not sealed(path)
     assert read()["concentration"][0, 1, 0] == 0.8
 
 
 def test_files_of_others_are_read(tmp_path):
     path = tmp_path / "data.nc"
     small().to_netcdf(path, engine="h5netcdf")
-    assert not checkpoint.sealed(path)
+    assert not sealed(path)
     np.testing.assert_array_equal(
         jaxchem.read(path, ROBERTSON)["concentration"], small()["concentration"]
     )

@@ -15,7 +15,7 @@ FLOORS = {
         (
             (
                 *("expression", "formula", "scale", "sums", "metrics", "checkpoint", "solar"),
-                *("fingerprint", "suggest", "brief"),
+                *("fingerprint", "suggest", "brief", "files", "trust"),
             ),
             ("rates",),
             ("network", "parse", "box"),
@@ -28,7 +28,7 @@ FLOORS = {
                 *("stages", "simulate", "clouds", "physics", "published", "learned", "plot"),
                 *("collocation", "general", "importance", "inference"),
             ),
-            ("record",),
+            ("record", "resume"),
             ("run",),
         )
     )

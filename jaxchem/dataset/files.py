@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..checkpoint import atomic, seal, sealed
+from ..files import atomic, seal, sealed
 from ..network import Network, impossible
 from .labels import to_dataset
 

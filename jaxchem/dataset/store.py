@@ -8,7 +8,8 @@ from typing import Any
 
 import xarray as xr
 
-from ..checkpoint import atomic, digest
+from ..checkpoint import digest
+from ..files import atomic
 from .files import opened, write
 
 __all__ = ["Store"]

@@ -2,14 +2,16 @@
 
 The header of a file says how the model is put together: of every module its class, of every field
 what it holds, of every array its shape and type. The arrays themselves follow. A class is named by
-its module, and is looked up among the modules that are imported already: a file never imports one.
+its module: one of this package, of equinox, of a package that announces it (``jaxchem.models``
+among its entry points), or of a module that the user trusts. A file alone imports nothing.
 """
 
 import dataclasses
+import importlib
 import importlib.metadata
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,18 @@ from .. import checkpoint
 from ..dataset import Observations
 from ..network import Network
 from ..parse import table
+from ..trust import trusted, within
 from .base import AbstractEmulator
 
 __all__ = ["load_model", "loaded", "save"]
 
 _ACTIVATIONS = ("jax.nn", "jax.numpy")
-"""Modules whose functions any model may hold."""
+"""Modules whose functions any model may hold, but for those that read and write files."""
+
+_OWN = ("jaxchem", "equinox")
+"""Packages whose modules any file may name."""
+
+_FILES = {"load", "save", "savez", "fromfile"}
 
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -52,18 +60,23 @@ def save(path: str | Path, model: AbstractEmulator, **header: Any) -> None:
     checkpoint.save(path, model, **header, about=about, model=made, kind="model")
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path, *, trust: Sequence[str] = ()) -> Any:
     """Loads a model that `save` wrote.
+
+    Args:
+        path: the file.
+        trust: modules, such as yours, of which the file may name classes and functions; they are
+            imported. `JAXCHEM_TRUST` in the environment is a list of further ones, by commas.
 
     Raises:
         ValueError: the file is missing, truncated, damaged or no model; or a class that it is of
-            has not been imported.
+            is of a module that is not trusted.
     """
     header = checkpoint.read_header(path)
     if header.get("kind") != "model":
         raise ValueError(f"{path} is a {header.get('kind')!r} checkpoint, not a saved model.")
     try:
-        like = _rebuild(header["model"])
+        like = _rebuild(header["model"], trusted(trust))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     except (LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
@@ -134,20 +147,26 @@ def _describe(value: Any, where: str, home: str = "", static: bool = False) -> A
     raise ValueError(f"{where} is a {type(value).__name__}, which no file can tell.")
 
 
-def _rebuild(told: Any, home: str = "jaxchem") -> Any:
-    """The structure that was told, its arrays zero; `home` is the package of the class around."""
+def _rebuild(told: Any, trust: Sequence[str], home: str = "jaxchem") -> Any:
+    """The structure that was told, its arrays zero or their shapes.
+
+    Args:
+        told: by `_describe`.
+        trust: modules besides our own.
+        home: the package of the class around.
+    """
     if not isinstance(told, dict):
         return told
     kind: Any = None
     if path := told.get("class") or told.get("named"):
-        kind = _class(path, eqx.Module if "class" in told else tuple)
+        kind = _class(path, eqx.Module if "class" in told else tuple, trust)
         home = _root(kind.__module__) if "class" in told else home
     fields = {}
     for name, value in told.get("fields", {}).items():
         if isinstance(value, dict) and "default" in value:
             fields[name] = _default(kind, name)
         else:
-            fields[name] = _rebuild(value, home)
+            fields[name] = _rebuild(value, trust, home)
     if "class" in told:
         known = {field.name: field for field in dataclasses.fields(kind)}
         for name, field in known.items():
@@ -165,11 +184,11 @@ def _rebuild(told: Any, home: str = "jaxchem") -> Any:
     if "named" in told:
         return kind(**fields)
     if "dict" in told:
-        return {key: _rebuild(value, home) for key, value in told["dict"]}
+        return {key: _rebuild(value, trust, home) for key, value in told["dict"]}
     if "network" in told:
         return table.loads(told["network"])
     if "function" in told:
-        function = _find(told["function"])
+        function = _find(told["function"], trust)
         _check_function(told["function"], function, home)
         return function
     for kind, make in (("jax", jax.ShapeDtypeStruct), ("numpy", np.zeros)):  # neither takes memory
@@ -177,12 +196,12 @@ def _rebuild(told: Any, home: str = "jaxchem") -> Any:
             return make(tuple(told[kind][0]), told[kind][1])
     for kind in (tuple, list):
         if kind.__name__ in told:
-            return kind(_rebuild(part, home) for part in told[kind.__name__])
+            return kind(_rebuild(part, trust, home) for part in told[kind.__name__])
     raise ValueError(f"a part of the model is told by {', '.join(told) or 'nothing'}.")
 
 
-def _class(path: str, base: type) -> Any:
-    found = _find(path)
+def _class(path: str, base: type, trust: Sequence[str]) -> Any:
+    found = _find(path, trust)
     good = inspect.isclass(found) and issubclass(found, base)
     # a partial function would be called with arguments of the file's choice
     if (
@@ -229,17 +248,27 @@ def _path(thing: Any, where: str) -> str:
     )
 
 
-def _find(path: str) -> Any:
-    """What `_path` names, if its module is imported or an installed package announces it."""
+def _find(path: str, trust: Sequence[str]) -> Any:
+    """What `_path` names, if its module is trusted or an installed package announces it."""
     module, _, name = path.partition(":")
-    if module not in sys.modules:
+    if module in _ACTIVATIONS:
+        if name in _FILES:
+            raise ValueError(f"{path} reads or writes files, and is no part of a model.")
+    elif not within(module, (*_OWN, *trust)):
         for entry in importlib.metadata.entry_points(group="jaxchem.models"):
             if entry.value == path:
                 return entry.load()
         raise ValueError(
-            f"the model is a {name} of {module}, which is not imported: import it before you load "
-            "the model (a file alone imports nothing)."
+            f"the model is of {path}, and {module} is not trusted; if you know whose it is, load "
+            f"it with trust=({module!r},), or on the command line with trust={module}."
         )
+    elif module not in sys.modules and within(module, trust):
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"the model is of {path}: {error}.") from None
+    if module not in sys.modules:
+        raise ValueError(f"the model is of {path}, and there is no such module.")
     found: Any = sys.modules[module]
     for part in name.split("."):  # no attribute that would import, nor one of another module
         found = (

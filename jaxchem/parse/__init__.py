@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import atomic
+from ..files import atomic
 from ..formula import parse_formula
 from ..network import MechanismError, Network, closed, declared, unknown_species
 from . import kpp_writer, others, table
