@@ -26,6 +26,7 @@ from .solvers.cell import check_concentrations, marches
 from .solvers.integrator import check_times, check_tolerances
 from .solvers.native import RESULTS
 from .system import MISSING, System
+from .workers import mapped, share_of
 
 __all__ = ["Ensemble", "emulate_ensemble", "generate_ensemble", "solve_ensemble"]
 
@@ -70,16 +71,19 @@ def solve_ensemble(
     chunk: int | None = None,
     retries: Sequence[Integrator] | None = None,
     store: str | Path | None = None,
+    executor: Any = None,
+    share: tuple[int, int] | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Ensemble:
     """Integrates any number of cells, chunk by chunk, on all devices of all hosts.
 
-    Each device works on a chunk of its own; with `jax.distributed`, each process takes its share
-    of the chunks, and a common `store` collects them. Cells of a chunk are alike in stiffness
-    where the device advances them in lock step. Cells that fail are tried again with `retries`
-    and then reported; the others are not touched. The result of a cell does not depend on the
-    chunk that it is in. Compiled programs are kept: another call with the same network and the
+    Each device works on a chunk of its own. Chunks may go to the workers of an `executor`; or
+    each of several processes takes its `share` of them, and a common `store` collects them. What
+    becomes of a cell does not depend on where it is integrated, nor on the chunk that it is in.
+    Cells of a chunk are alike in stiffness where the device advances them in lock step. Cells
+    that fail are tried again with `retries` and then reported; the others are not touched.
+    Compiled programs are kept: another call with the same network and the
     same function objects compiles nothing, whatever its numbers are, unless what the functions
     close over has changed.
 
@@ -108,10 +112,19 @@ def solve_ensemble(
         store: a folder for the results (see `jaxchem.Store`), which then are not kept in memory.
             A run that was killed goes on where it was. Functions are told apart by what they
             compute; one that calls back Python is another one in every process.
+        executor: whose workers integrate the chunks, and write them where there is a store, a
+            folder that all of them see: anything with `submit` as `concurrent.futures` has it,
+            such as Dask's ``client.get_executor()``, an ``mpi4py.futures.MPIPoolExecutor`` or a
+            process pool that spawns. Each worker takes all cores but for its affinity or what
+            `JAXCHEM_THREADS` leaves it.
+        share: (rank, count): this process is one of so many, each of which calls the same with
+            its own rank, from 0, and takes every count-th chunk into the common store; nothing
+            else is said between them. By default the process of `jax.distributed`, or alone.
         progress: show a bar.
         **settings: fields of `Integrator`.
 
     Raises:
+        jaxchem.workers.Lost: a worker died, and its executor starts no other.
         ValueError: arrays of the wrong shape, conditions or `cells` of another number, a negative
             (beyond a dip, see `jaxchem.solve`), NaN or infinite concentration, bad output times,
             a store of another ensemble, or one that another process writes to.
@@ -168,12 +181,15 @@ def solve_ensemble(
     chunk = -(-count // max(chunks, 1))  # even ones, so that the last is hardly padded
     order = _order(job, template, integrator)
     target = None if store is None else Store(store)
-    alone = jax.process_count() == 1  # then every cell is written below
-    member = None if alone else jax.process_index()
+    rank, peers = share_of(share)
+    if share is not None and target is None:
+        raise ValueError("share=(rank, count) wants store=FOLDER, one that all shares write to.")
+    alone = peers == 1  # then every cell is written below
+    member = None if alone else rank
     with contextlib.nullcontext() if store is None else hold(store, member=member):
         if target is not None:
             target.begin(_mark(job, template.network, integrator, retries, chunk), chunks)
-        mine = range(jax.process_index(), chunks, jax.process_count())
+        mine = range(rank, chunks, peers)
         todo = [i for i in mine if target is None or not target.has(i)]
         shape = (count, len(ts), size)
         found = Ensemble(
@@ -188,21 +204,35 @@ def solve_ensemble(
             for whole_array, part in zip(found, result, strict=True):
                 if whole_array is not None:
                     whole_array[members] = part
+            bar.update(len(members))
+
+        def put(i: int, members: np.ndarray, result: tuple[np.ndarray, ...]) -> None:
+            keep(i, members, result)
             if target is not None:
                 target.put(i, _label(template, job, members, result))
-            bar.update(len(members))
+
+        def members_of(i: int) -> np.ndarray:
+            return order[i * chunk : (i + 1) * chunk]
 
         with (
             tqdm(total=count, initial=done, desc="cells", unit="cell", disable=quiet) as bar,
             ThreadPoolExecutor(1) as writer,  # while the next chunk is integrated
         ):
+            if executor is not None:
+                folder = None if target is None else str(target.folder.resolve())
+                how = integrator, retries, min(chunk, count), folder
+                common = _Common(recipe, ts, t0, job.fingerprint, *how)
+                tasks = ((i, members_of(i), *job.cells(members_of(i))) for i in todo)
+                for i, result in mapped(executor, _worked, common, tasks):
+                    keep(i, members_of(i), result)
             kept: Future[None] | None = None
-            for i, result in _in_flight(job, integrator, order, chunk, todo):
-                members = order[i * chunk : (i + 1) * chunk]
+            here = todo if executor is None else []
+            for i, result in _in_flight(job, integrator, order, chunk, here):
+                members = members_of(i)
                 result = _retry(job, retries, members, result)
                 if kept is not None:
                     kept.result()
-                kept = writer.submit(keep, i, members, result)
+                kept = writer.submit(put, i, members, result)
             if kept is not None:
                 kept.result()
         if target is not None:  # what an earlier run, or another host, has done
@@ -223,6 +253,7 @@ def generate_ensemble(
     *,
     t0: float = 0.0,
     store: str | Path | None = None,
+    share: tuple[int, int] | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> tuple[Any, Int[np.ndarray, " F"]]:
@@ -235,29 +266,32 @@ def generate_ensemble(
         ts: output times.
         t0: time of the initial states.
         store: a folder that keeps what is done; a run that was killed goes on from there.
+        share: as of `solve_ensemble`. The dataset has the cells that are in the store by then;
+            once all shares are, the same call without one has all.
         progress: show a bar.
         **settings: of `solve_ensemble`.
 
     Returns:
         A dataset of the cells that were solved, with `given(case, condition)` of the conditions
-        that vary, and the numbers of those that were not.
+        that vary, and the numbers of those that could not be.
     """
-    found = solve_ensemble(
-        network, conditions, y0, ts, t0=t0, store=store, progress=progress, **settings
-    )
-    good = found.result == 0
-    ys = found.ys
+    how = {"store": store, "share": share, "progress": progress}
+    found = solve_ensemble(network, conditions, y0, ts, t0=t0, **how, **settings)
+    ys, result = found.ys, found.result
     if ys is None:
         assert store is not None
-        ys = np.empty((len(y0), len(ts), len(network.species)))
-        for chunk in Store(store):
-            ys[chunk["cell"].values] = chunk["concentration"].values
+        ys, chunks = np.empty((len(y0), len(ts), len(network.species))), Store(store)
+        for i in filter(chunks.has, range(len(chunks))):
+            chunk = chunks.get(i)
+            cells = chunk["cell"].values
+            ys[cells], result[cells] = chunk["concentration"].values, chunk["result"].values
+    good = result == 0
     if not np.all(good):  # all of them may fill most of the memory
         ys, y0 = ys[good], y0[good]
     given, made = cases_of(conditions, good), "jaxchem.solve_ensemble"
     dataset = label_cells(network, ts, ys, y0, given, t0=t0, provenance=made)
     dataset.attrs["laws"] = laws(network)
-    return dataset, np.flatnonzero(~good)
+    return dataset, np.flatnonzero(~good & (result != _ELSEWHERE))
 
 
 def emulate_ensemble(
@@ -289,7 +323,7 @@ def emulate_ensemble(
         block: most cells that the model is asked for at a time.
         strict: refuse cells outside of the training range of the model, instead of a warning.
         progress: show the solver's bar.
-        **settings: of `solve_ensemble`.
+        **settings: of `solve_ensemble`, such as `executor`, but for a store or a share.
 
     Returns:
         Concentrations, and which cells were solved; one that could not be has infinite ones.
@@ -298,6 +332,8 @@ def emulate_ensemble(
         ValueError: a model that does not know its spread, a state or condition that it takes and
             that is not given, or inputs outside of its training range with `strict`.
     """
+    if refused := {"store", "share"} & set(settings):
+        raise ValueError(f"emulate_ensemble keeps all in memory, and takes no {min(refused)}.")
     taken = model.about.conditions
     told = {name: conditions[name] for name in conditions if name in taken}
     model = model.in_order(network.species, tuple(told))
@@ -391,6 +427,43 @@ class _Job(NamedTuple):
         return jax.tree.map(lambda v: np.asarray(v[members]), self.own), np.asarray(
             self.y0[members]
         )
+
+
+class _Common(NamedTuple):
+    """What all workers are told; `folder` is that of the store, if there is one."""
+
+    recipe: _Recipe
+    ts: Float[np.ndarray, " T"]
+    t0: Any
+    fingerprint: str
+    integrator: Integrator
+    retries: tuple[Integrator, ...]
+    width: int
+    folder: str | None
+
+
+def _worked(
+    common: _Common, i: int, members: np.ndarray, own: dict[str, Any], y0: np.ndarray
+) -> tuple[int, tuple[np.ndarray | None, ...]]:
+    """A chunk in a worker: into the store but for its numbers, or back as it is.
+
+    A chunk may be worked on twice, where its worker was thought to be lost: what is there stays.
+    """
+    target = None if common.folder is None else Store(common.folder)
+    if target is not None and target.has(i):
+        kept = target.get(i)
+        return i, (None, *(kept[name].values for name in ("result", "steps", "retried")))
+    job = _Job(common.recipe, own, y0, common.ts, common.t0, common.fingerprint)
+    here = np.arange(len(y0))
+    padded = np.pad(here, (0, common.width - len(here)), mode="edge")
+    parts = _solve(job, common.integrator, padded)
+    result = tuple(np.asarray(part)[: len(here)] for part in parts)
+    result = _retry(job, common.retries, here, result)
+    if target is None:
+        return i, result
+    template = eqx.filter_eval_shape(common.recipe, _abstract(own))
+    target.put(i, _label(template, job, here, result).assign(cell=("case", members)))
+    return i, (None, *result[1:])
 
 
 def _arguments(network: Any, k: Any, y0: Any, ts: Any) -> list[Any]:

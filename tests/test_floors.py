@@ -15,7 +15,7 @@ FLOORS = {
         (
             (
                 *("expression", "formula", "scale", "sums", "metrics", "checkpoint", "solar"),
-                *("fingerprint", "suggest", "brief", "files", "trust"),
+                *("fingerprint", "workers", "suggest", "brief", "files", "trust"),
             ),
             ("rates",),
             ("network", "parse", "box"),

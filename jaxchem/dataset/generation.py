@@ -1,6 +1,8 @@
 """Reference trajectories: sampled initial states, output times, and SciPy's integration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ from ..rates import CONDITIONS
 from ..solvers.cell import check_concentrations
 from ..solvers.integrator import check_times, default_atol
 from ..system import MISSING, System, unpack
+from ..workers import mapped
 from .labels import laws, to_dataset
 
 __all__ = ["generate", "sample", "times"]
@@ -109,6 +112,7 @@ def generate(
     rtol: float = 1e-10,
     atol: Any = None,
     conditions: Mapping[str, Any] | None = None,
+    executor: Any = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Reference trajectories from SciPy at tight tolerance, independent of `jaxchem.solve`.
@@ -125,6 +129,7 @@ def generate(
         atol: absolute tolerance, a number or [S]; `None` as for `Integrator`.
         conditions: written into the dataset, as is whether `k` is what the network's own laws
             give under them.
+        executor: whose workers integrate the cases, as that of `jaxchem.solve_ensemble`.
         progress: show a bar.
 
     Raises:
@@ -134,34 +139,18 @@ def generate(
     system, (y0, ts) = unpack("generate", network, k=k, y0=y0, ts=ts)
     check_times(ts, t0)
     check_concentrations(system, np.asarray(y0, dtype=float), atol)
-    right = jax.jit(lambda t, y: system.field(t, y))
-    slope = jax.jit(lambda t, y: system.jacobian(t, y))
-    slopes = {} if method in ("RK45", "RK23", "DOP853") else {"jac": _plain(slope)}
-    results = []
-    for case, start in enumerate(tqdm(y0, desc="truth", disable=None if progress else True)):
-        tolerances = default_atol(jnp.asarray(start)) if atol is None else atol
-        y, t, first = np.asarray(start, dtype=np.float64), float(t0), None
-        states = []
-        for stop in np.asarray(ts, dtype=np.float64):  # land on each output: no interpolation
-            if stop > t:
-                outcome = scipy.integrate.solve_ivp(
-                    _plain(right),
-                    (t, stop),
-                    y,
-                    method=method,
-                    rtol=rtol,
-                    atol=np.asarray(tolerances),
-                    first_step=None if first is None else min(first, stop - t),
-                    **slopes,
-                )
-                if not outcome.success:
-                    raise ValueError(
-                        f"reference trajectory {case} failed at t = {outcome.t[-1]:g}: "
-                        f"{outcome.message}"
-                    )
-                y, t, first = outcome.y[:, -1], stop, np.max(np.diff(outcome.t)[-2:])
-            states.append(y)
-        results.append(states)
+    ts = np.asarray(ts, dtype=np.float64)
+    reference, results = _Reference(system, ts, float(t0), method, rtol, atol), {}
+    tasks = ((case, np.asarray(start, dtype=np.float64)) for case, start in enumerate(y0))
+    if executor is None:
+        found = (reference(*task) for task in tasks)
+    else:
+        found = mapped(executor, _Reference.__call__, reference, tasks)
+    for case, states in tqdm(
+        found, desc="truth", total=len(y0), disable=None if progress else True
+    ):
+        results[case] = states
+    results = [results[case] for case in range(len(y0))]
     tolerance = "default" if atol is None else f"{np.max(atol):g}"
     dataset = to_dataset(
         system,
@@ -174,6 +163,56 @@ def generate(
     if isinstance(network, Network) and _own(network, k, conditions or {}):
         dataset.attrs["laws"] = laws(network)
     return dataset
+
+
+@dataclass
+class _Reference:
+    """SciPy's integration of a case; what is compiled for it is made once a process."""
+
+    system: System
+    ts: np.ndarray
+    t0: float
+    method: str
+    rtol: float
+    atol: Any
+
+    @cached_property
+    def right(self) -> Callable[..., np.ndarray]:
+        """The field."""
+        return _plain(jax.jit(lambda t, y: self.system.field(t, y)))
+
+    @cached_property
+    def slopes(self) -> dict[str, Callable[..., np.ndarray]]:
+        """Its Jacobian, for methods that take one."""
+        if self.method in ("RK45", "RK23", "DOP853"):
+            return {}
+        return {"jac": _plain(jax.jit(lambda t, y: self.system.jacobian(t, y)))}
+
+    def __call__(self, case: int, start: np.ndarray) -> tuple[int, np.ndarray]:
+        """The number of the case, and its states [T, S]."""
+        tolerances = default_atol(jnp.asarray(start)) if self.atol is None else self.atol
+        y, t, first = start, self.t0, None
+        states = []
+        for stop in self.ts:  # land on each output: no interpolation
+            if stop > t:
+                outcome = scipy.integrate.solve_ivp(
+                    self.right,
+                    (t, stop),
+                    y,
+                    method=self.method,
+                    rtol=self.rtol,
+                    atol=np.asarray(tolerances),
+                    first_step=None if first is None else min(first, stop - t),
+                    **self.slopes,
+                )
+                if not outcome.success:
+                    raise ValueError(
+                        f"reference trajectory {case} failed at t = {outcome.t[-1]:g}: "
+                        f"{outcome.message}"
+                    )
+                y, t, first = outcome.y[:, -1], stop, np.max(np.diff(outcome.t)[-2:])
+            states.append(y)
+        return case, np.asarray(states)
 
 
 def _own(network: Network, k: Any, conditions: Mapping[str, Any]) -> bool:

@@ -383,7 +383,17 @@ def _sharded(outputs: list[jax.ShapeDtypeStruct], operands: tuple[Array, ...]) -
 
 
 def _threads(root: Path = Path("/")) -> int:
-    """The processors that this process may use, by affinity and by quotas of its control groups."""
+    """The processors that this process may use: `JAXCHEM_THREADS`, or as many as there are.
+
+    Those are told by affinity and by quotas of its control groups.
+
+    Raises:
+        ValueError: `JAXCHEM_THREADS` is no whole number, or none.
+    """
+    if given := os.environ.get("JAXCHEM_THREADS"):
+        if not given.strip().isdecimal() or not int(given):
+            raise ValueError(f"JAXCHEM_THREADS={given}: give a whole number of threads, 1 or more.")
+        return int(given)
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([own, *_quotas(root)]))
 

@@ -34,12 +34,13 @@ from ..network import Network
 from ..parse import table
 from ..solvers import Integrator
 from ..suggest import no_setting
+from ..workers import check_setting, opened
 
 __all__ = ["Data", "Plan", "unused"]
 
 log = logging.getLogger("jaxchem")
 
-_NOT_MADE = ("test", "split", "observe", "floor", "counted")
+_NOT_MADE = ("test", "split", "observe", "floor", "counted", "executor")
 """Settings that change nothing of what is solved."""
 
 _DRAWN = ("draw", "course", "spin_up", "scatter", "solver")
@@ -111,6 +112,8 @@ class Plan:
                 "data.scatter sets off what is learned from, and what is measured on must not be: "
                 "give data.test (and data.split=null), or set data.scatter=null."
             )
+        if "executor" in tests:
+            raise ValueError("data.test.executor is that of the data: set data.executor.")
         if "scatter" in tests:
             raise ValueError("data.test.scatter: what is measured starts as it is; leave it out.")
         if tests and settings["split"]:
@@ -151,6 +154,10 @@ class Plan:
         Raises:
             ValueError: bad settings, or a damaged file.
         """
+        with opened(self.settings.get("executor")) as executor:
+            return self._solved(notes, {"progress": progress, "executor": executor})
+
+    def _solved(self, notes: str, how: Mapping[str, Any]) -> Data:
         made = {}
         for name in self.sections:
             path, mark = self._path(name), self._mark(name)
@@ -159,7 +166,7 @@ class Plan:
             if dataset is not None:
                 log.info("data: taken up from %s", path)
             else:
-                dataset = self._made(name, store, progress)
+                dataset = self._made(name, store, how)
                 dataset.attrs |= {"fingerprint": mark, "configuration": notes}
                 write(dataset, path)
             made[name] = dataset  # which may fill much of the memory, so that it stays nowhere
@@ -209,10 +216,10 @@ class Plan:
         observed = observe(seen, self.network, **how)
         return Data(observed, observe(held, self.network), held, bool(share or "test" in made))
 
-    def _made(self, name: str, store: Path | None, progress: bool = False) -> Any:
+    def _made(self, name: str, store: Path | None, by: Mapping[str, Any] | None = None) -> Any:
         """The trajectories of a section, kept in parts at `store`; a sketch where it is `None`."""
         section, network, seed = self.sections[name], self.network, stream(self.seed, name)
-        start = {"t0": section["t0"], "progress": progress}
+        start = {"t0": section["t0"], **(by or {})}
         if section["path"]:
             if name not in self._files:
                 dataset = read(section["path"], network, time_scale=section["time_scale"])
@@ -225,13 +232,13 @@ class Plan:
         if "draw" in section:
             y0, given = draw(network, **section["draw"], fixed=self.conditions, seed=seed)
             if section.get("course") and store is not None:
-                return self._along(y0, given, ts, name, store, progress)
+                return self._along(y0, given, ts, name, store, by or {})
             if section.get("course"):
                 given = under(given, self._course(name, len(y0), ts), 0)
             if store is None:
                 return _sketched(network, ts, y0, given, section["t0"])
             if section.get("spin_up"):
-                good, y0 = self._spun(y0, given, section, progress)
+                good, y0 = self._spun(y0, given, section, by or {})
                 given = cases_of(given, good)
             y0 = self._scattered(y0, name, 0)
             how = {"store": store, **start, **section["solver"]}
@@ -256,7 +263,9 @@ class Plan:
         how = {"conditions": self.conditions, **start, **section["truth"]}
         return generate(network, k, y0, ts, **how)
 
-    def _along(self, y0: Any, given: Any, ts: Any, name: str, store: Path, progress: bool) -> Any:
+    def _along(
+        self, y0: Any, given: Any, ts: Any, name: str, store: Path, by: Mapping[str, Any]
+    ) -> Any:
         """Trajectories through the segments of a course, each a case; a cell's are consecutive.
 
         A segment is as long as the output times reach, and ends where the next one begins, save
@@ -264,12 +273,12 @@ class Plan:
         """
         section, along = self.sections[name], self._course(name, len(y0), ts)
         if section.get("spin_up"):
-            good, y0 = self._spun(y0, under(given, along, 0), section, progress)
+            good, y0 = self._spun(y0, under(given, along, 0), section, by)
             given, along = cases_of(given, good), cases_of(along, good)
         parts: list[dict[str, Any]] = []
         for n in range(section["course"]["segments"]):
             y0, here = self._scattered(y0, name, n), under(given, along, n)
-            how = {"store": store / str(n), "t0": section["t0"], "progress": progress}
+            how = {"store": store / str(n), "t0": section["t0"], **by}
             dataset, failed = generate_ensemble(
                 self.network, y0, here, ts, **how, **section["solver"]
             )
@@ -316,10 +325,10 @@ class Plan:
             return y0
         return scattered(y0, seed=stream(self.seed, name).spawn(2 + segment)[-1], **how)
 
-    def _spun(self, y0: Any, given: Any, section: Any, progress: bool) -> tuple[Any, Any]:
+    def _spun(self, y0: Any, given: Any, section: Any, by: Mapping[str, Any]) -> tuple[Any, Any]:
         """Which cells can be solved, and their states after a while under their conditions."""
         ts = [float(section["spin_up"])]
-        how = {"progress": progress, **section["solver"]}
+        how = {**by, **section["solver"]}
         found = solve_ensemble(self.network, given, y0, ts, **how)
         good = found.result == 0
         _tell(np.flatnonzero(~good), len(y0))
@@ -376,7 +385,7 @@ def _check(section: Mapping[str, Any]) -> None:
     """Refuses settings that there are not, and those of another way to come by data."""
     kinds: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         "times": (times, ()),
-        "truth": (generate, ("t0", "conditions", "progress")),
+        "truth": (generate, ("t0", "conditions", "executor", "progress")),
         "observe": (observe, ("seed",)),
         "draw": (draw, ("fixed", "seed")),
         "course": (course, ("length", "seed")),
@@ -401,6 +410,7 @@ def _check(section: Mapping[str, Any]) -> None:
                 raise ValueError(f"{no_setting(f'data.{name}', inner, known[name])}{end}")
     if not isinstance(section.get("true_rates", False), bool):
         raise ValueError(f"data.true_rates={section['true_rates']}: give true or false.")
+    check_setting(section.get("executor"))
     spin = section.get("spin_up")
     if spin is not None and not spin > 0:
         raise ValueError(f"data.spin_up={spin}: give a time that is positive, or null.")
