@@ -129,8 +129,11 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        inner = re.search(r"errno = (\d+)", str(error))  # of HDF5, within pages of its own
+        number = int(inner[1]) if inner else error.errno
+        reason = os.strerror(number) if number else str(error).partition("\n")[0]
         raise ValueError(
-            f"cannot write {path}: {error.strerror or error}. {_AGAIN} (hydra.run.dir=FOLDER and "
+            f"cannot write {path}: {reason}. {_AGAIN} (hydra.run.dir=FOLDER and "
             "resume=FOLDER on the command line)."
         ) from error
 

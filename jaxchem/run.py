@@ -75,7 +75,9 @@ def main() -> None:
         if record is not None:
             with hold(record.folder):  # nothing is changed where another process is at work
                 before = {path: path.read_bytes() for path in record.folder.glob(".hydra/*.yaml")}
-            if Path(record.cwd).is_dir():  # its paths are relative to where it was started
+            if (
+                record.cwd and Path(record.cwd).is_dir()
+            ):  # its paths are relative to where it was started
                 os.chdir(record.cwd)
         _job()
     except (OSError, ValueError) as error:

@@ -106,16 +106,14 @@ sys.path.insert(0, sys.argv[1])
 import jax, numpy as np
 jax.config.update("jax_enable_x64", True)
 import jaxchem
-if sys.argv[3] == "yes":
-    import test_contract
-model = jaxchem.load_model(sys.argv[2])
+model = jaxchem.load_model(sys.argv[2], trust=sys.argv[3:])
 with np.load(sys.argv[2] + ".npz") as query:
     print(repr(np.asarray(model(query["y0"], query["conditions"], query["ts"])).tobytes()))
 """
 
 
 def test_one_class_is_enough(data, tmp_path, getkey):
-    """It trains, wraps, is measured, saved, and loaded by a process that imports this file."""
+    """It trains, wraps, is measured, saved, and loaded by a process that trusts this file."""
     result = emulate(
         None,
         data,
@@ -139,13 +137,13 @@ def test_one_class_is_enough(data, tmp_path, getkey):
     query = {"y0": data.y0[3], "conditions": data.conditions[3], "ts": data.ts}
     np.savez(f"{path}.npz", **query)
     run = [sys.executable, "-c", LOAD, str(Path(__file__).parent), str(path)]
-    there = subprocess.run([*run, "yes"], capture_output=True, text=True, env=os.environ)
+    there = subprocess.run([*run, "test_contract"], capture_output=True, text=True, env=os.environ)
     assert there.returncode == 0, there.stderr
-    again = jaxchem.load_model(path)(**query)
+    again = jaxchem.load_model(path, trust=["test_contract"])(**query)
     assert eval(there.stdout) == np.asarray(again).tobytes()
     np.testing.assert_allclose(again, model(**query), rtol=1e-9)
-    refused = subprocess.run([*run, "no"], capture_output=True, text=True, env=os.environ)
-    assert "a Doubled of test_contract, which is not imported: import it" in refused.stderr
+    refused = subprocess.run(run, capture_output=True, text=True, env=os.environ)
+    assert "test_contract:Doubled, and test_contract is not trusted" in refused.stderr
 
 
 def test_one_conf_file_is_enough(tmp_path):
@@ -160,6 +158,9 @@ def test_one_conf_file_is_enough(tmp_path):
     roots = Path(__file__).parent, Path(jaxchem.__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, roots))}
     how = {"cwd": tmp_path, "capture_output": True, "text": True, "env": environment}
+    refused = subprocess.run(command, **how)
+    assert "_target_: test_contract.Powers.fitted is not among" in refused.stdout + refused.stderr
+    command.append("trust=test_contract")
     first, second = (subprocess.run(command, **how) for _ in range(2))
     assert first.returncode == second.returncode == 0, first.stdout + first.stderr
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -269,7 +270,7 @@ def test_names_not_positions(name, data, tmp_path, getkey):
     """Permuted conditions and states give the same numbers; another name is an error."""
     made = MAKERS[name](data, key=getkey())
     jaxchem.save(tmp_path / "model.eqx", made)
-    for model in (made, jaxchem.load_model(tmp_path / "model.eqx")):
+    for model in (made, jaxchem.load_model(tmp_path / "model.eqx", trust=[__name__])):
         y0, (temperature, rate), ts = data.y0[5], data.conditions[5], data.ts - data.t0
         expected = model(y0, data.conditions[5], ts)
         told = {"cosmic_ray_rate": rate, "temperature": temperature}

@@ -291,14 +291,22 @@ def test_load_model_refuses_what_it_does_not_know(tmp_path, robertson):
         deep = {"tuple": [deep]}
     strange = {"class": "jaxchem.models.crnn:CRNN", "fields": {"gone": 1}}
     for told, word in (
-        ({"class": "gru.cells:GRU", "fields": {}}, r"a GRU of gru\.cells, which is not imported"),
+        (
+            {"class": "gru.cells:GRU", "fields": {}},
+            r"gru\.cells:GRU, and gru\.cells is not trusted",
+        ),
         ({"class": "jaxchem.models:GRU", "fields": {}}, "jaxchem.models has no GRU"),
-        ({"class": "subprocess:Popen", "fields": {}}, "subprocess:Popen is no class of a model"),
-        ({"function": "os:system"}, "os:system is a function of another package"),
+        ({"class": "subprocess:Popen", "fields": {}}, "subprocess is not trusted"),
+        ({"class": "jaxchem.models.files:sys.modules"}, "has no sys.modules"),
+        ({"function": "os:system"}, "os is not trusted"),
+        ({"function": "builtins:eval"}, "builtins is not trusted"),
+        ({"function": "jaxchem.solvers.build:_run"}, "_run is a function of another package"),
+        ({"function": "jaxchem:write"}, "jaxchem:write is a function of another package"),
+        ({"function": "jax.numpy:save"}, "jax.numpy:save reads or writes files"),
         ({"function": "jaxchem.checkpoint:os.system"}, "has no os.system"),
-        ({"function": "numpy:savetxt"}, "numpy:savetxt is a function of another package"),
+        ({"function": "numpy:savetxt"}, "numpy is not trusted"),
         ({"class": "equinox:Partial", "fields": {}}, "equinox:Partial is no class of a model"),
-        ({"named": "builtins:tuple", "fields": {"a": 1}}, "builtins:tuple is no class of a model"),
+        ({"named": "builtins:tuple", "fields": {"a": 1}}, "builtins is not trusted"),
         (strange, "field .* of jaxchem.models.crnn:CRNN is only in"),
         ({"jax": "x"}, "its header is not that of a model"),
         ({}, "is told by nothing"),

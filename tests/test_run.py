@@ -6,6 +6,7 @@ What the command line does from a wheel, in processes of its own, is in test_exp
 import inspect
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,10 @@ from omegaconf import OmegaConf
 import jaxchem
 from jaxchem import checkpoint, run
 from jaxchem.dataset import course, draw, under
+from jaxchem.files import hold
+from jaxchem.resume import recorded, resumed, take_trust
 from jaxchem.stages import Plan
+from jaxchem.trust import check_targets, trusted
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -521,65 +525,175 @@ def test_what_emulators_cannot_do_is_told_before_the_data_are_made(tmp_path, ove
 
 def test_a_folder_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"cannot write .*file/out/data.nc.*hydra.run.dir"):
+    with pytest.raises(ValueError, match=r"cannot write .*file/out.*hydra.run.dir"):
         go(tmp_path / "file" / "out", *SMALL)
 
 
 # resume=FOLDER
 
 
-def recorded(folder, overrides, sources=()):
+def written(folder, overrides, sources=()):
     """A folder as hydra leaves it."""
-    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(overrides), folder / ".hydra" / "overrides.yaml")
-    settings = {"hydra": {"runtime": {"config_sources": list(sources)}}}
+    settings = {"hydra": {"runtime": {"cwd": "", "config_sources": list(sources)}}}
     OmegaConf.save(OmegaConf.create(settings), folder / ".hydra" / "hydra.yaml")
 
 
+def expanded(arguments):
+    return resumed(arguments, recorded(arguments))
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    """What a command line leaves there."""
+    for name in ("JAXCHEM_FOLDER", "JAXCHEM_TRUST"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+
+
+LAST = "hydra.run.dir=${oc.env:JAXCHEM_FOLDER}"
+
+
 def test_resume_repeats_the_overrides(tmp_path):
-    recorded(tmp_path / "out", ["+experiment=spin_ode", "seed=3"])
-    folder = f'hydra.run.dir="{tmp_path / "out"}"'
-    expanded = run._expand_resume([f"resume={tmp_path / 'out'}"])
-    assert expanded == ["+experiment=spin_ode", "seed=3", folder]
-    expanded = run._expand_resume([f"resume={tmp_path}/x/../out/", "seed=4", "known=[1]"])
-    assert expanded == ["+experiment=spin_ode", "seed=3", "seed=4", "known=[1]", folder]
+    written(tmp_path / "out", ["+experiment=spin_ode", "seed=3"])
+    assert expanded([f"resume={tmp_path / 'out'}"]) == ["+experiment=spin_ode", "seed=3", LAST]
+    assert os.environ["JAXCHEM_FOLDER"] == str(tmp_path / "out")
+    found = expanded([f"resume={tmp_path}/x/../out/", "seed=4", "known=[1]"])
+    assert found == ["+experiment=spin_ode", "seed=3", "seed=4", "known=[1]", LAST]
 
 
-def test_resume_of_a_folder_with_a_space_and_an_equals_sign(tmp_path, monkeypatch):
+NAMES = (
+    *("a b", "a = b", "it's", 'say "x"', "a,b", "[a]", "{a: b}", "-m", "--multirun", "~x", "ä→漢"),
+    *("${name}", "a\\b", "a\nb", "a:b", "#a", "%Y", "$HOME", "\udcff", "a" * 255, "resume=a"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_resume_of_a_folder_of_any_name(tmp_path, monkeypatch, name):
+    """What Hydra makes of the last override is that folder and no other."""
     monkeypatch.chdir(tmp_path)
-    recorded(tmp_path / "a = b", ["+experiment=spin_ode"])
-    expanded = run._expand_resume(["resume=a = b"])
-    assert expanded[-1] == f'hydra.run.dir="{tmp_path / "a = b"}"'
+    written(tmp_path / name, ["+experiment=spin_ode"])
+    *_, last = expanded([f"resume={name}"])
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", ["+experiment=spin_ode", last], return_hydra_config=True)
+    folder = OmegaConf.select(cfg, "hydra.run.dir")
+    cfg.hydra.runtime.output_dir = folder  # as Hydra keeps it, and reads it once more
+    assert os.path.samefile(cfg.hydra.runtime.output_dir, tmp_path / name)
+    assert Path(folder).resolve() == tmp_path / name
 
 
-def test_resume_finds_the_own_configuration_again(tmp_path):
+def test_resume_wants_the_own_configuration_named_again(tmp_path, monkeypatch):
+    """The folder says which it was, and it is the user who knows whose that is."""
+    monkeypatch.chdir(tmp_path)
     sources = [
         {"provider": "main", "path": "/somewhere/conf"},
         {"provider": "command-line", "path": str(tmp_path / "own")},
     ]
-    recorded(tmp_path / "out", ["+experiment=mine"], sources)
-    expanded = run._expand_resume([f"resume={tmp_path / 'out'}"])
-    position = expanded.index("--config-dir")
-    assert expanded[position + 1] == str(tmp_path / "own")
-    for given in (["--config-dir", "new"], ["--config-dir=new"], ["-cd", "new"]):
-        expanded = run._expand_resume([f"resume={tmp_path / 'out'}", *given])
-        assert str(tmp_path / "own") not in expanded
+    written(tmp_path / "out", ["+experiment=mine"], sources)
+    with pytest.raises(ValueError, match=f"if you know .* add --config-dir {tmp_path / 'own'}"):
+        expanded(["resume=out"])
+    for given in (["--config-dir", "own"], ["--config-dir=own"], ["-cd", "own"]):
+        found = expanded(["resume=out", *given])
+        assert re.split("[= ]", " ".join(found))[1] == str(tmp_path / "own")
 
 
-def test_without_resume_nothing_changes():
-    arguments = ["+experiment=spin_ode", "-m", "seed=0,1"]
-    assert run._expand_resume(arguments) == arguments
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("hydra.callbacks.x._target_=os.system", "+hydra.job.env_set.PATH=x", "hydra/launcher=x"),
+        *("--config-dir=/tmp/evil", "--config-path", "-m", "~hydra.run", "hydra.searchpath=[x]"),
+        *("+experiment=../../evil", "+experiment=[a,'../evil']", "network=${data.path}", "a b=1"),
+        *(3, {"a": 1}, "=1", ""),
+    ],
+)
+def test_a_record_sets_what_a_run_has_and_nothing_else(tmp_path, override):
+    written(tmp_path, ["+experiment=spin_ode", override])
+    with pytest.raises(ValueError, match="which no run writes there") as caught:
+        recorded([f"resume={tmp_path}"])
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "a: 1", "[", "!!python/object/apply:os.system [ls]", "\0"])
+def test_a_record_that_is_none(tmp_path, text):
+    for name in ("overrides", "hydra"):
+        written(tmp_path, ["seed=3"])
+        (tmp_path / ".hydra" / f"{name}.yaml").write_text(text)
+        with pytest.raises(ValueError, match=r"resume=.*\.hydra/.*yaml"):
+            recorded([f"resume={tmp_path}"])
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("os.system", "builtins.eval", "subprocess.run", "hydra.utils.get_method"),
+        *("jaxchem.run.os.system", "jaxchem.run.hydra.utils.instantiate", "jaxchem.run.main"),
+        *("jaxchem.checkpoint.save", "jaxchem.models.save", "jaxchem.models.files.sys.exit"),
+        *("jaxchem.models.CRNN.__init__.__globals__.get", "jaxchem.load.__globals__", "jaxchem"),
+        *("jaxchem.models.Nothing", "jaxchem.models.Any", "${oc.env:HOME}.x", "", 3),
+        *("jaxchem.solvers.build._run", "colorsys.sys.exit", "colorsys.rgb_to_hsv.__get__"),
+    ],
+)
+@pytest.mark.parametrize("place", ["network", "solver.retries", "model.activation", "stages.infer"])
+def test_a_configuration_calls_nothing_of_elsewhere(tmp_path, monkeypatch, target, place):
+    """At any depth; `trust` of one module does not reach into those that it imports."""
+    monkeypatch.setenv("JAXCHEM_TRUST", "colorsys")
+    cfg = composed(*SMALL)
+    OmegaConf.update(cfg, place, {"_target_": target}, force_add=True)
+    with pytest.raises(ValueError, match=r"_target_: .* is not among what"):
+        run.run(cfg, tmp_path)
+    assert not list(tmp_path.rglob("*.nc"))
+
+
+def test_what_is_trusted_is_called(monkeypatch):
+    assert take_trust(["seed=1", "trust=[colorsys]", "trust=a,b.c"]) == ["seed=1"]
+    assert trusted(("d",)) == ("colorsys", "a", "b.c", "d")
+    assert run._build(OmegaConf.create({"_target_": "colorsys.rgb_to_hsv", "r": 1, "g": 1, "b": 1}))
+    monkeypatch.setenv("JAXCHEM_TRUST", "no_such_module")
+    with pytest.raises(ValueError, match="trust=no_such_module: No module named"):
+        run._build(OmegaConf.create({"_target_": "no_such_module.f"}))
+
+
+def test_every_target_that_ships_may_be_built():
+    for path in CONF.rglob("*.yaml"):
+        check_targets(OmegaConf.to_container(OmegaConf.load(path)))
+
+
+def test_folders_of_one_second(tmp_path, monkeypatch):
+    """Each run has its own, and asks for its name as often as it likes."""
+    monkeypatch.chdir(tmp_path)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        one, two = (
+            compose("config", [f"++hydra.{kind}.dir=${{fresh:out/x}}"], return_hydra_config=True)
+            for kind in ("run", "run")
+        )
+        found = [OmegaConf.select(c, "hydra.run.dir") for c in (one, two, one, two)]
+    assert found == ["out/x", "out/x.2"] * 2
+    assert sorted(p.name for p in Path("out").iterdir()) == ["x", "x.2"]
+
+
+def test_one_folder_is_for_one_process(tmp_path):
+    written(tmp_path / "out", ["+experiment=spin_ode_robertson"])
+    with hold(tmp_path / "out"):
+        with pytest.raises(ValueError, match=r"out is in use by another process; wait until"):
+            go(tmp_path / "out", *SMALL)
+        status, output = command(tmp_path, "resume=out", "seed=7")
+        assert status == 1 and "out is in use by another process" in output
+        assert output.count("\n") == 1
+    assert "seed" not in (tmp_path / "out" / ".hydra" / "overrides.yaml").read_text()
 
 
 def test_bad_resumes(tmp_path, monkeypatch):
-    recorded(tmp_path / "out", ["seed=0"])
+    assert recorded(["+experiment=spin_ode", "-m", "seed=0,1"]) is None
+    written(tmp_path / "out", ["seed=0"])
     with pytest.raises(ValueError, match="resume goes on with one run"):
-        run._expand_resume([f"resume={tmp_path / 'out'}", "-m"])
-    monkeypatch.setattr(sys, "argv", ["jaxchem", f"resume={tmp_path / 'missing'}"])
-    with pytest.raises(SystemExit) as caught:
-        run.main()
-    message = str(caught.value.code)
-    assert message.startswith(f"jaxchem: resume={tmp_path / 'missing'}: no run there")
+        expanded([f"resume={tmp_path / 'out'}", "-m"])
+    for name in ("missing", "~nobody/here", "out/.hydra/hydra.yaml"):
+        monkeypatch.setattr(sys, "argv", ["jaxchem", f"resume={tmp_path / name}"])
+        with pytest.raises(SystemExit) as caught:
+            run.main()
+        message = str(caught.value.code)
+        assert message.startswith(f"jaxchem: resume={tmp_path / name}: no run there")
 
 
 def test_resume_from_another_folder_with_own_configuration_and_data(tmp_path):
@@ -611,10 +725,11 @@ def test_resume_from_another_folder_with_own_configuration_and_data(tmp_path):
     assert "data.true_rates=true says that they are" in output
     assert "done in" in (tmp_path / "out" / "run.log").read_text()
     (tmp_path / "elsewhere").mkdir()
+    own = ["--config-dir", "../own"]
     (tmp_path / "measured.csv").unlink()  # the run has its own copy
-    status, output = command(tmp_path / "elsewhere", "resume=../out", "known=[7]")
+    status, output = command(tmp_path / "elsewhere", "resume=../out", "known=[7]", *own)
     assert status == 1 and "reactions 0 to 2" in output
-    status, output = command(tmp_path / "elsewhere", "resume=../out")  # as if never refused
+    status, output = command(tmp_path / "elsewhere", *own, "resume=../out")  # as if never refused
     assert status == 0, output[-3000:]
     assert output.count("taken up from") == 2
     assert not list((tmp_path / "elsewhere").iterdir())

@@ -1,6 +1,7 @@
 """Datasets to and from files: NetCDF, CSV and NPZ."""
 
 import csv
+import io
 import logging
 import math
 import zipfile
@@ -36,11 +37,46 @@ def write(dataset: xr.Dataset, path: str | Path) -> None:
         ValueError: the folder is gone, full or read-only.
     """
     with atomic(path) as temporary:
-        try:
-            dataset.to_netcdf(temporary, engine="h5netcdf")
-        except RuntimeError as error:  # HDF5 where a file cannot be closed
-            raise OSError(str(error)) from error
+        with _Patient(temporary, "w+") as file:
+            try:
+                dataset.to_netcdf(file, engine="h5netcdf")
+            except Exception:  # HDF5 has missed what could not be written
+                if file.refused is None:
+                    raise
+        if file.refused is not None:
+            raise file.refused
         seal(temporary)
+
+
+class _Patient(io.FileIO):
+    """A file that says at its end that it could not be written.
+
+    HDF5 takes the whole process along when it cannot write.
+    """
+
+    refused: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        rest = memoryview(content).cast("B")
+        while len(rest) and self.refused is None:
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                self.refused = error
+        return memoryview(content).nbytes
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self.refused is None:
+            return super().readinto(buffer)
+        return memoryview(buffer).nbytes
+
+    def truncate(self, size: int | None = None) -> int:
+        if self.refused is None:
+            try:
+                return super().truncate(size)
+            except OSError as error:
+                self.refused = error
+        return size or 0
 
 
 def read_history(path: str | Path) -> xr.Dataset:

@@ -219,11 +219,15 @@ def _root(module: str) -> str:
 
 def _check_function(path: str, function: Any, home: str) -> None:
     """Refuses what could be a program: all but activations and functions of the class's package."""
-    module, own = path.partition(":")[0], _root(getattr(function, "__module__", None) or "")
-    if module not in _ACTIVATIONS and not own == _root(module) == home:
+    module, defined = path.partition(":")[0], getattr(function, "__module__", None) or ""
+    if module in _ACTIVATIONS:
+        return
+    there = ("jaxchem.models",) if home == "jaxchem" else (home,)
+    if not (within(module, there) and within(defined, there)):
         raise ValueError(
             f"{path} is a function of another package than the model that holds it; it may be of "
-            "jax.nn, of jax.numpy, or of the package that defines the class."
+            "jax.nn, of jax.numpy, or of the package that defines the class (here of "
+            f"{there[0]})."
         )
 
 
