@@ -12,6 +12,12 @@
 #include "tables.h"
 #include "xla/ffi/api/c_api.h"
 
+/* integrates cells until none is left or Ctrl-C is pressed; returns NULL, or something else where
+ * memory ran out */
+void *march_one(void *job);        /* one at a time, one direction of each */
+void *march_many(void *job);       /* LANES at a time, one direction of each */
+void *march_directions(void *job); /* one at a time, LANES directions of it together */
+
 /* what the tables of one cell depend on */
 const int32_t jaxchem_block_rows = BLOCK_ROWS, jaxchem_lanes = LANES;
 
