@@ -319,7 +319,8 @@ def _call(settings: Settings, *arrays: Array) -> Any:
     (count, size), times = y0.shape, ts.shape[1]
     directions = extra[0].shape[1] if extra else 0
     # a cell's own rows fill the registers, or as many cells do; its result is the same
-    alone = count == 1 or 2 * count < lanes() or directions > 1
+    few = isinstance(count, int) and (count == 1 or 2 * count < lanes())
+    alone = few or directions > 1
     mode = {0: 0, 1: 2, 3: 1}[len(extra)]  # plain; cotangents; tangents of y0, k and numbers
     how = {"mode": mode, "alone": alone, "threads": _threads()}
     integers, numbers = packed(settings, size, rows=_block_rows() if alone else 1, **how)
@@ -333,7 +334,7 @@ def _call(settings: Settings, *arrays: Array) -> Any:
     outputs = [jax.ShapeDtypeStruct(s, t) for s, t in zip(shapes, types, strict=True)]
     common = arrays[: len(_CELLS)]
     operands = (*common, jnp.asarray(numbers), jnp.asarray(integers), *extra)
-    if settings.sharded and count > 1:
+    if settings.sharded and isinstance(count, int) and count > 1:  # exported ones may be any
         return _sharded(outputs, operands)
     return jax.ffi.ffi_call(SYMBOL, tuple(outputs))(*operands)
 
