@@ -97,7 +97,9 @@ def export(
     arrays = [jax.ShapeDtypeStruct(shape, jnp.result_type(float)) for shape in shapes]
     compiled = jax.jit(jax.vmap(function, in_axes=(0, 0, None)))
     try:
-        made = jax_export.export(compiled, platforms=tuple(platforms), disabled_checks=checks)(*arrays)
+        made = jax_export.export(compiled, platforms=tuple(platforms), disabled_checks=checks)(
+            *arrays
+        )
     except (jax.core.InconclusiveDimensionOperation, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"a {about['kind']} cannot be exported: {reason}") from None
@@ -173,7 +175,12 @@ def _box(
 
     def box(y0: Any, values: Any, ts: Any) -> Any:
         found = solve(
-            network, by_name(network, given, names, values), y0, ts, integrator=integrator, throw=False
+            network,
+            by_name(network, given, names, values),
+            y0,
+            ts,
+            integrator=integrator,
+            throw=False,
         )
         return found.ys, found.stats["end_time"] < ts[-1]
 

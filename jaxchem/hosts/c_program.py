@@ -247,7 +247,10 @@ class _Writer:
             for axis, size in enumerate(data.shape)
         ]
         line = base + sum(
-            (s * _along(size, d, data.ndim) for d, (s, size) in enumerate(zip(strides, data.shape, strict=True))),
+            (
+                s * _along(size, d, data.ndim)
+                for d, (s, size) in enumerate(zip(strides, data.shape, strict=True))
+            ),
             np.zeros(data.shape, int),
         )
         if not np.array_equal(line, data):
@@ -294,7 +297,9 @@ class _Writer:
         self.copy(str(whole.array), value)
         return whole
 
-    def elementwise(self, shape: Sequence[int], dtype: str, text: str, parts: Sequence[_Value]) -> _Value:
+    def elementwise(
+        self, shape: Sequence[int], dtype: str, text: str, parts: Sequence[_Value]
+    ) -> _Value:
         """What an expression of `{0}`, `{1}`, ... makes of operands; axes of length 1 broadcast."""
         out = self.fresh(shape, dtype)
         if not out.data.size:
@@ -349,7 +354,7 @@ class _Writer:
             return self.moved(e, args, data)
         out = e.outvars[0].aval
         shape, dtype = out.shape, out.dtype.name
-        if rule := getattr(self, f"_{name}", None):
+        if rule := getattr(self, f"_{name.replace('-', '_')}", None):
             return rule(e, args)
         if name in _REDUCTIONS:
             return [self.reduced(e, args[0])]
@@ -406,12 +411,22 @@ class _Writer:
             result, square = None, value
             while n:
                 if n & 1:
-                    result = square if result is None else self.elementwise(out.shape, out.dtype.name, "{0} * {1}", [result, square])
+                    result = (
+                        square
+                        if result is None
+                        else self.elementwise(
+                            out.shape, out.dtype.name, "{0} * {1}", [result, square]
+                        )
+                    )
                 n >>= 1
                 if n:
                     square = self.elementwise(out.shape, out.dtype.name, "{0} * {0}", [square])
             assert result is not None
-            return [result if y > 0 else self.elementwise(out.shape, out.dtype.name, "1 / {0}", [result])]
+            return [
+                result
+                if y > 0
+                else self.elementwise(out.shape, out.dtype.name, "1 / {0}", [result])
+            ]
         power = " * ".join([base] * n) or "1"
         text = power if y >= 0 else f"1 / ({power})"
         return [self.elementwise(out.shape, out.dtype.name, text, args)]
@@ -444,7 +459,9 @@ class _Writer:
             for n in reversed(range(len(values) - 1)):
                 text = f"{{0}} {'<=' if n == 0 else '=='} {n} ? {{{n + 1}}} : {text}"
             which = index.seen(lambda d, v=v: d.reshape((1,) * len(v.aval.shape)))
-            results.append(self.elementwise(v.aval.shape, v.aval.dtype.name, text, [which, *values]))
+            results.append(
+                self.elementwise(v.aval.shape, v.aval.dtype.name, text, [which, *values])
+            )
         return results
 
     def _while(self, e: Any, args: list[_Value]) -> list[_Value]:
@@ -474,7 +491,11 @@ class _Writer:
         length, of_all, carried = how["length"], how["num_consts"], how["num_carry"]
         if length > _LONGEST_LOOP:
             raise NotWrittenError("scan", f"a loop of {length} iterations; {_LONGEST_LOOP} at most")
-        given, carry, series = args[:of_all], args[of_all : of_all + carried], args[of_all + carried :]
+        given, carry, series = (
+            args[:of_all],
+            args[of_all : of_all + carried],
+            args[of_all + carried :],
+        )
         rows: list[list[_Value]] = [[] for _ in range(length)]
         order = range(length)
         for n in reversed(order) if how["reverse"] else order:
@@ -530,7 +551,8 @@ class _Writer:
             raise NotWrittenError("gather", "integers at an index that may be out of range")
         places = []
         for start, last, stride in zip(starts, most, strides, strict=True):
-            text = f"({{0}} < 0 ? 0 : {{0}} > {last} ? {last} : {{0}}) * {stride}"
+            at = "(int64_t){0}"
+            text = f"({at} < 0 ? 0 : {at} > {last} ? {last} : {at}) * {stride}"
             places.append(self.elementwise(base.shape, "int64", text, [start]))
         text = " + ".join(f"{{{n}}}" for n in range(len(places) + 1))
         at = self.elementwise(base.shape, "int64", text, [_known(base, np.int64), *places])
@@ -540,7 +562,7 @@ class _Writer:
             source, where = str(self.solid(x).array), self.lane("{0}")
         found = self.elementwise(base.shape, x.dtype, f"{source}[{where}]", [at])
         for start, last in zip(starts, most, strict=True) if fills else ():
-            text = f"{{0}} < 0 || {{0}} > {last} ? NAN : {{1}}"
+            text = f"(int64_t){{0}} < 0 || (int64_t){{0}} > {last} ? NAN : {{1}}"
             found = self.elementwise(base.shape, x.dtype, text, [start, found])
         return found
 
@@ -578,7 +600,12 @@ class _Writer:
             raise NotWrittenError(e.primitive.name, "an index of its own for each row of a batch")
         with jax.ensure_compile_time_eval():
             found = jax.lax.gather(
-                jnp.asarray(_positions(x.shape)), jnp.asarray(index.data), numbers, sizes, mode="fill", fill_value=-1
+                jnp.asarray(_positions(x.shape)),
+                jnp.asarray(index.data),
+                numbers,
+                sizes,
+                mode="fill",
+                fill_value=-1,
             )
         if (np.asarray(found) < 0).any():
             raise NotWrittenError(e.primitive.name, "an index out of its range")
@@ -593,14 +620,18 @@ class _Writer:
         found = self.fresh(out.shape, out.dtype.name)
         if rows.data.size:
             to = self.lane("i")
-            first = self.each([len(rows.data)], ["i"], f"{found.array}[{to}] = {self.at(rows, ['i', '0'])};")
+            first = self.each(
+                [len(rows.data)], ["i"], f"{found.array}[{to}] = {self.at(rows, ['i', '0'])};"
+            )
             step = text.format(f"{found.array}[{to}]", self.at(rows, ["i", "k"]))
             inner = f"for (int k = 1; k < {many}; k++) " if self.lanes == 1 else ""
             if self.lanes == 1:
                 body = f"{inner}{found.array}[{to}] = {step};"
                 self.lines += [first, f"for (int i = 0; i < {len(rows.data)}; i++) {body}"]
             else:
-                loops = f"for (int i = 0; i < {len(rows.data)}; i++) for (int k = 1; k < {many}; k++) "
+                loops = (
+                    f"for (int i = 0; i < {len(rows.data)}; i++) for (int k = 1; k < {many}; k++) "
+                )
                 self.lines += [first, loops + self.each([], [], f"{found.array}[{to}] = {step};")]
         return found
 
@@ -657,7 +688,9 @@ class _Writer:
         if batch == 1 and right.array is None:
             found = self.matrix(left.seen(lambda d: d[0]), right.data[0], dtype)
         elif batch == 1 and left.array is None:
-            found = self.matrix(right.seen(lambda d: d[0].T), left.data[0].T, dtype).seen(np.transpose)
+            found = self.matrix(right.seen(lambda d: d[0].T), left.data[0].T, dtype).seen(
+                np.transpose
+            )
         else:
             found = self.fresh((batch, m, n), dtype)
             kind, by = TYPES[dtype], ["p", "i", "j"]
@@ -671,7 +704,8 @@ class _Writer:
                 f"{self.each([], [], f'{found.array}[{to}] = sum{lane};')} }}"
             )
             loops = "".join(
-                f"for (int {v} = 0; {v} < {s}; {v}++) " for v, s in zip(by, (batch, m, n), strict=True)
+                f"for (int {v} = 0; {v} < {s}; {v}++) "
+                for v, s in zip(by, (batch, m, n), strict=True)
             )
             self.lines.append(loops + body)
         return [found.seen(lambda d: d.reshape(out.shape))]
@@ -687,16 +721,28 @@ class _Writer:
         if kind is None or x.dtype != dtype:
             raise NotWrittenError("dot_general", f"a product of {x.dtype} and {dtype}")
         if self.lanes > 1:
-            tile, given = 4, f"{kind} x = *(const {kind} *)({x.array} + ({self.place(x.data, ['i', 'k'])}) * {self.lanes});"
+            tile, given = (
+                4,
+                f"{kind} x = *(const {kind} *)({x.array} + ({self.place(x.data, ['i', 'k'])}) * {self.lanes});",
+            )
             term = [f"s{q} += {table}[{full} * k + j + {q}] * x;" for q in range(4)]
-            put = [f"*({kind} *)({out.array} + ({stride} * i + j + {q}) * {self.lanes}) = s{q};" for q in range(4)]
+            put = [
+                f"*({kind} *)({out.array} + ({stride} * i + j + {q}) * {self.lanes}) = s{q};"
+                for q in range(4)
+            ]
         else:
             sums = min(4, stride // _WIDE)
             while stride // _WIDE % sums:
                 sums -= 1
             tile, given = sums * _WIDE, f"{TYPES[dtype]} x = {self.at(x, ['i', 'k'])};"
-            term = [f"s{q} += *(const {kind} *)({table} + {full} * k + j + {_WIDE * q}) * x;" for q in range(sums)]
-            put = [f"*({kind} *)({out.array} + {stride} * i + j + {_WIDE * q}) = s{q};" for q in range(sums)]
+            term = [
+                f"s{q} += *(const {kind} *)({table} + {full} * k + j + {_WIDE * q}) * x;"
+                for q in range(sums)
+            ]
+            put = [
+                f"*({kind} *)({out.array} + {stride} * i + j + {_WIDE * q}) = s{q};"
+                for q in range(sums)
+            ]
         names = ", ".join(f"s{q} = {{0}}" for q in range(len(put)))
         self.lines.append(
             f"for (int i = 0; i < {m}; i++) for (int j = 0; j < {stride}; j += {tile}) {{ {kind} {names}; "

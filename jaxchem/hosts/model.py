@@ -131,12 +131,20 @@ def _test(
     share = np.linspace(0.4, 0.6, _CELLS)[:, None]
     positive = low > 0
     safe = np.where(positive, low, 1.0), np.where(positive, high, 1.0)
-    inside = np.where(positive, safe[0] ** (1 - share) * safe[1] ** share, low + share * (high - low))
+    inside = np.where(
+        positive, safe[0] ** (1 - share) * safe[1] ** share, low + share * (high - low)
+    )
     inside = np.clip(inside, low, high)
     y0, conditions = inside[:, :size], inside[:, size:]
     y0 = np.broadcast_to(np.asarray(example.get("y0", y0), dtype=float), y0.shape)
-    conditions = np.broadcast_to(np.asarray(example.get("conditions", conditions), float), conditions.shape)
-    ys = np.asarray(jax.jit(jax.vmap(model, in_axes=(0, 0, None)))(jnp.asarray(y0), jnp.asarray(conditions), jnp.asarray(ts)))
+    conditions = np.broadcast_to(
+        np.asarray(example.get("conditions", conditions), float), conditions.shape
+    )
+    ys = np.asarray(
+        jax.jit(jax.vmap(model, in_axes=(0, 0, None)))(
+            jnp.asarray(y0), jnp.asarray(conditions), jnp.asarray(ts)
+        )
+    )
     if not np.isfinite(ys).all():
         raise ValueError(
             "the model gives no finite states for the self-test; give it other states, as "

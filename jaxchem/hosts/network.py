@@ -101,7 +101,9 @@ def write_network(
     try:
         made = program("rates_1", rates, [(len(wanted),)], constants)
     except (NotWrittenError, NotLowered) as error:
-        raise ValueError(f"the rates of network {text!r} cannot be written as C: {error}.") from None
+        raise ValueError(
+            f"the rates of network {text!r} cannot be written as C: {error}."
+        ) from None
     (size, reactions), functions = network.stoichiometry.shape, kept[0]
     width = reactions if functions is None else functions.numbers
     tableau = METHODS[integrator.method].tableau  # pyright: ignore[reportAttributeAccessIssue]
@@ -116,7 +118,10 @@ def write_network(
         **named("condition", wanted),
         **named("unit", told),
         "conditions_told": wrapped(
-            [f"condition {n + 1}: {comment(f'{c} [{u}]')}" for n, (c, u) in enumerate(zip(wanted, told, strict=True))]
+            [
+                f"condition {n + 1}: {comment(f'{c} [{u}]')}"
+                for n, (c, u) in enumerate(zip(wanted, told, strict=True))
+            ]
             + [f"always: {comment(f'{n} = {v}')}" for n, v in given.items()]
             or ["There are no conditions."]
         ),
@@ -190,7 +195,9 @@ def _test(
         raise ValueError(f"the example gives {unknown[0]!r}, which is no condition of the file.")
     values = np.array([float(example.get(n, defaults.get(n, 1e-5))) for n in names])
     if start is None:
-        start = network.y0(dict(network.initial)) if network.initial else np.ones(len(network.species))
+        start = (
+            network.y0(dict(network.initial)) if network.initial else np.ones(len(network.species))
+        )
     start = np.asarray(start, dtype=float)
     k = by_name(network, given, names, values)
     system = System(network, k)

@@ -29,7 +29,16 @@ from .layout import layout
 from .program import Functions, Program, tables
 from .rosenbrock import Tableau
 
-__all__ = ["MOST_FACTORS", "RESULTS", "Outcome", "Settings", "available", "lanes", "march", "packed"]
+__all__ = [
+    "MOST_FACTORS",
+    "RESULTS",
+    "Outcome",
+    "Settings",
+    "available",
+    "lanes",
+    "march",
+    "packed",
+]
 
 RESULTS: tuple[Any, ...] = (
     diffrax.RESULTS.successful,
@@ -43,7 +52,7 @@ MOST_FACTORS = 8
 """Reactants (and pool) that the kernel takes in one reaction."""
 
 _LAYOUT = 1
-"""Of the tables; kernel/tables.h reads this one. Another order or another meaning is another number."""
+"""Of the tables; kernel/tables.h reads this one. Another order or meaning is another number."""
 
 _LOADING = threading.Lock()
 

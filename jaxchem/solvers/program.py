@@ -329,7 +329,7 @@ def _entries(
 def tables(
     program: Program, layout: Layout, derivatives: str | None = None
 ) -> tuple[Int[np.ndarray, " I"], Float[np.ndarray, " N"]]:
-    """The integers and numbers of a program as kernel/tables.h reads them, for the places of a layout.
+    """The integers and numbers of a program as kernel/tables.h reads them, for a layout's places.
 
     Args:
         program: from `lowered`.
