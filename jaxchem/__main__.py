@@ -1,4 +1,4 @@
-"""The command line `python -m jaxchem COMMAND`; experiments are those of `python -m jaxchem.run`."""
+"""The command line `python -m jaxchem COMMAND`; experiments are of `python -m jaxchem.run`."""
 
 import argparse
 import sys

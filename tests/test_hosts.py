@@ -60,7 +60,7 @@ balanced = X
 A = X
 B = X
 [pools]
-M = A B
+M = A + B
 [sources]
 S1 = Nobody (1900)
 [reactions]

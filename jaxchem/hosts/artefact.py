@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import export as jax_export
+from jax.core import InconclusiveDimensionOperation
 
 from ..network import Network
 from ..rates.conditions import CONDITIONS
@@ -59,7 +60,7 @@ def export(
     integrator: Integrator | None = None,
     platforms: Sequence[str] = ("cpu",),
 ) -> Path:
-    """Writes an emulator, or the box integration of a network, as a function for hosts that run JAX.
+    """Writes an emulator, or the box integration of a network, for hosts that run JAX.
 
     The file is what `jax.export.deserialize` reads: `(y0 [N, S], conditions [N, C], ts [T])` to
     `ys [N, T, S]`, N and T being any numbers; of a network a pair, with the cells that failed [N].
@@ -100,7 +101,7 @@ def export(
         made = jax_export.export(compiled, platforms=tuple(platforms), disabled_checks=checks)(
             *arrays
         )
-    except (jax.core.InconclusiveDimensionOperation, NotImplementedError) as error:
+    except (InconclusiveDimensionOperation, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"a {about['kind']} cannot be exported: {reason}") from None
     try:

@@ -102,7 +102,8 @@ def program(
     declared, work = writer.arrays_in_place()
     unused = "".join(f", (void)in{n}" for n in range(len(shapes)))
     body = "\n".join(f"  {line}" for line in (*declared, *writer.lines))
-    text = f"static void {name}(char *work, {', '.join(heads)}) {{\n  (void)work{unused};\n{body}\n}}\n"
+    head = f"static void {name}(char *work, {', '.join(heads)})"
+    text = f"{head} {{\n  (void)work{unused};\n{body}\n}}\n"
     return Program(text, work)
 
 
@@ -159,8 +160,8 @@ _SIMPLE = {
 """Others, as expressions."""
 
 _MOVES = {
-    **{n: 1 for n in ("broadcast_in_dim", "transpose", "slice", "reshape", "squeeze", "rev")},
-    **{n: 1 for n in ("expand_dims", "tile", "split", "unstack", "gather", "dynamic_slice")},
+    **dict.fromkeys(("broadcast_in_dim", "transpose", "slice", "reshape", "squeeze", "rev"), 1),
+    **dict.fromkeys(("expand_dims", "tile", "split", "unstack", "gather", "dynamic_slice"), 1),
     **{"pad": 2, "dynamic_update_slice": 2, "concatenate": None, "stack": None},
 }
 """Primitives that move numbers, and how many of their operands, the first ones, these are."""
@@ -329,7 +330,9 @@ class _Writer:
                 needed.update(v for v in e.invars if not isinstance(v, Literal))
 
         def read(v: Any) -> _Value:
-            return _known(v.val, v.aval.dtype) if isinstance(v, Literal) else env[v]
+            return (
+                _known(v.val, getattr(v.aval, "dtype", None)) if isinstance(v, Literal) else env[v]
+            )
 
         for e in reversed(kept):
             env.update(zip(e.outvars, self.equation(e, [read(v) for v in e.invars]), strict=True))
@@ -549,10 +552,10 @@ class _Writer:
         """Elements of x at positions that starts, known when it runs, move."""
         if fills and not x.dtype.startswith("float"):
             raise NotWrittenError("gather", "integers at an index that may be out of range")
+        starts = [self.elementwise(s.shape, "int64", "(int64_t){0}", [s]) for s in starts]
         places = []
         for start, last, stride in zip(starts, most, strides, strict=True):
-            at = "(int64_t){0}"
-            text = f"({at} < 0 ? 0 : {at} > {last} ? {last} : {at}) * {stride}"
+            text = f"({{0}} < 0 ? 0 : {{0}} > {last} ? {last} : {{0}}) * {stride}"
             places.append(self.elementwise(base.shape, "int64", text, [start]))
         text = " + ".join(f"{{{n}}}" for n in range(len(places) + 1))
         at = self.elementwise(base.shape, "int64", text, [_known(base, np.int64), *places])
@@ -562,7 +565,7 @@ class _Writer:
             source, where = str(self.solid(x).array), self.lane("{0}")
         found = self.elementwise(base.shape, x.dtype, f"{source}[{where}]", [at])
         for start, last in zip(starts, most, strict=True) if fills else ():
-            text = f"(int64_t){{0}} < 0 || (int64_t){{0}} > {last} ? NAN : {{1}}"
+            text = f"{{0}} < 0 || {{0}} > {last} ? NAN : {{1}}"
             found = self.elementwise(base.shape, x.dtype, text, [start, found])
         return found
 
@@ -644,7 +647,10 @@ class _Writer:
 
     def running(self, e: Any, x: _Value) -> _Value:
         axis, back = e.params["axis"], e.params["reverse"]
-        turn: Callable[[np.ndarray], np.ndarray] = lambda d: np.flip(d, axis) if back else d
+
+        def turn(d: np.ndarray) -> np.ndarray:
+            return np.flip(d, axis) if back else d
+
         moved = x.seen(lambda d: np.moveaxis(turn(d), axis, 0))
         rows = [moved.seen(lambda d, n=n: d[n]) for n in range(len(moved.data))]
         text, found = _SIMPLE[_RUNNING[e.primitive.name]], rows[:1]
@@ -678,7 +684,10 @@ class _Writer:
         (lc, rc), (lb, rb) = e.params["dimension_numbers"]
         lf = [d for d in range(len(left.shape)) if d not in (*lc, *lb)]
         rf = [d for d in range(len(right.shape)) if d not in (*rc, *rb)]
-        size = lambda x, axes: math.prod(x.shape[d] for d in axes)  # noqa: E731
+
+        def size(x: _Value, axes: Sequence[int]) -> int:
+            return math.prod(x.shape[d] for d in axes)
+
         batch, m, k, n = size(left, lb), size(left, lf), size(left, lc), size(right, rf)
         left = left.seen(lambda d: d.transpose([*lb, *lf, *lc]).reshape(batch, m, k))
         right = right.seen(lambda d: d.transpose([*rb, *rc, *rf]).reshape(batch, k, n))
@@ -721,10 +730,8 @@ class _Writer:
         if kind is None or x.dtype != dtype:
             raise NotWrittenError("dot_general", f"a product of {x.dtype} and {dtype}")
         if self.lanes > 1:
-            tile, given = (
-                4,
-                f"{kind} x = *(const {kind} *)({x.array} + ({self.place(x.data, ['i', 'k'])}) * {self.lanes});",
-            )
+            tile, source = 4, f"{x.array} + ({self.place(x.data, ['i', 'k'])}) * {self.lanes}"
+            given = f"{kind} x = *(const {kind} *)({source});"
             term = [f"s{q} += {table}[{full} * k + j + {q}] * x;" for q in range(4)]
             put = [
                 f"*({kind} *)({out.array} + ({stride} * i + j + {q}) * {self.lanes}) = s{q};"
@@ -745,8 +752,8 @@ class _Writer:
             ]
         names = ", ".join(f"s{q} = {{0}}" for q in range(len(put)))
         self.lines.append(
-            f"for (int i = 0; i < {m}; i++) for (int j = 0; j < {stride}; j += {tile}) {{ {kind} {names}; "
-            f"for (int k = 0; k < {k}; k++) {{ {given} {' '.join(term)} }} {' '.join(put)} }}"
+            f"for (int i = 0; i < {m}; i++) for (int j = 0; j < {stride}; j += {tile}) {{ "
+            f"{kind} {names}; for (int k = 0; k < {k}; k++) {{ {given} {' '.join(term)} }} {' '.join(put)} }}"
         )
         return out.seen(lambda d: d[:, :n])
 
