@@ -42,18 +42,25 @@ def _write_c(commands: Any) -> None:
     parser.add_argument("--method", help="Rosenbrock method of the integration")
 
     def run(options: argparse.Namespace) -> None:
-        jaxchem = _library()
+        _double_precision()
+        from .hosts import write_c
+
         settings = {"name": options.name} if options.name else {}
         if options.what.endswith(".eqx"):
+            from .models import load_model
+
             if options.conditions is not None or options.given or options.method:
                 raise ValueError("--conditions, --given and --method are for networks.")
-            what = jaxchem.load_model(options.what)
+            what = load_model(options.what)
         else:
-            what = jaxchem.load(options.what)
+            from .parse import load
+            from .solvers import Integrator
+
+            what = load(options.what)
             settings |= {"conditions": options.conditions, "given": _values(options.given)}
             if options.method:
-                settings["integrator"] = jaxchem.Integrator(method=options.method)
-        print(jaxchem.write_c(what, options.folder, **settings))
+                settings["integrator"] = Integrator(method=options.method)
+        print(write_c(what, options.folder, **settings))
 
     parser.set_defaults(run=run)
 
@@ -62,14 +69,10 @@ _COMMANDS = (_write_c,)
 """Each adds its subcommand, with the function `run` of the options; none imports at once."""
 
 
-def _library() -> Any:
-    """The library, in double precision."""
+def _double_precision() -> None:
     import jax
 
-    import jaxchem
-
     jax.config.update("jax_enable_x64", True)
-    return jaxchem
 
 
 def _values(settings: Sequence[str]) -> dict[str, float]:

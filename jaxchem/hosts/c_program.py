@@ -753,7 +753,8 @@ class _Writer:
         names = ", ".join(f"s{q} = {{0}}" for q in range(len(put)))
         self.lines.append(
             f"for (int i = 0; i < {m}; i++) for (int j = 0; j < {stride}; j += {tile}) {{ "
-            f"{kind} {names}; for (int k = 0; k < {k}; k++) {{ {given} {' '.join(term)} }} {' '.join(put)} }}"
+            f"{kind} {names}; for (int k = 0; k < {k}; k++) {{ {given} {' '.join(term)} }} "
+            f"{' '.join(put)} }}"
         )
         return out.seen(lambda d: d[:, :n])
 
