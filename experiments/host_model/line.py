@@ -1,4 +1,4 @@
-"""Writes osu29 for a Fortran host, builds line.f90 with it, runs it, and does the same in Python."""
+"""Writes osu29 for a Fortran host, builds line.f90 with it and runs it, also in Python."""
 
 import subprocess
 import tempfile
