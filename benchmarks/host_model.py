@@ -2,7 +2,7 @@
 
 python benchmarks/host_model.py [--cells 10000] [--out FOLDER]
 
-One core. The emulators have random weights: what they compute takes as long as if they were trained.
+One core. The emulators have random weights, which takes as long as if they were trained.
 """
 
 import argparse
