@@ -30,8 +30,8 @@ needs_compiler = pytest.mark.skipif(
     COMPILER is None or not native.available(), reason="there is no C compiler"
 )
 # the levels of optimisation have the same bits, and the lowest is compiled soonest
-BITS = ["-O1", *(flag for flag in kernel.FLAGS if not flag.startswith("-O"))]
-PLAIN = ["-O1", "-ffp-contract=off"]
+BITS = ["-O0", *(flag for flag in kernel.FLAGS if not flag.startswith("-O"))]
+PLAIN = ["-O0", "-ffp-contract=off"]
 CASES = {  # conditions, their range, start, dt, the scale below which nothing counts
     "robertson": ((), (), (), {"A": 1.0}, 1e4, 1e-12),
     "pollu": (
@@ -77,7 +77,8 @@ def pointer(array):
 
 def compiled(source, *flags, to="so"):
     """The library, or the program, that the C compiler makes of a file."""
-    out = source.with_suffix(f".{to}")
+    # a library of a name that is loaded already would not be loaded
+    out = source.with_name(f"{source.stem}{abs(hash(flags))}.{to}")
     shared = ["-shared", "-fPIC"] if to == "so" else []
     command = [COMPILER, "-std=c11", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", *flags, *shared]
     done = subprocess.run(
@@ -137,7 +138,7 @@ def case(request, tmp_path_factory):
     conditions = rng.uniform(low, high, (cells, len(names))) if names else np.zeros((cells, 0))
     begin = network.y0(start) if start else jnp.full(size, 1e9)
     y0 = np.asarray(begin) * rng.uniform(0.5, 1.5, (cells, size))
-    rates = jax.vmap(lambda c: jnp.asarray(network.rates(**dict(zip(names, c, strict=True)))))
+    rates = jax.jit(jax.vmap(lambda c: network.rates(**dict(zip(names, c, strict=True)))))
     k = np.asarray(rates(conditions)) if names else np.tile(np.asarray(network.rates()), (cells, 1))
     atol = np.full(size, 1e-6 * scale)
     how = {"rtol": 1e-6, "atol": atol, "throw": False}
@@ -379,11 +380,12 @@ def test_programs_do_what_jax_does(tmp_path):
             plans[name, lanes] = (f"f{place}_{lanes}", made.work, flat)
     source = tmp_path / "programs.c"
     source.write_text("\n".join([HEAD, *constants.text, *parts]))
-    library = ctypes.CDLL(str(compiled(source, "-O1", "-Wno-missing-prototypes")))
+    library = ctypes.CDLL(str(compiled(source, "-O0", "-Wno-missing-prototypes")))
     rng = np.random.default_rng(3)
     x, y = rng.uniform(-1, 1, (LANES, 5)), rng.uniform(-1, 1, (LANES, 4))
     for (name, lanes), (symbol, work, function) in plans.items():
-        (expected,) = jax.jit(jax.vmap(function))(x, y)
+        if lanes == 1:
+            (expected,) = jax.jit(jax.vmap(function))(x, y)
         room = np.zeros(work + 64, np.uint8)
         aligned = room[-room.ctypes.data % 64 :]
         for first in range(0, LANES, lanes):
@@ -433,7 +435,9 @@ FAMILIES = {
 
 
 @needs_compiler
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", ["flow", "latent", "step", pytest.param("change", marks=pytest.mark.slow)]
+)
 def test_emulators(family, clouds_of_osu29, tmp_path, getkey):
     """As in JAX to the rounding of float32, cells one by one and in batches; totals to 1e-12."""
     network, data = clouds_of_osu29
@@ -446,7 +450,7 @@ def test_emulators(family, clouds_of_osu29, tmp_path, getkey):
     expected = np.asarray(jax.jit(jax.vmap(model, in_axes=(0, 0, None)))(y0, conditions, ts))
     assert np.isfinite(expected).all()
     source = models.write_c(model, tmp_path, name=family, ts=ts)
-    library = ctypes.CDLL(str(compiled(source, "-O1", f"-D{family.upper()}_SELF_TEST")))
+    library = ctypes.CDLL(str(compiled(source, "-O0", f"-D{family.upper()}_SELF_TEST")))
     assert library.main() == 0
     predict = getattr(library, f"{family}_predict")
     for cells in (1, 16, 23):

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import export as jax_export
-from jax.core import InconclusiveDimensionOperation
 
 from ..network import Network
 from ..rates.conditions import CONDITIONS
@@ -101,9 +100,11 @@ def export(
         made = jax_export.export(compiled, platforms=tuple(platforms), disabled_checks=checks)(
             *arrays
         )
-    except (InconclusiveDimensionOperation, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"a {about['kind']} cannot be exported: {reason}") from None
+    except ValueError:
+        raise
+    except Exception as error:  # JAX has many for sizes that a model wants to know
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(f"a {about['kind']} cannot be exported: {told}") from None
     try:
         content = made.serialize()
     except ImportError:
