@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .dataset import write as write
     from .ensemble import emulate_ensemble as emulate_ensemble
     from .ensemble import solve_ensemble as solve_ensemble
+    from .hosts import export as export
+    from .hosts import load_exported as load_exported
+    from .hosts import write_c as write_c
     from .kinetics import flux as flux
     from .kinetics import jacobian as jacobian
     from .kinetics import tendency as tendency
@@ -68,6 +71,7 @@ _HOMES = {
     ),
     "inference": (),
     "ensemble": ("emulate_ensemble", "solve_ensemble"),
+    "hosts": ("export", "load_exported", "write_c"),
     "kinetics": ("flux", "jacobian", "tendency"),
     "models": ("CRNN", "NeuralODE", "load_model", "save"),
     "network": ("MechanismError", "Network", "Units"),

@@ -122,7 +122,7 @@ def test_a_batch_on_several_devices_stays_there():
 
 def test_the_head_of_the_tables_is_the_same_in_c():
     """Names, their order, and the number of the layout."""
-    text = Path(native.__file__).with_name("kernel").joinpath("kernel.c").read_text()
+    text = Path(native.__file__).with_name("kernel").joinpath("tables.h").read_text()
     head = re.search(r"typedef struct \{\s*int32_t ([^;]*);\s*\} Head;", text)
     number = re.search(r"enum \{ LAYOUT = (\d+) \};", text)
     assert head is not None and number is not None

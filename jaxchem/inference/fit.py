@@ -12,6 +12,7 @@ from ..brief import few
 from ..checkpoint import digest
 from ..train import Job
 from .objective import Objective, objective
+from .parameters import whole
 from .posterior import DOUBTFUL, Posterior, autocorrelation, directions, doubtful, posterior
 from .problem import Problem
 from .profiles import profile
@@ -113,8 +114,7 @@ def infer_rates(
     """
     if profiles not in ("doubtful", "all", "none"):
         raise ValueError(f"profiles={profiles!r}: give doubtful, all or none.")
-    if starts < 1:
-        raise ValueError(f"starts={starts}: give one or more.")
+    starts = whole(starts, "starts", job.label)
     asked = objective(problem, noise)
     begin, notes = _begin(asked, starts, seed)
     with job.bar(starts, 0) as bar:

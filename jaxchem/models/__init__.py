@@ -1,5 +1,6 @@
 """Models that stand where a solve stood, and their files."""
 
+from ..hosts import write_c as write_c
 from .base import About as About
 from .base import AbstractEmulator as AbstractEmulator
 from .base import AbstractWrapper as AbstractWrapper

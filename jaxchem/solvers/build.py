@@ -23,7 +23,7 @@ from typing import BinaryIO, NamedTuple
 
 import jax
 
-__all__ = ["SYMBOL", "load", "processor"]
+__all__ = ["FLAGS", "SYMBOL", "load", "processor"]
 
 log = logging.getLogger("jaxchem")
 
@@ -32,7 +32,8 @@ SYMBOL = "jaxchem_rosenbrock"
 
 _SOURCE = Path(__file__).with_name("kernel")
 _LIBRARIES = ("-lm", "-lpthread")
-_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
+"""Of the compiler; any of them that is left out costs bits or time."""
 
 _PATIENCE = 300.0
 """Seconds that a process waits for another one that builds the same."""
@@ -56,7 +57,7 @@ class _Recipe(NamedTuple):
             ValueError: its quotation does not end.
         """
         compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
-        return cls(compiler, [*_FLAGS, *shlex.split(os.environ.get("JAXCHEM_CFLAGS", ""))])
+        return cls(compiler, [*FLAGS, *shlex.split(os.environ.get("JAXCHEM_CFLAGS", ""))])
 
     @property
     def name(self) -> str:

@@ -27,10 +27,10 @@ _LONGEST = 32
 
 
 class Layout(NamedTuple):
-    """The tables of a network for kernel.c, and what else must know where things stand.
+    """The tables of a network for the kernel, and what else must know where things stand.
 
     Attributes:
-        integers: in the order in which kernel.c reads them.
+        integers: in the order in which kernel/tables.h reads them.
         numbers: likewise.
         place: [n] place of each unknown in the kernel's vectors.
         reaction: [R] the reaction at each of the kernel's positions.

@@ -29,7 +29,16 @@ from .layout import layout
 from .program import Functions, Program, tables
 from .rosenbrock import Tableau
 
-__all__ = ["MOST_FACTORS", "RESULTS", "Outcome", "Settings", "available", "lanes", "march"]
+__all__ = [
+    "MOST_FACTORS",
+    "RESULTS",
+    "Outcome",
+    "Settings",
+    "available",
+    "lanes",
+    "march",
+    "packed",
+]
 
 RESULTS: tuple[Any, ...] = (
     diffrax.RESULTS.successful,
@@ -43,7 +52,7 @@ MOST_FACTORS = 8
 """Reactants (and pool) that the kernel takes in one reaction."""
 
 _LAYOUT = 1
-"""Of the tables; kernel.c reads this one. Another order or another meaning is another number."""
+"""Of the tables; kernel/tables.h reads this one. Another order or meaning is another number."""
 
 _LOADING = threading.Lock()
 
@@ -135,7 +144,7 @@ class Outcome(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """The first integers of a call; kernel.c has the same names in the same order.
+    """The first integers of a call; kernel/tables.h has the same names in the same order.
 
     Attributes:
         layout: `_LAYOUT`.
@@ -159,7 +168,7 @@ class _Head(NamedTuple):
 
 
 def _method(tableau: Tableau) -> tuple[list[int], np.ndarray]:
-    """A method as the integers and numbers that kernel.c reads."""
+    """A method as the integers and numbers that kernel/tables.h reads."""
     stages = tableau.stages
     square = np.zeros((2, stages, stages))
     for rows, full in zip((tableau.a, tableau.c_over_h), square, strict=True):
@@ -314,25 +323,16 @@ _PLAIN = 5
 def _call(settings: Settings, *arrays: Array) -> Any:
     if library() is None:
         raise ValueError("the compiled kernel is not available; see the logged reason.")
-    assert not isinstance(settings.program, Functions)
     y0, k, ts, *_ = arrays
     extra = arrays[len(_CELLS) :]
     (count, size), times = y0.shape, ts.shape[1]
     directions = extra[0].shape[1] if extra else 0
     # a cell's own rows fill the registers, or as many cells do; its result is the same
-    alone = count == 1 or 2 * count < lanes() or directions > 1
-    rows, program = _block_rows() if alone else 1, settings.program
-    further = size - settings.structure.stoichiometry.shape[0]
-    places = layout(settings.structure, rows, further, program.entries if program else ())
+    few = isinstance(count, int) and (count == 1 or 2 * count < lanes())
+    alone = few or directions > 1
     mode = {0: 0, 1: 2, 3: 1}[len(extra)]  # plain; cotangents; tangents of y0, k and numbers
-    code, constants = [], []
-    if program:
-        code, constants = tables(program, places, (None, "forward", "reverse")[mode])
-    head, method = _method(settings.tableau)
-    options = (program is not None, settings.land, settings.negative)
-    flags = _Head(_LAYOUT, mode, alone, _threads(), rows, *options)
-    integers = np.concatenate([flags, head, places.integers, code]).astype(np.int32)
-    numbers = np.concatenate([[settings.max_steps], method, places.numbers, constants])
+    how = {"mode": mode, "alone": alone, "threads": _threads()}
+    integers, numbers = packed(settings, size, rows=_block_rows() if alone else 1, **how)
     shapes = [(count, times, size), (count, size), (count,), (count,), (count, 3)]
     if len(extra) == 1:
         widths = (size, k.shape[1], arrays[7].shape[1])
@@ -343,9 +343,36 @@ def _call(settings: Settings, *arrays: Array) -> Any:
     outputs = [jax.ShapeDtypeStruct(s, t) for s, t in zip(shapes, types, strict=True)]
     common = arrays[: len(_CELLS)]
     operands = (*common, jnp.asarray(numbers), jnp.asarray(integers), *extra)
-    if settings.sharded and count > 1:
+    if settings.sharded and isinstance(count, int) and count > 1:  # exported ones may be any
         return _sharded(outputs, operands)
     return jax.ffi.ffi_call(SYMBOL, tuple(outputs))(*operands)
+
+
+def packed(
+    settings: Settings, size: int, *, rows: int, alone: bool, mode: int = 0, threads: int = 1
+) -> tuple[Int[np.ndarray, " I"], Float[np.ndarray, " F"]]:
+    """The tables of a call, in the order in which kernel/tables.h reads them.
+
+    Args:
+        settings: of the call.
+        size: number of states.
+        rows: of a block of L + U, more than one only where cells are `alone`.
+        alone: see `_Head`.
+        mode: see `_Head`.
+        threads: see `_Head`.
+    """
+    program = settings.program
+    assert not isinstance(program, Functions)
+    further = size - settings.structure.stoichiometry.shape[0]
+    places = layout(settings.structure, rows, further, program.entries if program else ())
+    code, constants = [], []
+    if program:
+        code, constants = tables(program, places, (None, "forward", "reverse")[mode])
+    head, method = _method(settings.tableau)
+    options = (program is not None, settings.land, settings.negative)
+    flags = _Head(_LAYOUT, mode, alone, threads, rows, *options)
+    integers = np.concatenate([flags, head, places.integers, code]).astype(np.int32)
+    return integers, np.concatenate([[settings.max_steps], method, places.numbers, constants])
 
 
 def _sharded(outputs: list[jax.ShapeDtypeStruct], operands: tuple[Array, ...]) -> Any:

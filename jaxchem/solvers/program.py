@@ -329,7 +329,7 @@ def _entries(
 def tables(
     program: Program, layout: Layout, derivatives: str | None = None
 ) -> tuple[Int[np.ndarray, " I"], Float[np.ndarray, " N"]]:
-    """The integers and numbers of a program as kernel.c reads them, for the places of a layout.
+    """The integers and numbers of a program as kernel/tables.h reads them, for a layout's places.
 
     Args:
         program: from `lowered`.
@@ -379,7 +379,7 @@ def _common_wires(tape: Tape, varying: int) -> tuple[list[int], list[int], np.nd
 
 
 def _forward_wires(tape: Tape, varying: int) -> list[Any]:
-    """Which slots of a tape of `Program.forward` are what, as kernel.c reads them."""
+    """Which slots of a tape of `Program.forward` are what, as kernel/tables.h reads them."""
     known, changes, direction, at_start = _common_wires(tape, varying)
     *rates, add = tape.outputs[1]
     if not at_start:

@@ -25,17 +25,22 @@ FUSED(2, double2, vfmaq_f64(c, a, b), vfmsq_f64(c, a, b))
 #else
 FUSED(1, double, c + a * b, c - a * b)
 FUSED(2, double2, c + a * b, c - a * b)
-#if defined(__AVX__)
-FUSED(4, double4, c + a * b, c - a * b)
 #endif
+#if !defined(__FMA__)
+INLINE double4 plus_4(double4 c, double4 a, double4 b) {
+  for (int i = 0; i < 4; i++) c[i] = plus_1(c[i], a[i], b[i]);
+  return c;
+}
+INLINE double4 less_4(double4 c, double4 a, double4 b) {
+  for (int i = 0; i < 4; i++) c[i] = less_1(c[i], a[i], b[i]);
+  return c;
+}
 #endif
 #if defined(__AVX512F__)
 FUSED(8, double8, _mm512_fmadd_pd(a, b, c), _mm512_fnmadd_pd(a, b, c))
-#define WIDER(name) , double4: name##_4, double8: name##_8
-#elif defined(__AVX__)
-#define WIDER(name) , double4: name##_4
+#define WIDER(name) , double8: name##_8
 #else
 #define WIDER(name)
 #endif
-#define PLUS(c, a, b) _Generic((c), double: plus_1, double2: plus_2 WIDER(plus))(c, a, b)
-#define LESS(c, a, b) _Generic((c), double: less_1, double2: less_2 WIDER(less))(c, a, b)
+#define PLUS(c, a, b) _Generic((c), double: plus_1, double2: plus_2, double4: plus_4 WIDER(plus))(c, a, b)
+#define LESS(c, a, b) _Generic((c), double: less_1, double2: less_2, double4: less_4 WIDER(less))(c, a, b)

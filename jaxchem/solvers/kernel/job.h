@@ -77,10 +77,4 @@ typedef struct {
   atomic_long *heard;                               /* see interrupt.h */
 } Job;
 
-/* integrates cells until none is left or Ctrl-C is pressed; returns NULL, or something else where
- * memory ran out */
-void *march_one(void *job);        /* one at a time, one direction of each */
-void *march_many(void *job);       /* LANES at a time, one direction of each */
-void *march_directions(void *job); /* one at a time, LANES directions of it together */
-
 #endif

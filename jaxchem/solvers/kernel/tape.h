@@ -14,6 +14,8 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 #endif
 
+#ifndef JAXCHEM_OPCODES /* the same in every build */
+#define JAXCHEM_OPCODES
 enum {
   OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_NEG, OP_FMA, OP_MAX, OP_MIN, OP_ABS, OP_FLOOR, OP_SQRT,
   OP_EXP, OP_LOG, OP_POW, OP_SIN, OP_COS, OP_TANH, OP_LT, OP_LE, OP_GT, OP_GE, OP_EQ, OP_NE,
@@ -21,6 +23,7 @@ enum {
   OP_ASIN, OP_ACOS, OP_ATAN, OP_ATAN2, OP_ASINH, OP_ACOSH, OP_ATANH, OP_EXPM1, OP_LOG1P,
   OP_CBRT, OP_ERF, OP_ERFC
 };
+#endif
 
 #if CELLS == 1
 typedef uint64_t word; /* bits of an el, to be shifted without a sign */
