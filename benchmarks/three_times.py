@@ -154,9 +154,12 @@ def main() -> None:
     row("median of emcee's draws", np.array(medians) - z[few], None, seconds)
     apart = np.mean((np.array(means) - best[few]) ** 2)
     print(
-        f"\nHalves of a chain differ by {np.mean(met):.2g} of a variance (at most "
-        f"{np.max(met):.2g}), which is {np.mean(spread):.4f} in the mean; our estimate is {apart:.2g} (squared) from the draws' mean."
+        f"\nHalves of a chain differ by {np.mean(met):.2g} of a variance (at most {np.max(met):.2g})."
     )
+    print(
+        f"That variance is {np.mean(spread):.4f} in the mean; our estimate is {apart:.2g} (squared)"
+    )
+    print("from the mean of the draws.")
 
 
 if __name__ == "__main__":
