@@ -153,13 +153,9 @@ def main() -> None:
     row("mean of emcee's draws", np.array(means) - z[few], np.array(within), seconds)
     row("median of emcee's draws", np.array(medians) - z[few], None, seconds)
     apart = np.mean((np.array(means) - best[few]) ** 2)
-    print(
-        f"\nHalves of a chain differ by {np.mean(met):.2g} of a variance (at most {np.max(met):.2g})."
-    )
-    print(
-        f"That variance is {np.mean(spread):.4f} in the mean; our estimate is {apart:.2g} (squared)"
-    )
-    print("from the mean of the draws.")
+    halves = f"{np.mean(met):.2g} of a variance, at most {np.max(met):.2g}"
+    print(f"\nHalves of a chain differ by {halves}, which is {np.mean(spread):.4f} in the mean.")
+    print(f"Our estimate is {apart:.2g} (squared) from the mean of the draws.")
 
 
 if __name__ == "__main__":

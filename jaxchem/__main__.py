@@ -75,16 +75,23 @@ def _double_precision() -> None:
     jax.config.update("jax_enable_x64", True)
 
 
-def _values(settings: Sequence[str]) -> dict[str, float]:
-    """Numbers by name."""
-    found = {}
+def _values(settings: Sequence[str]) -> dict[str, Any]:
+    """Conditions, and quantities of the mechanism, as `Network.rates` takes them."""
+    from .rates.conditions import CONDITIONS, NAMED
+
+    found, quantities = {}, {}
     for setting in settings:
         name, _, value = setting.partition("=")
+        plain = name in CONDITIONS and name not in NAMED
+        if name in found or name in quantities:
+            raise ValueError(f"{name} is given twice; give it once.")
+        if name in NAMED:
+            raise ValueError(f"{setting!r}: give each by its own name, as J4=1e-5.")
         try:
-            found[name] = float(value)
+            (found if plain else quantities)[name] = float(value)
         except ValueError:
             raise ValueError(f"{setting!r} is not NAME=VALUE with a number.") from None
-    return found
+    return {**found, "quantities": quantities} if quantities else found
 
 
 if __name__ == "__main__":

@@ -182,13 +182,15 @@ def solve_ensemble(
     order = _order(job, template, integrator)
     target = None if store is None else Store(store)
     rank, peers = share_of(share)
+    mark = ""
     if share is not None and target is None:
         raise ValueError("share=(rank, count) wants store=FOLDER, one that all shares write to.")
     alone = peers == 1  # then every cell is written below
     member = None if alone else rank
     with contextlib.nullcontext() if store is None else hold(store, member=member):
         if target is not None:
-            target.begin(_mark(job, template.network, integrator, retries, chunk), chunks)
+            mark = _mark(job, template.network, integrator, retries, chunk)
+            target.begin(mark, chunks)
         mine = range(rank, chunks, peers)
         todo = [i for i in mine if target is None or not target.has(i)]
         shape = (count, len(ts), size)
@@ -220,7 +222,7 @@ def solve_ensemble(
         ):
             if executor is not None:
                 folder = None if target is None else str(target.folder.resolve())
-                how = integrator, retries, min(chunk, count), folder
+                how = integrator, retries, min(chunk, count), folder, mark
                 common = _Common(recipe, ts, t0, job.fingerprint, *how)
                 tasks = ((i, members_of(i), *job.cells(members_of(i))) for i in todo)
                 for i, result in mapped(executor, _worked, common, tasks):
@@ -440,6 +442,7 @@ class _Common(NamedTuple):
     retries: tuple[Integrator, ...]
     width: int
     folder: str | None
+    mark: str
 
 
 def _worked(
@@ -450,6 +453,8 @@ def _worked(
     A chunk may be worked on twice, where its worker was thought to be lost: what is there stays.
     """
     target = None if common.folder is None else Store(common.folder)
+    if target is not None:
+        target.check(common.mark)
     if target is not None and target.has(i):
         kept = target.get(i)
         return i, (None, *(kept[name].values for name in ("result", "steps", "retried")))
@@ -461,6 +466,7 @@ def _worked(
     result = _retry(job, common.retries, here, result)
     if target is None:
         return i, result
+    target.check(common.mark)  # the call that wanted this may have ended, and another begun
     template = eqx.filter_eval_shape(common.recipe, _abstract(own))
     target.put(i, _label(template, job, here, result).assign(cell=("case", members)))
     return i, (None, *result[1:])

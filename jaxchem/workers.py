@@ -11,7 +11,7 @@ import os
 import pickle
 import queue
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ import jax
 __all__ = ["Lost", "check_setting", "mapped", "opened", "pool", "share_of"]
 
 _IN_FLIGHT = 256
-"""So many tasks at most are with an executor at once: what they are sent has to fit in memory."""
+"""So many tasks at most are with an executor at once: what they are sent has to fit in memory. Of
+a pool that tells how many workers it has, four of each."""
 
 
 class Lost(RuntimeError):
@@ -58,7 +59,8 @@ def mapped(
             return
 
     try:
-        for _ in range(_IN_FLIGHT):
+        workers = getattr(executor, "_max_workers", None)
+        for _ in range(4 * workers if workers else _IN_FLIGHT):
             submit()
         while pending:
             future = ready.get()
@@ -66,12 +68,12 @@ def mapped(
             try:
                 result = future.result()
             except Exception as error:
-                if isinstance(error, ValueError | TypeError | MemoryError):
+                lost = isinstance(error, BrokenExecutor | CancelledError | OSError)
+                if not lost and type(error).__name__ != "KilledWorker":  # Dask's
                     raise
                 raise Lost(
-                    f"a worker was lost, or could not do its part ({type(error).__name__}: "
-                    f"{error}). What was written is kept: call again with a new executor and the "
-                    "same store to go on from there."
+                    f"a worker was lost ({type(error).__name__}: {error}). Call again with a new "
+                    "executor; what a store has by then is kept, and the rest is done."
                 ) from error
             submit()
             yield result

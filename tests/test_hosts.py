@@ -553,6 +553,29 @@ def test_a_fortran_program_calls_them(clouds_of_osu29, tmp_path, getkey):
         np.testing.assert_allclose(found[1, cell], predicted, rtol=1e-4)
 
 
+@pytest.mark.skipif(FORTRAN is None, reason="there is no gfortran")
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [("robertson", None), ("pollu", None), ("mcm_methane", None), ("osu29", "n" * 40)],
+)
+def test_modules_of_fortran_are_fortran(what, name, tmp_path):
+    path = jaxchem.write_c(jaxchem.load(what), tmp_path, name=name).with_suffix(".f90")
+    command = [FORTRAN, "-Wall", "-Werror", "-std=f2008", "-fsyntax-only", path.name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, path.read_text().splitlines())) <= 132
+
+
+def test_lines_of_fortran_and_names_that_c_has(tmp_path):
+    path = jaxchem.write_c(jaxchem.load("mcm_methane"), tmp_path, name="n" * 40)
+    assert max(map(len, path.with_suffix(".f90").read_text().splitlines())) <= 132
+    for name in ("math", "String", "class", "while", "..."):
+        with pytest.raises(ValueError, match="makes no name of a C function"):
+            jaxchem.write_c(jaxchem.load("robertson"), tmp_path, name=name)
+    with pytest.raises(ValueError, match="do not depend on 'temperature'; leave it out"):
+        jaxchem.write_c(jaxchem.load("robertson"), tmp_path, conditions=["temperature"])
+
+
 # Artefacts
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -121,8 +122,7 @@ def test_shares_fill_one_store(network, rates, cells, alone, tmp_path):
 def test_data_of_shares(tmp_path):
     network = jaxchem.load("osu29")
     y0 = np.tile(np.asarray(network.y0({"H2": 0.5, "CO": 1e-4})), (4, 1))
-    given = {"temperature": np.array([10.0, 15.0, 20.0, 25.0]), "density": 1e4}
-    given |= {"cosmic_ray_rate": 1.3e-17, "visual_extinction": 10.0, "uv_field": 1.0}
+    given = {"temperature": np.array([10.0, 15.0, 20.0, 25.0]), "cosmic_ray_rate": 1.3e-17}
     how = {"store": tmp_path / "store", "chunk": 1, "progress": False}
     part, failed = generate_ensemble(network, y0, given, TIMES, share=(1, 2), **how)
     assert part.sizes["case"] == 2 and not len(failed)
@@ -152,6 +152,34 @@ def test_executors_that_cannot_be(network, rates, cells):
         solve_ensemble(network, rates, cells, TIMES, executor=2, **HOW)
 
 
+def test_a_worker_writes_nothing_into_a_store_of_another(network, rates, cells, tmp_path):
+    class Late:
+        """Gives a task to the one worker only when the folder is another ensemble's."""
+
+        def submit(self, work, *given):
+            (tmp_path / "store.json").unlink()
+            jaxchem.Store(tmp_path).begin("another", 5)
+            return pool.submit(work, *given)
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="of another ensemble by"):
+        solve_ensemble(network, rates, cells, TIMES, executor=Late(), store=tmp_path, **HOW)
+    assert not list(tmp_path.glob("*.nc"))
+
+
+def test_the_page_on_clusters_runs(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
+    script = page.split("```python\n")[1].split("```")[0]
+    assert "cells = 100_000" in script and "chunk=200" in script
+    for many, few in (("100_000", "6"), ("chunk=200", "chunk=2"), (", 100)", ", 3)")):
+        script = script.replace(many, few)
+    for rank in range(2):
+        monkeypatch.setenv("SLURM_PROCID", str(rank))
+        monkeypatch.setenv("SLURM_NTASKS", "2")
+        monkeypatch.chdir(tmp_path)
+        exec(compile(script, "cluster.md", "exec"), {})
+    assert [len(part["cell"]) for part in jaxchem.Store(tmp_path / "clouds")] == [2, 2, 2]
+
+
 def _ends(shared, number):
     if number == shared:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -159,7 +187,7 @@ def _ends(shared, number):
 
 
 def test_a_lost_worker_is_told():
-    lost = pytest.raises(workers.Lost, match=r"a worker was lost.*same store")
+    lost = pytest.raises(workers.Lost, match=r"a worker was lost.*new executor")
     with workers.pool(1) as executor, lost:
         list(workers.mapped(executor, _ends, 1, [(0,), (1,), (2,)]))
 

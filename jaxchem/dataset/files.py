@@ -8,8 +8,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5netcdf
 import numpy as np
 import xarray as xr
+from xarray.backends import H5NetCDFStore
 
 from ..files import atomic, seal, sealed
 from ..network import Network, impossible
@@ -39,7 +41,9 @@ def write(dataset: xr.Dataset, path: str | Path) -> None:
     with atomic(path) as temporary:
         with _Patient(temporary, "w+") as file:
             try:
-                dataset.to_netcdf(file, engine="h5netcdf")
+                # by itself xarray would have a lock for the file from Dask, where that runs
+                with h5netcdf.File(file, "w") as inside:
+                    dataset.dump_to_store(H5NetCDFStore(inside, lock=False))
             except Exception:  # HDF5 has missed what could not be written
                 if file.refused is None:
                     raise

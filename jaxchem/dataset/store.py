@@ -44,6 +44,15 @@ class Store:
         with atomic(header) as temporary:
             temporary.write_text(_told(content))
 
+    def check(self, mark: str) -> None:
+        """Sees to it that the folder is still of the ensemble that had begun it.
+
+        Raises:
+            ValueError: it is of another one, or none.
+        """
+        if self._header()["mark"] != mark:
+            raise ValueError(f"{self.folder} is of another ensemble by now; nothing is written.")
+
     def _header(self) -> dict[str, Any]:
         """What was declared.
 

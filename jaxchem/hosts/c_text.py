@@ -17,20 +17,28 @@ TYPES = {
 _KEYWORDS = set(
     "auto break case char const continue default do double else enum extern float for goto if "
     "inline int long main register restrict return short signed sizeof static struct switch "
-    "typedef union unsigned void volatile while".split()
+    "typedef union unsigned void volatile while "
+    "class delete explicit export friend mutable namespace new operator private protected public "
+    "template this throw try using virtual".split()
 )
+_HEADERS = set(
+    "assert complex ctype errno fenv float inttypes limits locale malloc math memory setjmp signal "
+    "stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath "
+    "threads time uchar unistd wchar wctype".split()
+)
+"""Words of C and C++, and files that a folder of the host's must not have in their place."""
 
 
 def identifier(name: str) -> str:
     """A name as it can stand in C and in Fortran, where it may have 63 characters.
 
     Raises:
-        ValueError: nothing of it is left, or what is left is a word of C.
+        ValueError: nothing of it is left, or what is left is a word of C or names a header of its.
     """
     found = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
     if found[:1].isdigit():
         found = f"n{found}"
-    if not found or found.lower() in _KEYWORDS or len(found) > 40:
+    if not found or found.lower() in _KEYWORDS | _HEADERS or len(found) > 40:
         raise ValueError(
             f"{name!r} makes no name of a C function; give another, of letters, digits and "
             "underscores, 40 at most."
@@ -92,9 +100,12 @@ def strings(names: Sequence[str]) -> str:
 
 def texts(names: Sequence[str]) -> str:
     """An array constructor of Fortran, of strings of one length."""
-    width = max([1, *map(len, names)])
-    quoted = ["'" + n.replace("'", "''") + "'" for n in names] or ["''"]
-    rows = [", ".join(quoted[at : at + 4]) for at in range(0, len(quoted), 4)]
+    if not names:
+        return "[character(len=1) ::]"
+    width = max(len(n.encode()) for n in names)
+    quoted = ["'" + n.replace("'", "''") + "'" for n in names]
+    many = max(1, 100 // (width + 4))  # of the 132 columns that a line may have
+    rows = [", ".join(quoted[at : at + many]) for at in range(0, len(quoted), many)]
     return f"[character(len={width}) :: &\n" + ", &\n".join(f"    {row}" for row in rows) + "]"
 
 

@@ -87,6 +87,14 @@ def write_network(
     wanted = missing(network, given) if conditions is None else tuple(conditions)
     if twice := [n for n in wanted if wanted.count(n) > 1 or n in given]:
         raise ValueError(f"the condition {twice[0]!r} is given twice; name it once.")
+    known = network._reads(network._given(given))[0]
+    if {"density", "pressure"} & known:  # either is told by the other and the temperature
+        known |= {"density", "pressure", "temperature"}
+    if idle := [n for n in wanted if n not in known]:
+        raise ValueError(
+            f"the rates of network {network.name!r} do not depend on {idle[0]!r}; leave it out of "
+            "the conditions."
+        )
     kept: list[Rates | None] = [None]
 
     def rates(values: Any) -> tuple[Any]:

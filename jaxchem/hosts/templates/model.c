@@ -48,11 +48,9 @@ int ${name}_predict(int64_t cells, const double *y0, const double *conditions, c
 $test
 int main(void) {
   enum { CELLS = $test_cells };
-  static const char *const names[] = {$state_strings};
   static double y[CELLS * T * S];
   double worst = 0;
   int wrong = 0;
-  for (int i = 0; i < S; i++) wrong |= strcmp(names[i], ${name}_state_names[i]) != 0;
   for (int i = 0; i < S + C; i++)
     for (int n = 0; n < CELLS; n++) {
       double x = i < S ? test_y0[n * S + i] : test_conditions[n * C + i - S];

@@ -33,6 +33,7 @@ int ${name}_rates(int64_t cells, const double *conditions, double *k) {
 int64_t ${name}_solve(int64_t cells, double dt, const double *k, double *y, double rtol,
                       const double *atol, int32_t *status) {
   enum { S = $species, R = $reactions };
+  if (!(dt >= 0 && dt < INFINITY)) return -1;
   static const double nothing[R + 1];
   /* a cell's own rows fill the registers, or as many cells do; its result is the same */
   int alone = cells == 1 || 2 * cells < LANES;
@@ -77,12 +78,11 @@ int64_t ${name}_solve(int64_t cells, double dt, const double *k, double *y, doub
 $test
 int main(void) {
   enum { CELLS = sizeof test_dt / sizeof(double), S = $species, K = $rates };
-  static double k[CELLS * K + 1], y[CELLS * S];
-  static const char *const names[] = {$species_strings};
+  enum { MANY = LANES + 1 }; /* so many are integrated side by side, and one by itself */
+  static double k[CELLS * K + 1], y[CELLS * S], ks[MANY * K + 1], ys[MANY * S];
   double worst_k = 0, worst_y = 0;
   int wrong = 0;
   int64_t failed = 0;
-  for (int i = 0; i < S; i++) wrong |= strcmp(names[i], ${name}_species_names[i]) != 0;
   memcpy(y, test_y0, sizeof y);
   wrong |= ${name}_rates(CELLS, test_conditions, k) != 0;
   for (int i = 0; i < CELLS * K; i++) {
@@ -91,6 +91,18 @@ int main(void) {
   }
   for (int n = 0; n < CELLS; n++)
     failed += ${name}_solve(1, test_dt[n], k + n * K, y + n * S, $rtol, test_atol, NULL);
+  for (int n = 0; n < CELLS; n++) {
+    for (int m = 0; m < MANY; m++) {
+      memcpy(ks + m * K, k + n * K, sizeof(double) * K);
+      memcpy(ys + m * S, test_y0 + n * S, sizeof(double) * S);
+    }
+    failed += ${name}_solve(MANY, test_dt[n], ks, ys, $rtol, test_atol, NULL);
+    for (int i = 0; i < MANY * S; i++) {
+      double off = fabs(ys[i] - test_y[n * S + i % S]);
+      off /= fabs(test_y[n * S + i % S]) + test_atol[i % S] / $rtol;
+      if (!(off <= worst_y)) worst_y = off;
+    }
+  }
   for (int i = 0; i < CELLS * S; i++) {
     double off = fabs(y[i] - test_y[i]) / (fabs(test_y[i]) + test_atol[i % S] / $rtol);
     if (!(off <= worst_y)) worst_y = off;

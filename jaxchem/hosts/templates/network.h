@@ -31,8 +31,9 @@ int ${name}_rates(int64_t cells, const double *conditions, double *k);
 
 /* y [cells][$species] from what it is to what it is after dt, in place; k of `rates` stays as it is
  * meanwhile. rtol: relative tolerance; atol [$species]: absolute ones. status [cells], which may be
- * NULL: see above; a cell that failed keeps its y. Returns how many failed, or -1 where there is no
- * memory. */
+ * NULL: see above; a cell that failed keeps its y. What y holds is not checked: negative
+ * concentrations are integrated as they are. Returns how many failed, or -1 where there is no memory
+ * or dt is negative or no number. */
 int64_t ${name}_solve(int64_t cells, double dt, const double *k, double *y, double rtol,
                       const double *atol, int32_t *status);
 
