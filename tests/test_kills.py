@@ -27,7 +27,7 @@ jaxchem.solve_ensemble(
 )
 """
 RUN = [sys.executable, "-m", "jaxchem.run"]
-MADE = ["data.draw.cases=300", "data.times.points=40", "gradients=0", "+data.solver.chunk=10"]
+MADE = ["data.draw.cases=4200", "data.times.points=4", "gradients=0"]
 RUNS = {
     "generate": ["+experiment=emulate_osu29", *MADE, "stages.emulate.steps=2", "model.width=4"],
     "train": ["+experiment=spin_ode_robertson", "stages.trajectory.steps=300", "save_every=0"],
@@ -112,7 +112,7 @@ def test_an_ensemble_that_is_killed(tmp_path, share):
     same(disturbed("ensemble", tmp_path / "cut", share * seconds), expected)
 
 
-POINTS = [(kind, n) for kind in ("generate", "train", "ensemble", "box") for n in range(8)][:30]
+POINTS = [(kind, n) for kind in ("ensemble", "box", "train", "generate") for n in range(8)][:30]
 
 
 @pytest.mark.slow
