@@ -97,15 +97,18 @@ def main() -> None:
 
 def _said(error: Exception) -> str:
     """What Hydra, or the system beneath it, has to say."""
-    cause = error.__cause__ or error.__context__
-    written = error if isinstance(error, OSError) else cause
-    if isinstance(written, OSError) and written.errno is not None:
-        what = f"cannot write {written.filename}" if written.filename else "cannot write"
-        return (
-            f"{what}: {written.strerror}. Make room, or choose a folder that you may write to by "
-            "hydra.run.dir=FOLDER."
-        )
-    further = f"\n{cause}" if isinstance(cause, OmegaConfBaseException) else ""
+    chain: list[BaseException] = [error]
+    while below := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(below)
+    if isinstance(error, OSError | OmegaConfBaseException):
+        for part in chain:
+            if isinstance(part, OSError) and part.errno is not None:
+                what = f"cannot write {part.filename}" if part.filename else "cannot write"
+                return (
+                    f"{what}: {part.strerror}. Make room, or choose a folder that you may write to "
+                    "by hydra.run.dir=FOLDER."
+                )
+    further = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
     return f"{error}{further}"
 
 
