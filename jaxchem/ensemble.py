@@ -25,7 +25,7 @@ from .solvers import Integrator, ladder, solve
 from .solvers.cell import check_concentrations, marches
 from .solvers.integrator import check_times, check_tolerances
 from .solvers.native import RESULTS
-from .system import MISSING, System
+from .system import MISSING, System, check_coefficients
 from .workers import mapped, share_of
 
 __all__ = ["Ensemble", "emulate_ensemble", "generate_ensemble", "solve_ensemble"]
@@ -514,7 +514,10 @@ def _recipe(
             f"({reactions},) or ({count}, {reactions})."
         )
     if np.ndim(k) == 2:
+        for first in range(0, count, _MOST_CELLS):  # the cells may be more than fit into memory
+            check_coefficients(network, k[first : first + _MOST_CELLS], first)
         return _Recipe(network, None, "row"), {"k": k if hasattr(k, "shape") else np.asarray(k)}
+    check_coefficients(network, k)
     return _Recipe(network, jnp.asarray(k), "k"), {}
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ _SEALED = len(_SEAL) + 65
 """Bytes of a seal: its name, a SHA-256 in hexadecimal and the end of a line."""
 
 _LOCK = ".lock"
+_DAY = 86400
 _PART = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<writer>\d+)\.[0-9a-f]{8}\.part")
 _AGAIN = "What was written before is kept: make room or choose another folder, and go on from there"
 
@@ -98,14 +100,19 @@ def _clear(folder: Path) -> None:
     """Removes temporary files whose writers are dead."""
     for path in folder.rglob(".*.part"):
         name = _PART.fullmatch(path.name)
-        if name and (name["host"] != _host() or not _writes(int(name["writer"]), path.name)):
+        if name and not _writes(name["host"], int(name["writer"]), path):
             path.unlink(missing_ok=True)
 
 
-def _writes(writer: int, name: str) -> bool:
-    """Whether a process of this machine may still be writing a temporary file."""
+def _writes(host: str, writer: int, path: Path) -> bool:
+    """Whether a process may still be writing a temporary file; on another machine, for a day."""
+    if host != _host():
+        try:
+            return time.time() - path.stat().st_mtime < _DAY
+        except OSError:
+            return False
     if writer == os.getpid():
-        return name in _writing
+        return path.name in _writing
     try:
         os.kill(writer, 0)
     except ProcessLookupError:

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import platform
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -51,6 +52,11 @@ def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
         temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
+def _file(name: str) -> str:
+    """A name, such as one with that of a species, as that of a file in a folder and not beyond."""
+    return re.sub(r"[/\\\0]", "_", name)
+
+
 def figure(
     folder: Path,
     name: str,
@@ -64,7 +70,7 @@ def figure(
 
     canvas, ax = pyplot.subplots(figsize=size, layout="constrained")
     draw(dataset, ax)
-    with atomic(folder / "figures" / f"{name}.png") as temporary:
+    with atomic(folder / "figures" / _file(f"{name}.png")) as temporary:
         canvas.savefig(temporary, format="png", dpi=150)
     pyplot.close(canvas)
 
@@ -143,11 +149,11 @@ def simulated(folder: Path, found: Simulation) -> dict[str, float]:
     with atomic(folder / "report.md") as temporary:
         temporary.write_text(found.report)
     for name, text in found.files.items():
-        with atomic(folder / name) as temporary:
+        with atomic(folder / _file(name)) as temporary:
             temporary.write_text(text)
     for name, part in found.parts.items():
         if part.kept:
-            write(part.dataset, folder / f"{name}.nc")
+            write(part.dataset, folder / _file(f"{name}.nc"))
         figure(folder, name, part.draw, part.dataset, part.size)
     write_metrics(folder, found.metrics)
     return found.metrics

@@ -10,7 +10,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -68,6 +68,8 @@ def main() -> None:
     """
     logging.raiseExceptions = False  # a log that cannot be written is no reason to say so for pages
     before: dict[Path, bytes] = {}
+    told = "HYDRA_FULL_ERROR" in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra tells of a full disk by a traceback
     try:
         arguments = take_trust(sys.argv[1:])
         record = recorded(arguments)
@@ -80,13 +82,34 @@ def main() -> None:
             ):  # its paths are relative to where it was started
                 os.chdir(record.cwd)
         _job()
-    except (OSError, ValueError) as error:
-        sys.exit(f"jaxchem: {error}")
-    except SystemExit:
-        with contextlib.suppress(OSError):
-            for path, content in before.items():  # what was refused is no part of the run
-                path.write_bytes(content)
-        raise
+        return
+    except (OSError, ValueError, HydraException, OmegaConfBaseException) as error:
+        if told:
+            raise
+        end = f"jaxchem: {_said(error)}"
+    except SystemExit as error:
+        end = error.code
+    with contextlib.suppress(OSError):
+        for path, content in before.items():  # what was refused is no part of the run
+            path.write_bytes(content)
+    sys.exit(end)
+
+
+def _said(error: Exception) -> str:
+    """What Hydra, or the system beneath it, has to say."""
+    chain: list[BaseException] = [error]
+    while below := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(below)
+    if isinstance(error, OSError | OmegaConfBaseException):
+        for part in chain:
+            if isinstance(part, OSError) and part.errno is not None:
+                what = f"cannot write {part.filename}" if part.filename else "cannot write"
+                return (
+                    f"{what}: {part.strerror}. Make room, or choose a folder that you may write to "
+                    "by hydra.run.dir=FOLDER."
+                )
+    further = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+    return f"{error}{further}"
 
 
 def run(cfg: DictConfig, folder: Path) -> float | None:

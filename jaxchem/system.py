@@ -74,8 +74,9 @@ class System(eqx.Module):
                 make, per time, in JAX.
 
         Raises:
-            ValueError: coefficients, or a function of them or a tendency, of the wrong shape or
-                with the wrong arguments, or that JAX cannot trace; a further state with the name
+            ValueError: coefficients that are negative or no number, where that can be known; these,
+                or a function of them or a tendency, of the wrong shape or with the wrong
+                arguments, or that JAX cannot trace; a further state with the name
                 of a species, or without a tendency.
         """
         self.network = network
@@ -110,6 +111,8 @@ class System(eqx.Module):
                 f"k has shape {jnp.shape(k)}, but network {network.name!r} has {count} reactions; "
                 "make it with network.rates(...), and use jax.vmap for a batch."
             )
+        else:
+            check_coefficients(network, k)
         if tendency is not None:
             size = len(self.states)
             too, self.tendency_reads = _inspect("tendency", tendency, size, size)
@@ -398,6 +401,21 @@ def _columns(
     """Derivatives of a function by some elements of its argument."""
     directions = jnp.asarray(np.eye(y.shape[0])[list(places)], y.dtype)
     return jax.vmap(lambda d: jax.jvp(function, (y,), (d,))[1], out_axes=1)(directions)
+
+
+def check_coefficients(network: Network, k: Any, first: int = 0) -> None:
+    """Refuses rate coefficients that are negative or no number, where they are known.
+
+    Those of several cells are [N, R], and the first cell has the number `first`.
+    """
+    if isinstance(k, Tracer):
+        return
+    for *cell, place in np.argwhere(~(np.asarray(k) >= 0) | np.isinf(k))[:1]:
+        where = f" in cell {first + cell[0]}" if cell else ""
+        raise ValueError(
+            f"the rate coefficient of {network.equations[place]!r}{where} is "
+            f"{np.asarray(k)[*cell, place]}; it must be finite and not negative."
+        )
 
 
 def unpack(call: str, of: Network | System, **given: Any) -> tuple[System, list[Any]]:

@@ -672,6 +672,21 @@ def test_folders_of_one_second(tmp_path, monkeypatch):
     assert sorted(p.name for p in Path("out").iterdir()) == ["x", "x.2"]
 
 
+def test_figures_of_species_of_any_name_stay_in_the_folder(tmp_path):
+    """A mechanism of somebody else may call a species as a way out of it."""
+    path = tmp_path / "mine.txt"
+    path.write_text(
+        "name = x\nunits = molecule cm-3, s\nbalanced = none\n[species]\nA\na/../../b\n"
+        "[sources]\nS = x\n[reactions]\nA -> a/../../b ; 1e-5 ; S\n"
+    )
+    box = [f"network.path={path}", "box.days=0.1", "+box.initial.A=1e9", "box.ambient=null"]
+    go(tmp_path / "runs" / "out", "+experiment=box_model", *box, "box.budgets=['a/../../b']")
+    found = {p.name for p in (tmp_path / "runs" / "out" / "figures").iterdir()}
+    assert "budget_a_.._.._b.png" in found
+    assert {p.name for p in tmp_path.iterdir()} == {"mine.txt", "runs"}
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"out"}
+
+
 def test_one_folder_is_for_one_process(tmp_path):
     written(tmp_path / "out", ["+experiment=spin_ode_robertson"])
     with hold(tmp_path / "out"):

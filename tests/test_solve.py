@@ -1,5 +1,6 @@
 import itertools
 import math
+import re
 import warnings
 
 import diffrax
@@ -573,3 +574,51 @@ def test_default_atol_is_below_what_matters(name):
     positive = [v for v in INITIAL[name].values() if v > 0]
     assert 0 < atol <= 1e-2 * min(positive)
     assert 1e-24 * max(positive) <= atol <= 1e-16 * max(positive) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("rtol", [np.inf, np.nan, 0.0, -1e-6])
+def test_a_tolerance_is_positive_and_finite(rtol):
+    """Of a solve, of an ensemble and of the truth."""
+    network = jaxchem.load("robertson")
+    k, y0 = network.rates(), network.y0({"A": 1.0})
+    for act in (
+        lambda: jaxchem.solve(network, k, y0, [1.0], rtol=rtol),
+        lambda: jaxchem.solve(network, k, y0, [1.0], rtol=rtol, method="kvaerno5"),
+        lambda: jaxchem.solve_ensemble(network, k, y0[None], [1.0], rtol=rtol, progress=False),
+        lambda: jaxchem.generate(network, k, y0[None], [1.0], rtol=rtol, progress=False),
+    ):
+        with pytest.raises(ValueError, match=rf"rtol={rtol}.*give a positive number") as caught:
+            act()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
+def test_coefficients_are_finite_and_not_negative(bad):
+    """Each is named; where they are traced nothing can be known."""
+    network = jaxchem.load("robertson")
+    k, y0 = network.rates().at[1].set(bad), network.y0({"A": 1.0})
+    rows = jnp.stack([network.rates(), k])
+    how = {"progress": False}
+    for cell, act in (
+        ("", lambda: jaxchem.solve(network, k, y0, [1.0])),
+        ("", lambda: jaxchem.System(network, k)),
+        ("", lambda: jaxchem.solve_ensemble(network, k, y0[None], [1.0], **how)),
+        (" in cell 1", lambda: jaxchem.solve_ensemble(network, rows, rows, [1.0], **how)),
+        ("", lambda: jaxchem.generate(network, k, y0[None], [1.0], **how)),
+    ):
+        words = f"coefficient of '{network.equations[1]}'{cell} is {bad}; it must be finite and not"
+        with pytest.raises(ValueError, match=re.escape(words)):
+            act()
+    found = jax.jit(lambda k: jaxchem.solve(network, k, y0, [1.0], throw=False).ys)(0.0 * k)
+    assert found.shape == (1, 3)
+
+
+@pytest.mark.parametrize("method", ["rodas5p", "kvaerno5"])
+def test_as_many_output_times_as_anybody_wants(method):
+    """More than there may be steps; dA/dt = -A at every one of 10^5 of them."""
+    network = table.loads(CHAIN)
+    count = 100_000 if method == "rodas5p" else 10_000
+    ts = np.linspace(1e-3, 5.0, count)
+    how = {} if method == "rodas5p" else {"max_steps": 9_000}
+    found = jaxchem.solve(network, network.rates(), [1.0, 0.0, 0.0, 0.0], ts, method=method, **how)
+    np.testing.assert_allclose(found.ys[:, 0], np.exp(-ts), rtol=1e-5)

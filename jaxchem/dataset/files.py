@@ -12,6 +12,7 @@ import h5netcdf
 import numpy as np
 import xarray as xr
 from xarray.backends import H5NetCDFStore
+from xarray.backends.locks import SerializableLock
 
 from ..files import atomic, seal, sealed
 from ..network import Network, impossible
@@ -43,7 +44,7 @@ def write(dataset: xr.Dataset, path: str | Path) -> None:
             try:
                 # by itself xarray would have a lock for the file from Dask, where that runs
                 with h5netcdf.File(file, "w") as inside:
-                    dataset.dump_to_store(H5NetCDFStore(inside, lock=False))
+                    dataset.dump_to_store(H5NetCDFStore(inside, lock=SerializableLock()))
             except Exception:  # HDF5 has missed what could not be written
                 if file.refused is None:
                     raise

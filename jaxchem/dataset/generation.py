@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..network import Network
 from ..rates import CONDITIONS
 from ..solvers.cell import check_concentrations
-from ..solvers.integrator import check_times, default_atol
+from ..solvers.integrator import check_rtol, check_times, default_atol
 from ..system import MISSING, System, unpack
 from ..workers import mapped
 from .labels import laws, to_dataset
@@ -134,10 +134,13 @@ def generate(
 
     Raises:
         ValueError: output times before `t0` or out of order; a negative, NaN or infinite
-            concentration; a trajectory that SciPy could not integrate, with its case and reason.
+            concentration or coefficient (concentrations with case and name); an `rtol` that is not
+            positive and finite; a trajectory that SciPy could not integrate, with its case and
+            reason.
     """
     system, (y0, ts) = unpack("generate", network, k=k, y0=y0, ts=ts)
     check_times(ts, t0)
+    check_rtol(rtol)
     check_concentrations(system, np.asarray(y0, dtype=float), atol)
     ts = np.asarray(ts, dtype=np.float64)
     reference, results = _Reference(system, ts, float(t0), method, rtol, atol), {}

@@ -130,7 +130,8 @@ class Integrator(eqx.Module):
         dt0: first step; `None` lets the controller choose. So does 0 with a Rosenbrock method,
             whose `stats["last_step"]` is where a next solve can go on; elsewhere it is 1e-6 of the
             time.
-        max_steps: limit on the attempted steps, after which a member is reported as failed.
+        max_steps: limit on the attempted steps, after which a member is reported as failed; two for
+            every output time that a step lands on are allowed in any case.
         adjoint: a key of `ADJOINTS`.
         root_finder: of the Kvaerno methods; Rosenbrock methods need none. ``"chord"`` (one
             Jacobian a step) or ``"newton"``. Both stop on the size of the update against the
@@ -288,7 +289,7 @@ def default_atol(y0: Float[Array, " S"]) -> Float[Array, ""]:
 
 
 def check_tolerances(integrator: Integrator, size: int) -> None:
-    """Refuses tolerances of the wrong shape, of which the kernel would read some, or sign."""
+    """Refuses tolerances of the wrong shape, of which the kernel would read some, or value."""
     if np.ndim(integrator.rtol):
         raise ValueError(
             f"rtol has shape {np.shape(integrator.rtol)}; it is one number for all species: give "
@@ -307,6 +308,13 @@ def check_tolerances(integrator: Integrator, size: int) -> None:
             and not np.all(np.asarray(value) >= 0)
         ):
             raise ValueError(f"{name}={value} is negative or NaN; give a positive number.")
+    check_rtol(integrator.rtol)
+
+
+def check_rtol(rtol: Any) -> None:
+    """Refuses a relative tolerance that is not positive and finite, where it is known."""
+    if not isinstance(rtol, Tracer) and not 0 < float(rtol) < np.inf:
+        raise ValueError(f"rtol={rtol}: give a positive number, such as 1e-6.")
 
 
 def check_times(ts: Any, t0: Any) -> None:
