@@ -17,6 +17,8 @@ from .trust import VARIABLE, trusted
 __all__ = ["Record", "recorded", "resumed", "take_trust"]
 
 _CONFIG_DIR = {"--config-dir", "-cd"}
+_VALUED = {*_CONFIG_DIR, "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "-p"}
+_VALUED |= {"--package"}
 _FOLDER = "JAXCHEM_FOLDER"
 """The environment's name of the folder: Hydra's grammar knows not every name."""
 
@@ -113,10 +115,11 @@ def resumed(arguments: list[str], record: Record) -> list[str]:
             f"resume={record.folder}: the run was composed from files in {record.config_dir}; if "
             f"you know whose they are, add --config-dir {shlex.quote(record.config_dir)}."
         )
-    # argparse wants all overrides in one row, so what was recorded joins those that are given
-    first = next((i for i, a in enumerate(given) if _is_override(a, given[:i])), len(given))
+    # argparse wants all overrides in one row
+    typed = [a for n, a in enumerate(given) if _is_override(a, given[:n])]
+    flags = [a for n, a in enumerate(given) if not _is_override(a, given[:n])]
     os.environ[_FOLDER] = _alias(record.folder)
-    return [*given[:first], *kept, *given[first:], f"hydra.run.dir=${{oc.env:{_FOLDER}}}"]
+    return [*flags, *kept, *typed, f"hydra.run.dir=${{oc.env:{_FOLDER}}}"]
 
 
 def _alias(folder: Path) -> str:
@@ -134,4 +137,4 @@ def _alias(folder: Path) -> str:
 
 def _is_override(argument: str, before: list[str]) -> bool:
     """Whether an argument is `key=value` and neither a flag nor the value of one."""
-    return not argument.startswith("-") and not (before and before[-1] in _CONFIG_DIR)
+    return not argument.startswith("-") and not (before and before[-1] in _VALUED)

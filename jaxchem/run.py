@@ -26,6 +26,7 @@ _HERE = Path(__file__).resolve().parent
 _AFTERWARDS = ("stages", "name", "metric", "gradients", "save_every")
 # what runs read, and those of stages
 _ALWAYS = ("network", "solver", "name", "metric", "save_every")
+_TRACED = "HYDRA_FULL_ERROR" in os.environ  # whether the user wants tracebacks
 _WHOLE = ("box", "inference")  # parts that are a run without stages
 _STAGED = ("seed", "data_seed", "gradients", "conditions")
 # the wheel carries conf/ inside the package; a checkout has it beside the package
@@ -68,7 +69,6 @@ def main() -> None:
     """
     logging.raiseExceptions = False  # a log that cannot be written is no reason to say so for pages
     before: dict[Path, bytes] = {}
-    told = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra tells of a full disk by a traceback
     try:
         arguments = take_trust(sys.argv[1:])
@@ -84,7 +84,7 @@ def main() -> None:
         _job()
         return
     except (OSError, ValueError, HydraException, OmegaConfBaseException) as error:
-        if told:
+        if _TRACED:
             raise
         end = f"jaxchem: {_said(error)}"
     except SystemExit as error:

@@ -406,11 +406,13 @@ def _columns(
 def check_coefficients(network: Network, k: Any, first: int = 0) -> None:
     """Refuses rate coefficients that are negative or no number, where they are known.
 
-    Those of several cells are [N, R], and the first cell has the number `first`.
+    Those of several cells are [N, R], and the first cell has the number `first`. A cell whose
+    coefficients are no numbers is none of this: it fails by itself.
     """
     if isinstance(k, Tracer):
         return
-    for *cell, place in np.argwhere(~(np.asarray(k) >= 0) | np.isinf(k))[:1]:
+    bad = np.asarray(k) < 0 if np.ndim(k) == 2 else ~(np.asarray(k) >= 0) | np.isinf(k)
+    for *cell, place in np.argwhere(bad)[:1]:
         where = f" in cell {first + cell[0]}" if cell else ""
         raise ValueError(
             f"the rate coefficient of {network.equations[place]!r}{where} is "
