@@ -74,7 +74,7 @@ class System(eqx.Module):
                 make, per time, in JAX.
 
         Raises:
-            ValueError: coefficients that are negative or no number, where that can be known; these,
+            ValueError: coefficients that are negative, where that can be known; these,
                 or a function of them or a tendency, of the wrong shape or with the wrong
                 arguments, or that JAX cannot trace; a further state with the name
                 of a species, or without a tendency.
@@ -404,19 +404,18 @@ def _columns(
 
 
 def check_coefficients(network: Network, k: Any, first: int = 0) -> None:
-    """Refuses rate coefficients that are negative or no number, where they are known.
+    """Refuses rate coefficients that are negative, where they are known.
 
-    Those of several cells are [N, R], and the first cell has the number `first`. A cell whose
-    coefficients are no numbers is none of this: it fails by itself.
+    Those of several cells are [N, R], and the first cell has the number `first`. With a coefficient
+    that is no number a solve fails by itself, and alone in its batch.
     """
     if isinstance(k, Tracer):
         return
-    bad = np.asarray(k) < 0 if np.ndim(k) == 2 else ~(np.asarray(k) >= 0) | np.isinf(k)
-    for *cell, place in np.argwhere(bad)[:1]:
+    for *cell, place in np.argwhere(np.asarray(k) < 0)[:1]:
         where = f" in cell {first + cell[0]}" if cell else ""
         raise ValueError(
             f"the rate coefficient of {network.equations[place]!r}{where} is "
-            f"{np.asarray(k)[*cell, place]}; it must be finite and not negative."
+            f"{np.asarray(k)[*cell, place]}; it must not be negative."
         )
 
 

@@ -592,13 +592,11 @@ def test_a_tolerance_is_positive_and_finite(rtol):
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
-def test_coefficients_are_finite_and_not_negative(bad):
+def test_coefficients_are_not_negative():
     """Each is named; where they are traced nothing can be known."""
     network = jaxchem.load("robertson")
-    k, y0 = network.rates().at[1].set(bad), network.y0({"A": 1.0})
-    rows, starts = jnp.stack([network.rates(), k]), jnp.stack([y0, y0])
-    how = {"progress": False}
+    k, y0 = network.rates().at[1].set(-1.0), network.y0({"A": 1.0})
+    rows, starts, how = jnp.stack([network.rates(), k]), jnp.stack([y0, y0]), {"progress": False}
     for cell, act in (
         ("", lambda: jaxchem.solve(network, k, y0, [1.0])),
         ("", lambda: jaxchem.System(network, k)),
@@ -606,14 +604,13 @@ def test_coefficients_are_finite_and_not_negative(bad):
         (" in cell 1", lambda: jaxchem.solve_ensemble(network, rows, starts, [1.0], **how)),
         ("", lambda: jaxchem.generate(network, k, y0[None], [1.0], **how)),
     ):
-        if cell and bad != -1.0:  # one cell that fails leaves the others
-            assert (jaxchem.solve_ensemble(network, rows, starts, [1.0], **how).result > 0)[1]
-            continue
-        words = f"coefficient of '{network.equations[1]}'{cell} is {bad}; it must be finite and not"
+        words = (
+            f"the rate coefficient of '{network.equations[1]}'{cell} is -1.0; it must not be neg"
+        )
         with pytest.raises(ValueError, match=re.escape(words)):
             act()
     found = jax.jit(lambda k: jaxchem.solve(network, k, y0, [1.0], throw=False).ys)(0.0 * k)
-    assert found.shape == (1, 3)
+    np.testing.assert_array_equal(found, [[1.0, 0.0, 0.0]])
 
 
 @pytest.mark.parametrize("method", ["rodas5p", "kvaerno5"])

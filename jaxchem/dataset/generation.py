@@ -134,9 +134,8 @@ def generate(
 
     Raises:
         ValueError: output times before `t0` or out of order; a negative, NaN or infinite
-            concentration or coefficient (concentrations with case and name); an `rtol` that is not
-            positive and finite; a trajectory that SciPy could not integrate, with its case and
-            reason.
+            concentration; a negative coefficient; an `rtol` that is not positive and finite; a
+            trajectory that SciPy could not integrate, with its case and reason.
     """
     system, (y0, ts) = unpack("generate", network, k=k, y0=y0, ts=ts)
     check_times(ts, t0)
