@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument(
         "--sampled", type=int, default=0, help="so many of them, half a minute each"
     )
-    parser.add_argument("--steps", type=int, default=6_000, help="of each walker")
+    parser.add_argument("--steps", type=int, default=3_000, help="of each walker")
     parser.add_argument("--ranges", type=float, nargs=2, default=(0.5, 1.5))
     parser.add_argument("--sd", type=float, default=0.01)
     given = parser.parse_args()
