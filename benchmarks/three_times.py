@@ -11,11 +11,12 @@ are uniform between 0.5 and 1.5 times the published ones, and counted as places 
 from 0 to 1; times are uniform in the first hour; readings have a log-normal deviation of 1 %, and
 come from SciPy's BDF at 1e-10. The mean of the range scores 0.083 and 0.25.
 
-Of all estimates the mean of the posterior has the least squared error; 20 of 25 directions are
-hardly seen or less, so it is far from zero. Ours is the likeliest z by the library's search, under
-the normal prior that has the range's own mean and deviation, within the range. The long sampler is
-emcee's (differential evolution between 64 walkers that begin all over the range's middle;
-`pip install emcee`), with the range itself as its prior and nothing of ours but the solver.
+Of all estimates the mean of the posterior has the least squared error. It is far from zero: of the
+deviation that the ranges have, fourteen of the 25 coefficients keep 0.4 or more. Ours is the
+likeliest z by the library's search, under the normal prior that has the range's own mean and
+deviation, within the range. The long sampler is emcee's (differential evolution between 64 walkers
+that begin all over the range's middle; `pip install emcee`), with the range itself as its prior and
+nothing of ours but the solver.
 """
 
 import argparse
