@@ -1,6 +1,7 @@
 """What is integrated: a network under its conditions, with further states and a user's tendency."""
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -407,11 +408,16 @@ def check_coefficients(network: Network, k: Any, first: int = 0) -> None:
     """Refuses rate coefficients that are negative, where they are known.
 
     Those of several cells are [N, R], and the first cell has the number `first`. With a coefficient
-    that is no number a solve fails by itself, and alone in its batch.
+    that is no number a solve fails by itself, and alone in its batch. Of several terms that have
+    one equation, as sums in a rate are read, some may be negative.
     """
     if isinstance(k, Tracer):
         return
-    for *cell, place in np.argwhere(np.asarray(k) < 0)[:1]:
+    below = np.argwhere(np.asarray(k) < 0)
+    if not len(below):
+        return
+    terms = Counter(network.equations)
+    for *cell, place in [at for at in below if terms[network.equations[at[-1]]] == 1][:1]:
         where = f" in cell {first + cell[0]}" if cell else ""
         raise ValueError(
             f"the rate coefficient of {network.equations[place]!r}{where} is "

@@ -181,8 +181,9 @@ def _attempt(system: System, y0: Any, ts: Any, integrator: Integrator, t0: Any) 
     there is none, or where a function of the system has no instructions in it; or diffrax.
     """
     check_tolerances(integrator, len(system.states))
-    if integrator.output == "step" and 2 * len(ts) > integrator.max_steps:
-        integrator = integrator.replace(max_steps=2 * len(ts))
+    least = 2 * ts.shape[0] if isinstance(ts.shape[0], int) else 0  # of an export it may be open
+    if integrator.output == "step" and least > integrator.max_steps:
+        integrator = integrator.replace(max_steps=least)
     if not marches(integrator):
         return _through_diffrax(system, y0, ts, integrator, t0)
     if compiles(system, y0, integrator):
