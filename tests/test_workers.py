@@ -154,11 +154,15 @@ def test_executors_that_cannot_be(network, rates, cells):
 
 def test_a_worker_writes_nothing_into_a_store_of_another(network, rates, cells, tmp_path):
     class Late:
-        """Gives a task to the one worker only when the folder is another ensemble's."""
+        """Gives tasks to the one worker only when the folder is another ensemble's."""
+
+        mine = True
 
         def submit(self, work, *given):
-            (tmp_path / "store.json").unlink()
-            jaxchem.Store(tmp_path).begin("another", 5)
+            if self.mine:
+                (tmp_path / "store.json").unlink()
+                jaxchem.Store(tmp_path).begin("another", 5)
+                self.mine = False
             return pool.submit(work, *given)
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="of another ensemble by"):
