@@ -59,6 +59,10 @@ class Ensemble(NamedTuple):
     retried: Int[np.ndarray, " N"]
 
 
+_NUMBERS = Ensemble._fields[1:]
+"""What a store keeps of each cell besides its states."""
+
+
 def solve_ensemble(
     network: Network | System | Callable[[Any], System],
     k: Any = MISSING,
@@ -242,7 +246,7 @@ def solve_ensemble(
                 if i not in todo and target.has(i):
                     earlier = target.get(i)
                     where = earlier["cell"].values
-                    for name in ("result", "steps", "retried"):
+                    for name in _NUMBERS:
                         getattr(found, name)[where] = earlier[name].values
     return found
 
@@ -457,7 +461,7 @@ def _worked(
         target.check(common.mark)
     if target is not None and target.has(i):
         kept = target.get(i)
-        return i, (None, *(kept[name].values for name in ("result", "steps", "retried")))
+        return i, (None, *(kept[name].values for name in _NUMBERS))
     job = _Job(common.recipe, own, y0, common.ts, common.t0, common.fingerprint)
     here = np.arange(len(y0))
     padded = np.pad(here, (0, common.width - len(here)), mode="edge")
@@ -712,7 +716,7 @@ def _label(system: System, job: _Job, members: np.ndarray, result: tuple[np.ndar
         provenance="jaxchem.solve_ensemble",
     )
     dataset["cell"] = ("case", members)
-    for name, values in zip(("result", "steps", "retried"), numbers, strict=True):
+    for name, values in zip(_NUMBERS, numbers, strict=True):
         dataset[name] = ("case", values)
     dataset["result"].attrs["flag_meanings"] = " ".join(f.replace(" ", "_") for f in FAILURES)
     return dataset

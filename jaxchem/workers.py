@@ -18,6 +18,8 @@ from typing import Any
 
 import jax
 
+from .solvers.native import threads
+
 __all__ = ["Lost", "check_setting", "mapped", "opened", "pool", "share_of"]
 
 _IN_FLIGHT = 256
@@ -178,14 +180,13 @@ def pool(workers: int) -> ProcessPoolExecutor:
     Args:
         workers: how many.
     """
-    here = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
-    threads = max(1, (len(here) or os.cpu_count() or 1) // workers)
+    share = str(max(1, threads() // workers))
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, _begun, (str(threads),))
+    return ProcessPoolExecutor(workers, context, _begun, (share,))
 
 
-def _begun(threads: str) -> None:
-    os.environ.setdefault("JAXCHEM_THREADS", threads)
+def _begun(share: str) -> None:
+    os.environ.setdefault("JAXCHEM_THREADS", share)
 
 
 def share_of(share: tuple[int, int] | None) -> tuple[int, int]:

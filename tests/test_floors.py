@@ -15,13 +15,13 @@ FLOORS = {
         (
             (
                 *("expression", "formula", "scale", "sums", "metrics", "checkpoint", "solar"),
-                *("fingerprint", "workers", "suggest", "brief", "files", "trust"),
+                *("fingerprint", "suggest", "brief", "files", "trust"),
             ),
             ("rates",),
             ("network", "parse", "box"),
             ("kinetics", "system", "thermal", "budget", "conserve"),
             ("solvers",),
-            ("dataset", "soap", "train", "losses", "baselines", "hosts"),
+            ("dataset", "workers", "soap", "train", "losses", "baselines", "hosts"),
             ("ensemble",),
             ("models",),
             (

@@ -189,15 +189,15 @@ def test_threads_keep_to_the_quota_of_the_control_group(tmp_path, monkeypatch, f
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    assert native._threads(tmp_path) == expected
+    assert native.threads(tmp_path) == expected
 
 
 def test_threads_keep_to_the_affinity(tmp_path, monkeypatch):
     """A quota of more than there is gives no more."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
-    assert native._threads(tmp_path) == 2
+    assert native.threads(tmp_path) == 2
     for name, text in {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "800 100"}.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    assert native._threads(tmp_path) == 2
+    assert native.threads(tmp_path) == 2

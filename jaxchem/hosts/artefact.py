@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
+from ..files import atomic
 from ..network import Network
 from ..rates.conditions import CONDITIONS
 from ..solvers import Integrator, native, solve
@@ -109,12 +110,10 @@ def export(
         content = made.serialize()
     except ImportError:
         raise ValueError(_LACK) from None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        _beside(path).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot write {path}: {error}.") from None
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+    with atomic(_beside(path)) as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return path
 
 
@@ -131,7 +130,7 @@ def load_exported(path: str | Path) -> Exported:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: no artefact with its {_beside(path).name} ({error}).") from None
-    if not isinstance(about, dict) or lost_in(about):
+    if not isinstance(about, dict) or not set(_TOLD) <= set(about):
         raise ValueError(f"{_beside(path)} is not what jaxchem.export writes.")
     try:
         program = jax_export.deserialize(bytearray(content))
@@ -142,11 +141,6 @@ def load_exported(path: str | Path) -> Exported:
     if about.get("kernel") and not native.available():
         raise ValueError(f"{path} wants the compiled kernel; see the logged reason for its lack.")
     return Exported(about, program)
-
-
-def lost_in(about: Mapping[str, Any]) -> list[str]:
-    """What should be told of an artefact and is not."""
-    return [name for name in _TOLD if name not in about]
 
 
 def _beside(path: Path) -> Path:

@@ -19,15 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
+from ..solvers.lowering import CALLS, LONGEST_LOOP, UNCHANGED
 from .c_text import TYPES, Constants, number
 
 __all__ = ["HEAD", "LANES", "NotWrittenError", "Program", "program"]
 
 LANES = 16
 """Cells that a program for many works on at once."""
-
-_LONGEST_LOOP = 256
-"""Iterations of a loop with a counter, which is written out."""
 
 _WIDE = 16
 """Columns of a matrix that are multiplied together; tables of matrices are filled up to it."""
@@ -166,12 +164,7 @@ _MOVES = {
 }
 """Primitives that move numbers, and how many of their operands, the first ones, these are."""
 
-_SAME = {"copy", "copy_p", "stop_gradient", "optimization_barrier", "name", "reduce_precision"}
-
-_CALLS = {
-    *("jit", "pjit", "closed_call", "core_call", "core_closed_call", "remat", "remat2"),
-    *("checkpoint", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
-}
+_SAME = {*UNCHANGED, "reduce_precision"}
 
 _REDUCTIONS = {
     "reduce_sum": (0, "{0} + {1}"),
@@ -345,7 +338,7 @@ class _Writer:
         name, how = e.primitive.name, e.params
         if name in _SAME:
             return args
-        if name in _CALLS:
+        if name in CALLS:
             inner = (how.get(k) for k in ("jaxpr", "call_jaxpr", "fun_jaxpr"))
             return self.call(next(x for x in inner if x is not None), args)
         if "callback" not in name and all(a.array is None for a in args):
@@ -492,8 +485,8 @@ class _Writer:
     def _scan(self, e: Any, args: list[_Value]) -> list[_Value]:
         how, jaxpr = e.params, e.params["jaxpr"]
         length, of_all, carried = how["length"], how["num_consts"], how["num_carry"]
-        if length > _LONGEST_LOOP:
-            raise NotWrittenError("scan", f"a loop of {length} iterations; {_LONGEST_LOOP} at most")
+        if length > LONGEST_LOOP:
+            raise NotWrittenError("scan", f"a loop of {length} iterations; {LONGEST_LOOP} at most")
         given, carry, series = (
             args[:of_all],
             args[of_all : of_all + carried],

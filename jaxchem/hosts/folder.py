@@ -6,6 +6,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from ..files import atomic
 from .c_text import comment, strings, texts
 
 __all__ = ["fill", "named", "room", "units", "wrapped"]
@@ -28,14 +29,10 @@ def fill(kind: str, name: str, folder: str | Path, values: Mapping[str, Any]) ->
     folder = Path(folder)
     told = {"version": importlib.metadata.version("jaxchem"), "name": name, "NAME": name.upper()}
     told |= {key: str(value) for key, value in values.items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for suffix in ("h", "f90", "c"):
-            template = Template((_TEMPLATES / f"{kind}.{suffix}").read_text(encoding="utf-8"))
-            text = template.substitute(told)
-            (folder / f"{name}.{suffix}").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot write {name}.c to {folder}: {error}.") from None
+    for suffix in ("h", "f90", "c"):
+        template = Template((_TEMPLATES / f"{kind}.{suffix}").read_text(encoding="utf-8"))
+        with atomic(folder / f"{name}.{suffix}") as temporary:
+            temporary.write_text(template.substitute(told), encoding="utf-8")
     return folder / f"{name}.c"
 
 

@@ -25,9 +25,9 @@ from jaxtyping import Int
 
 from .tape import CELL, STEP, YES, ZERO, Graph, Op, Tape, assemble
 
-__all__ = ["NotLowered", "lower", "lower_jaxpr"]
+__all__ = ["CALLS", "LONGEST_LOOP", "UNCHANGED", "NotLowered", "lower", "lower_jaxpr"]
 
-_LONGEST_LOOP = 256
+LONGEST_LOOP = 256
 """Iterations of a loop that is written out."""
 
 _WIDEST_CHOICE = 64
@@ -98,12 +98,14 @@ def lower_jaxpr(closed: Any, levels: Sequence[int], groups: Sequence[int]) -> Ta
 
 # ---- a jaxpr
 
-_UNCHANGED = {"stop_gradient", "copy", "copy_p", "optimization_barrier", "name"}
+UNCHANGED = {"stop_gradient", "copy", "copy_p", "optimization_barrier", "name"}
+"""Primitives that give what they are given."""
 
-_CALLS = {
+CALLS = {
     *("jit", "pjit", "closed_call", "core_call", "core_closed_call", "remat", "remat2"),
     *("checkpoint", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
 }
+"""Primitives that call a jaxpr of theirs."""
 
 
 def _call(
@@ -148,9 +150,9 @@ def _check_types(e: Any) -> None:
 
 def _equation(g: Graph, e: Any, args: list[_Nodes], wanted: list[bool]) -> Sequence[Any]:
     name, how = e.primitive.name, e.params
-    if name in _UNCHANGED:
+    if name in UNCHANGED:
         return args
-    if name in _CALLS:
+    if name in CALLS:
         inner = (how.get(k) for k in ("jaxpr", "call_jaxpr", "fun_jaxpr"))
         return _call(g, next(x for x in inner if x is not None), args, wanted)
     if name in _MOVES:
@@ -661,10 +663,10 @@ def _cond(g: Graph, e: Any, which: _Nodes, *args: _Nodes) -> list[Any]:
 @_rule("scan")
 def _scan(g: Graph, e: Any, *args: _Nodes) -> list[Any]:
     how, length = e.params, e.params["length"]
-    if length > _LONGEST_LOOP:
+    if length > LONGEST_LOOP:
         raise NotLowered(
             e.primitive.name,
-            f"{length} iterations; loops are written out up to {_LONGEST_LOOP}. Use array "
+            f"{length} iterations; loops are written out up to {LONGEST_LOOP}. Use array "
             "operations, or fewer iterations",
         )
     fixed, carried = how["num_consts"], how["num_carry"]
@@ -688,7 +690,7 @@ def _while(g: Graph, e: Any, *args: _Nodes) -> list[Any]:
     how = e.params
     tests, steps = how["cond_nconsts"], how["cond_nconsts"] + how["body_nconsts"]
     carry = list(args[steps:])
-    for _ in range(_LONGEST_LOOP + 1):
+    for _ in range(LONGEST_LOOP + 1):
         (more,) = _call(g, how["cond_jaxpr"], [*args[:tests], *carry])
         if not g.known(more):
             raise NotLowered(
@@ -704,5 +706,5 @@ def _while(g: Graph, e: Any, *args: _Nodes) -> list[Any]:
             new = [g(Op.SELECT, m, x, y) for m, x, y in zip(masks, carry, new, strict=True)]
         carry = new
     raise NotLowered(
-        e.primitive.name, f"loops are written out up to {_LONGEST_LOOP} iterations; use fewer"
+        e.primitive.name, f"loops are written out up to {LONGEST_LOOP} iterations; use fewer"
     )

@@ -38,6 +38,7 @@ __all__ = [
     "lanes",
     "march",
     "packed",
+    "threads",
 ]
 
 RESULTS: tuple[Any, ...] = (
@@ -331,7 +332,7 @@ def _call(settings: Settings, *arrays: Array) -> Any:
     few = isinstance(count, int) and (count == 1 or 2 * count < lanes())
     alone = few or directions > 1
     mode = {0: 0, 1: 2, 3: 1}[len(extra)]  # plain; cotangents; tangents of y0, k and numbers
-    how = {"mode": mode, "alone": alone, "threads": _threads()}
+    how = {"mode": mode, "alone": alone, "threads": threads()}
     integers, numbers = packed(settings, size, rows=_block_rows() if alone else 1, **how)
     shapes = [(count, times, size), (count, size), (count,), (count,), (count, 3)]
     if len(extra) == 1:
@@ -409,7 +410,7 @@ def _sharded(outputs: list[jax.ShapeDtypeStruct], operands: tuple[Array, ...]) -
     return partitioned(*operands)
 
 
-def _threads(root: Path = Path("/")) -> int:
+def threads(root: Path = Path("/")) -> int:
     """The processors that this process may use: `JAXCHEM_THREADS`, or as many as there are.
 
     Those are told by affinity and by quotas of its control groups.

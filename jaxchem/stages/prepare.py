@@ -155,9 +155,9 @@ class Plan:
             ValueError: bad settings, or a damaged file.
         """
         with opened(self.settings.get("executor")) as executor:
-            return self._solved(notes, {"progress": progress, "executor": executor})
+            return self._solved(notes, progress=progress, executor=executor)
 
-    def _solved(self, notes: str, how: Mapping[str, Any]) -> Data:
+    def _solved(self, notes: str, **by: Any) -> Data:
         made = {}
         for name in self.sections:
             path, mark = self._path(name), self._mark(name)
@@ -166,7 +166,7 @@ class Plan:
             if dataset is not None:
                 log.info("data: taken up from %s", path)
             else:
-                dataset = self._made(name, store, how)
+                dataset = self._made(name, store, **by)
                 dataset.attrs |= {"fingerprint": mark, "configuration": notes}
                 write(dataset, path)
             made[name] = dataset  # which may fill much of the memory, so that it stays nowhere
@@ -216,10 +216,10 @@ class Plan:
         observed = observe(seen, self.network, **how)
         return Data(observed, observe(held, self.network), held, bool(share or "test" in made))
 
-    def _made(self, name: str, store: Path | None, by: Mapping[str, Any] | None = None) -> Any:
+    def _made(self, name: str, store: Path | None, **by: Any) -> Any:
         """The trajectories of a section, kept in parts at `store`; a sketch where it is `None`."""
         section, network, seed = self.sections[name], self.network, stream(self.seed, name)
-        start = {"t0": section["t0"], **(by or {})}
+        start = {"t0": section["t0"], **by}
         if section["path"]:
             if name not in self._files:
                 dataset = read(section["path"], network, time_scale=section["time_scale"])
@@ -232,13 +232,13 @@ class Plan:
         if "draw" in section:
             y0, given = draw(network, **section["draw"], fixed=self.conditions, seed=seed)
             if section.get("course") and store is not None:
-                return self._along(y0, given, ts, name, store, by or {})
+                return self._along(y0, given, ts, name, store, by)
             if section.get("course"):
                 given = under(given, self._course(name, len(y0), ts), 0)
             if store is None:
                 return _sketched(network, ts, y0, given, section["t0"])
             if section.get("spin_up"):
-                good, y0 = self._spun(y0, given, section, by or {})
+                good, y0 = self._spun(y0, given, section, by)
                 given = cases_of(given, good)
             y0 = self._scattered(y0, name, 0)
             how = {"store": store, **start, **section["solver"]}
